@@ -1,0 +1,20 @@
+#![doc = include_str!("ARCHITECTURE.md")]
+
+pub mod cli;
+pub mod config;
+pub mod decisions;
+pub mod engine;
+pub mod error;
+pub mod gates;
+pub mod manifest;
+pub mod mcp;
+pub mod model;
+pub mod operations;
+pub mod phases;
+pub mod proxy;
+pub mod rpc;
+pub mod server;
+pub mod shim;
+pub mod store;
+pub mod targets;
+pub mod telemetry;

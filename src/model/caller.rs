@@ -1,0 +1,51 @@
+//! Who calls, and by which way: recorded with everything that is done.
+
+use serde::{Deserialize, Serialize};
+
+/// Who calls an operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caller {
+    /// The verified name: `agent`, `operator`, `server`.
+    pub principal: String,
+    /// What kind of caller that is.
+    pub kind: CallerKind,
+    /// The way in.
+    pub via: Via,
+    /// What the client calls itself, unverified: `claude-code 2.1`.
+    pub client: Option<String>,
+}
+
+/// What kind of caller. None of them can decide: a decision is a signature, not a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallerKind {
+    /// An AI agent, or anything that speaks MCP.
+    Agent,
+    /// Somebody at the command line.
+    Operator,
+    /// The server itself.
+    Server,
+}
+
+/// The way in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    /// MCP over `agent.sock`, behind the stdio bridge.
+    McpStdio,
+    /// MCP over Streamable HTTP.
+    McpHttp,
+    /// JSON-RPC over HTTP or WebSocket.
+    Rpc,
+    /// JSON-RPC over `api.sock`.
+    ApiSocket,
+    /// The server's own work.
+    Server,
+}
+
+impl Caller {
+    /// Returns the server itself, for what it does unasked.
+    pub fn server() -> Self {
+        Caller { principal: "server".into(), kind: CallerKind::Server, via: Via::Server, client: None }
+    }
+}

@@ -1,0 +1,166 @@
+//! A decision: a document a person's key has signed. Checking the signature is pure, so the engine checks it again at execution.
+
+use super::{
+    digest::{Sha256, canonical_json, hex},
+    ids::{ApproverName, EnvironmentName},
+    time::Timestamp,
+};
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use serde::{Deserialize, Serialize};
+
+/// Stands before the signed bytes, so that no signature made for something else fits.
+const DOMAIN: &[u8] = b"interlock decision v1\n";
+
+/// What is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecisionKind {
+    /// Over a plan; the subject is the plan's hash.
+    Plan,
+    /// Over a configuration revision; the subject is the revision's hash.
+    Configuration,
+    /// Over a fact of a directive, `uat`; the subject is the hash of directive, fact and release digest.
+    SignOff,
+    /// Over a runbook version; the subject is the hash of its text.
+    Runbook,
+    /// Over a new approver; the subject is the hash of name, role and public key.
+    Approver,
+}
+
+/// What a person says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecisionVerdict {
+    /// Yes.
+    Approve,
+    /// No.
+    Reject,
+}
+
+/// What a person signs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// What is decided.
+    pub kind: DecisionKind,
+    /// SHA-256 of the exact bytes the person was shown.
+    pub subject_sha256: Sha256,
+    /// The environment it counts in; none for runbooks and approvers.
+    pub environment: Option<EnvironmentName>,
+    /// Used once: 32 hex digits from the person's side.
+    pub nonce: String,
+    /// When it may no longer be accepted.
+    pub expires_at: Timestamp,
+    /// Yes or no.
+    pub verdict: DecisionVerdict,
+    /// Why; required for a no.
+    pub reason: Option<String>,
+    /// Who decides.
+    pub approver: ApproverName,
+    /// The head of the audit chain the person saw: signed with the decision, it anchors the chain.
+    pub audit_head: Sha256,
+}
+
+/// A decision with its signature.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedDecision {
+    /// What was signed.
+    pub decision: Decision,
+    /// Ed25519 over the domain line and the decision's canonical JSON, in hex.
+    pub signature: String,
+}
+
+/// A person's public key, in hex.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PublicKey(pub String);
+
+impl PublicKey {
+    /// Returns the public half of a signing key.
+    pub fn of(key: &SigningKey) -> Self {
+        PublicKey(hex(key.verifying_key().as_bytes()))
+    }
+
+    /// Returns what people compare: the first 16 hex digits of the key's SHA-256, in fours.
+    pub fn fingerprint(&self) -> String {
+        let digest = Sha256::of(self.0.as_bytes());
+        digest.0.as_bytes()[..16].chunks(4).map(|four| String::from_utf8_lossy(four).into_owned()).collect::<Vec<_>>().join("-")
+    }
+}
+
+impl SignedDecision {
+    /// Signs a decision.
+    pub fn sign(decision: Decision, key: &SigningKey) -> Self {
+        let signature = hex(&key.sign(&signed_bytes(&decision)).to_bytes());
+        SignedDecision { decision, signature }
+    }
+
+    /// Tells whether `key` made this signature over exactly this decision.
+    pub fn is_signed_by(&self, key: &PublicKey) -> bool {
+        let Some(key) = unhex(&key.0).and_then(|bytes| VerifyingKey::from_bytes(&bytes.try_into().ok()?).ok()) else {
+            return false;
+        };
+        let Some(signature) = unhex(&self.signature).and_then(|bytes| Signature::from_slice(&bytes).ok()) else {
+            return false;
+        };
+        key.verify_strict(&signed_bytes(&self.decision), &signature).is_ok()
+    }
+}
+
+fn signed_bytes(decision: &Decision) -> Vec<u8> {
+    [DOMAIN, &canonical_json(decision)].concat()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    if !text.is_ascii() || text.len() % 2 != 0 {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decision() -> Decision {
+        Decision {
+            kind: DecisionKind::Plan,
+            subject_sha256: Sha256::of(b"plan"),
+            environment: Some("production".into()),
+            nonce: "00".repeat(16),
+            expires_at: Timestamp(1),
+            verdict: DecisionVerdict::Approve,
+            reason: None,
+            approver: "ada".into(),
+            audit_head: Sha256::of(b"head"),
+        }
+    }
+
+    #[test]
+    fn a_signature_holds_for_exactly_what_was_signed() {
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let signed = SignedDecision::sign(decision(), &key);
+        assert!(signed.is_signed_by(&PublicKey::of(&key)));
+        assert!(!signed.is_signed_by(&PublicKey::of(&SigningKey::from_bytes(&[8; 32]))));
+
+        let original = serde_json::to_value(&signed.decision).unwrap();
+        let changes = [
+            ("kind", "runbook"),
+            ("subject_sha256", "00"),
+            ("environment", "staging"),
+            ("nonce", "11"),
+            ("verdict", "reject"),
+            ("reason", "because"),
+            ("approver", "eve"),
+            ("audit_head", "00"),
+        ];
+        for (field, value) in changes {
+            let mut changed = original.clone();
+            changed[field] = value.into();
+            let forged = SignedDecision { decision: serde_json::from_value(changed).unwrap(), signature: signed.signature.clone() };
+            assert!(!forged.is_signed_by(&PublicKey::of(&key)), "{field}");
+        }
+        for signature in ["", "zz", "0", "é0"] {
+            assert!(!SignedDecision { signature: signature.into(), ..signed.clone() }.is_signed_by(&PublicKey::of(&key)));
+        }
+    }
+}

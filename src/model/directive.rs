@@ -1,0 +1,88 @@
+//! The Strategic Directive: the work order without which nothing deploys.
+
+use super::{digest::Sha256, ids::*, time::Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Where a directive stands. The seed's further states `draft`, `pending_approval`, `archived`, `deferred` exist in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DirectiveState {
+    /// Open, nothing started.
+    Active,
+    /// A plan exists or a deployment ran.
+    InProgress,
+    /// Its exit gates hold.
+    Completed,
+    /// Given up before anything was deployed.
+    Cancelled,
+}
+
+impl DirectiveState {
+    /// Returns the column's text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DirectiveState::Active => "active",
+            DirectiveState::InProgress => "in_progress",
+            DirectiveState::Completed => "completed",
+            DirectiveState::Cancelled => "cancelled",
+        }
+    }
+
+    /// Reads the column's text; the seed states that nothing here sets read as `active`.
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "in_progress" => DirectiveState::InProgress,
+            "completed" => DirectiveState::Completed,
+            "cancelled" => DirectiveState::Cancelled,
+            _ => DirectiveState::Active,
+        }
+    }
+
+    /// Tells whether work on it may go on.
+    pub fn is_open(self) -> bool {
+        matches!(self, DirectiveState::Active | DirectiveState::InProgress)
+    }
+}
+
+/// One service × one environment × one release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Directive {
+    /// `SD-DEPLOY-001`.
+    pub id: DirectiveId,
+    /// Where it stands.
+    pub state: DirectiveState,
+    /// One line for people; written by the agent.
+    pub title: String,
+    /// Why; written by the agent.
+    pub rationale: String,
+    /// What; written by the agent.
+    pub description: String,
+    /// How far it reaches; written by the agent.
+    pub scope: String,
+    /// `critical`, `high`, `medium` or `low`.
+    pub priority: String,
+    /// The service.
+    pub service: ServiceName,
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// The version.
+    pub version: String,
+    /// The full commit id, if known.
+    pub commit: Option<String>,
+    /// The pinned release.
+    pub digest: Sha256,
+    /// The venture it belongs to, if any.
+    pub venture: Option<String>,
+    /// Directives that must be completed first.
+    pub depends_on: Vec<DirectiveId>,
+    /// The phase that governs it, and the hash of its file.
+    pub phase: Option<String>,
+    /// SHA-256 of the phase file when the directive was created.
+    pub phase_sha256: Option<Sha256>,
+    /// The principal that created it.
+    pub created_by: String,
+    /// When.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}

@@ -1,0 +1,41 @@
+//! The words of Interlock as types: no I/O, no clock, no other layer. What can be decided without the world is decided here.
+
+pub mod caller;
+pub mod comparator;
+pub mod decision;
+pub mod deployment;
+pub mod digest;
+pub mod directive;
+pub mod gate;
+pub mod ids;
+pub mod plan;
+pub mod release;
+pub mod service;
+pub mod split;
+pub mod text;
+pub mod time;
+
+pub use caller::{Caller, CallerKind, Via};
+pub use comparator::{Comparator, Operator};
+pub use decision::{Decision, DecisionKind, DecisionVerdict, SignedDecision};
+pub use deployment::{Deployment, DeploymentState, Event, JournalEntry, StepState};
+pub use digest::{Sha256, canonical_json};
+pub use directive::{Directive, DirectiveState};
+pub use gate::{GateResult, Origin, Verdict, Who};
+pub use ids::*;
+pub use plan::{Action, Base, Guarantees, Plan, PlanState, PlannedGate, Purpose, Reversibility, Step};
+pub use release::Release;
+pub use service::ServiceSpec;
+pub use split::Split;
+pub use time::{Clock, ManualClock, SystemClock, Timestamp};
+
+/// The right to change one environment. Every call that changes a target or a router carries it; a lower epoch is refused there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The environment that may be changed.
+    pub environment: EnvironmentName,
+    /// The server that holds the right.
+    pub holder: String,
+    /// The number that tells this holding from every earlier one.
+    pub epoch: Epoch,
+}

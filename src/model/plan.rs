@@ -1,0 +1,291 @@
+//! A plan: the frozen steps of one deployment with its rollback. No clock, port or random value stands in it, so the same input gives the same plan.
+
+use super::{digest::Sha256, ids::*};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The frozen, typed steps of one deployment. Its canonical JSON's SHA-256 is its name and what an approval signs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The shape of this document; 1.
+    pub schema: u32,
+    /// `[project] name`.
+    pub project: String,
+    /// The directive it serves.
+    pub directive: DirectiveId,
+    /// The service.
+    pub service: ServiceName,
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// Forward, or back.
+    pub purpose: Purpose,
+    /// The version that will serve afterwards.
+    pub version: String,
+    /// The commit it was built from.
+    pub commit: Option<String>,
+    /// The digest of its bytes.
+    pub digest: Sha256,
+    /// What it replaces; none for a first deployment.
+    pub base: Option<Base>,
+    /// Counted from the record: 1, and one more after a used or void plan.
+    pub attempt: u32,
+    /// How traffic moves.
+    pub strategy: Strategy,
+    /// SHA-256 of the effective configuration of this service × environment.
+    pub config_sha256: Sha256,
+    /// The phase that governs it, and the hash of its file.
+    pub phase: Option<PlannedPhase>,
+    /// The gates it rests on.
+    pub gates: Vec<PlannedGate>,
+    /// Gates over the live world, run again at execution and not bound.
+    pub live_gates: Vec<GateName>,
+    /// What will be done, in order.
+    pub steps: Vec<Step>,
+    /// The way back.
+    pub rollback: Rollback,
+    /// The argv an instance is started with, places unfilled.
+    pub command: Vec<String>,
+    /// What the router promises.
+    pub guarantees: Guarantees,
+    /// When traffic goes back by itself.
+    pub watch: Watch,
+    /// Whose approval it needs, if any.
+    pub approval: Option<RequiredApproval>,
+}
+
+/// Forward, or back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Purpose {
+    /// A new release.
+    Deploy,
+    /// The way back from `of`.
+    Rollback {
+        /// The deployment that is undone.
+        of: DeploymentId,
+    },
+}
+
+/// What a plan replaces: the deployment whose verified set serves now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// The deployment whose set serves.
+    pub deployment: DeploymentId,
+    /// Its version.
+    pub version: String,
+    /// Its release.
+    pub digest: Sha256,
+}
+
+/// How traffic moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// A whole new set beside the old one, then one atomic switch.
+    #[default]
+    BlueGreen,
+}
+
+/// The phase a plan stands under.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedPhase {
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of its file.
+    pub sha256: Sha256,
+}
+
+/// A gate's verdict as a plan rests on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedGate {
+    /// The gate.
+    pub gate: GateName,
+    /// Its rule with the threshold.
+    pub rule: String,
+    /// Which file asks for it.
+    pub asked_by: String,
+    /// What it says.
+    pub verdict: super::Verdict,
+    /// The measured value.
+    pub value: Option<String>,
+    /// The evidence it rests on.
+    pub evidence_sha256: Option<Sha256>,
+}
+
+/// One step, with its undo beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Unique in the plan.
+    pub id: StepId,
+    /// What is done.
+    pub action: Action,
+    /// One line for people.
+    pub title: String,
+    /// What undoes it, for people.
+    pub undo: Option<String>,
+    /// Whether it can be undone.
+    pub reversibility: Reversibility,
+    /// When it counts as failed.
+    pub timeout_ms: u64,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Action {
+    /// Checks approval, bindings, live gates and freeze again.
+    Recheck,
+    /// Starts the `index`-th instance (from 1) of the new set; a rollback whose base is warm finds it running.
+    Start {
+        /// From 1.
+        index: u32,
+    },
+    /// Health, identity and smoke, directly on every new instance.
+    VerifyInstances,
+    /// Moves all traffic to the new set, at once.
+    Shift,
+    /// Health, identity and smoke again, through the listener.
+    VerifyListener,
+    /// Waits for requests in flight on the old set.
+    Drain,
+    /// Watches the new set with the old one warm.
+    Bake {
+        /// For how long.
+        duration_ms: u64,
+    },
+    /// Stops the old set; its release stays for a way back.
+    Retire,
+}
+
+/// Whether a step can be undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reversibility {
+    /// Nothing to undo.
+    Free,
+    /// Its undo restores what was.
+    Compensable,
+    /// There is no way back past it.
+    Pivot,
+}
+
+/// The way back, computed beforehand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollback {
+    /// `traffic`: to the base's set. `withdraw`: a first deployment has nothing behind it.
+    pub kind: RollbackKind,
+    /// The version it returns to.
+    pub to_version: Option<String>,
+    /// One line for people: `can return to 1.3.9`.
+    pub summary: String,
+}
+
+/// What a rollback moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RollbackKind {
+    /// Traffic only.
+    Traffic,
+    /// Traffic is taken away; nothing served before.
+    Withdraw,
+}
+
+/// What a router promises; printed in every plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guarantees {
+    /// All traffic moves at one instant.
+    pub atomic_switch: bool,
+    /// The router tells when the last request on the old set has ended.
+    pub drain_signal: bool,
+    /// The router counts requests, errors and latency per version.
+    pub measures: bool,
+    /// One line for people.
+    pub summary: String,
+}
+
+/// When traffic goes back by itself (DEPLOY-002, DEPLOY-003; figures of seed stage-30).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// Error rate above which traffic goes back, percent (5, seed stage-30).
+    pub error_percent: u32,
+    /// p95 above which traffic goes back, milliseconds (500, seed stage-30).
+    pub p95_ms: u64,
+    /// How long either must last (120 s, seed stage-30, or the whole bake when that is shorter).
+    pub sustained_ms: u64,
+    /// Requests below which neither is judged (20).
+    pub min_samples: u64,
+}
+
+/// The approval a plan needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequiredApproval {
+    /// The role of those who may give it.
+    pub role: String,
+    /// How long a given approval may be used.
+    pub expires_ms: u64,
+}
+
+/// Where a plan stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanState {
+    /// Frozen; needs no approval.
+    Planned,
+    /// Waits for a person.
+    AwaitingApproval,
+    /// A person has signed it.
+    Approved,
+    /// A deployment runs or ran it.
+    Used,
+    /// A person has refused it.
+    Rejected,
+    /// Nobody decided in time, or the approval was not used in time.
+    Expired,
+    /// What it was bound to has changed.
+    Void,
+}
+
+impl PlanState {
+    /// Returns the column's text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PlanState::Planned => "planned",
+            PlanState::AwaitingApproval => "awaiting_approval",
+            PlanState::Approved => "approved",
+            PlanState::Used => "used",
+            PlanState::Rejected => "rejected",
+            PlanState::Expired => "expired",
+            PlanState::Void => "void",
+        }
+    }
+
+    /// Reads the column's text; anything unknown is `void`, which nothing executes.
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "planned" => PlanState::Planned,
+            "awaiting_approval" => PlanState::AwaitingApproval,
+            "approved" => PlanState::Approved,
+            "used" => PlanState::Used,
+            "rejected" => PlanState::Rejected,
+            "expired" => PlanState::Expired,
+            _ => PlanState::Void,
+        }
+    }
+}
+
+impl Plan {
+    /// Returns the SHA-256 of the plan's canonical JSON.
+    pub fn sha256(&self) -> Sha256 {
+        Sha256::of_canonical(self)
+    }
+
+    /// Returns the plan's id: `plan_` and the first 16 hex digits of its hash.
+    pub fn id(&self) -> PlanId {
+        PlanId(format!("plan_{}", &self.sha256().0[..16]))
+    }
+
+    /// Returns the step with this id.
+    pub fn step(&self, id: &StepId) -> Option<&Step> {
+        self.steps.iter().find(|step| &step.id == id)
+    }
+}

@@ -1,0 +1,219 @@
+//! Where instances run and what moves traffic: the two traits every adapter implements.
+//!
+//! To add a kind of target: a variant of `model::service::TargetKind`, one file here, one match arm where adapters are made.
+
+use crate::model::{Epoch, Guarantees, InstanceId, Lease, ServiceSpec, Sha256, Split, split::Share};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// Where instances run.
+#[async_trait]
+pub trait Target: Send + Sync {
+    /// Returns what this kind can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Returns what is known of an instance now; `None` when there is no trace of it.
+    async fn observe(&self, instance: &InstanceId) -> Result<Option<Observed>, TargetError>;
+
+    /// Returns every instance of this target that is alive or left a trace.
+    async fn list(&self) -> Result<Vec<Observed>, TargetError>;
+
+    /// Makes the instance run as said; safe twice: one that already runs as said is left alone.
+    async fn start(&self, lease: &Lease, instance: &InstanceSpec) -> Result<Observed, TargetError>;
+
+    /// Ends the instance: SIGTERM to its group, SIGKILL after `grace`; safe twice, and fine when it is gone already.
+    async fn stop(&self, lease: &Lease, instance: &InstanceId, grace: Duration) -> Result<StopReport, TargetError>;
+
+    /// Returns a page of an instance's log, already redacted.
+    async fn logs(&self, instance: &InstanceId, from: LogCursor) -> Result<LogPage, TargetError>;
+}
+
+/// What moves traffic.
+#[async_trait]
+pub trait Router: Send + Sync {
+    /// Returns what it promises; printed in every plan.
+    fn guarantees(&self) -> Guarantees;
+
+    /// Moves traffic at one instant; returns when it is in force and durable. A lower epoch than one seen is refused.
+    async fn set(&self, split: &Split, epoch: Epoch) -> Result<(), RouterError>;
+
+    /// Returns the split in force and the epoch it came with.
+    async fn observe(&self) -> Result<(Split, Epoch), RouterError>;
+
+    /// Waits until no request is in flight on the instance, at most `patience`; then ends what is left and counts it.
+    async fn drain(&self, instance: &InstanceId, patience: Duration) -> Result<DrainReport, RouterError>;
+
+    /// Returns the counters of everything since the router's start, per version; two readings give a window.
+    async fn measure(&self) -> Result<Samples, RouterError>;
+}
+
+/// What a kind of target can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The old set can be kept running beside the new one.
+    pub warm_rollback: bool,
+    /// It can show logs.
+    pub logs: bool,
+    /// It refuses a lower epoch by itself.
+    pub fencing: bool,
+}
+
+/// What is to run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InstanceSpec {
+    /// Its id.
+    pub id: InstanceId,
+    /// The version, for `{version}`.
+    pub version: String,
+    /// The release's digest.
+    pub digest: Sha256,
+    /// The folder with the release's bytes, for `{release}`.
+    pub release_dir: PathBuf,
+    /// The service's effective configuration.
+    pub spec: ServiceSpec,
+}
+
+/// What is known of an instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Observed {
+    /// Its id.
+    pub instance: InstanceId,
+    /// The version it was started with.
+    pub version: String,
+    /// The release it was started from.
+    pub digest: Sha256,
+    /// Whether a supervised process runs now (identity checked by boot id, pid and start time).
+    pub running: bool,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The argv it was started with, places filled; secrets are never in argv.
+    pub argv: Vec<String>,
+    /// Its process id, while it runs.
+    pub pid: Option<i32>,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// How it last ended: `exit 3`, `signal 9`.
+    pub last_exit: Option<String>,
+    /// The highest epoch its shim has seen.
+    pub epoch: Epoch,
+}
+
+/// How a stop went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopReport {
+    /// Whether it ended by itself within the grace.
+    pub graceful: bool,
+}
+
+/// How a drain went.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainReport {
+    /// Requests that ended by themselves.
+    pub completed: u64,
+    /// Finite requests that were cut when patience ended.
+    pub cut: u64,
+    /// Websockets that were told 1012, and streams ended.
+    pub drained: u64,
+    /// How long it took.
+    pub millis: u64,
+}
+
+/// A router's counters since its start.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Samples {
+    /// Per version.
+    pub versions: std::collections::BTreeMap<String, VersionSamples>,
+    /// Router-made 502, 503 and 504 while a set was serving, and cut responses: downtime.
+    pub router_failures: u64,
+    /// Websockets told 1012 and streams ended at drain; not downtime.
+    pub drained: u64,
+    /// The router's own probes through the listener: sent.
+    pub probes: u64,
+    /// The router's own probes through the listener: failed.
+    pub failed_probes: u64,
+    /// Workers that ended without being told to.
+    pub lost_workers: u64,
+}
+
+/// One version's counters since the router's start.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct VersionSamples {
+    /// Requests that ended, probes apart.
+    pub requests: u64,
+    /// Of these, answered by the application with 5xx.
+    pub errors: u64,
+    /// In flight now.
+    pub in_flight: u64,
+    /// Latency counts: upper bound of the bucket in milliseconds → requests; differences of two readings give a window's p95.
+    pub latency_ms: std::collections::BTreeMap<u64, u64>,
+}
+
+/// From where a log is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogCursor {
+    /// The last so many lines.
+    Tail(usize),
+    /// This byte offset.
+    Offset(u64),
+}
+
+/// A page of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPage {
+    /// Lines, oldest first.
+    pub lines: Vec<String>,
+    /// Where the next page starts.
+    pub next: u64,
+}
+
+/// Why a target could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// Another server has taken over.
+    #[error("epoch {given} is lower than {seen}, which was seen already")]
+    StaleEpoch {
+        /// The epoch of the call.
+        given: Epoch,
+        /// The epoch already seen.
+        seen: Epoch,
+    },
+    /// The process ended by itself.
+    #[error("instance `{instance}` ended: {how}")]
+    Exited {
+        /// Which.
+        instance: InstanceId,
+        /// `exit 3`, `signal 9`.
+        how: String,
+    },
+    /// A secret reference could not be resolved.
+    #[error("{0}")]
+    Secret(String),
+    /// Anything else: the message says what; the same call may work later.
+    #[error("{0:#}")]
+    Failed(#[from] anyhow::Error),
+}
+
+/// Why a router could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum RouterError {
+    /// Another server has taken over.
+    #[error("epoch {given} is lower than {seen}, which was seen already")]
+    StaleEpoch {
+        /// The epoch of the call.
+        given: Epoch,
+        /// The epoch already seen.
+        seen: Epoch,
+    },
+    /// The listen address is taken by another process.
+    #[error("`{0}` is taken by another process")]
+    PortTaken(SocketAddr),
+    /// Anything else: the message says what; the same call may work later.
+    #[error("{0:#}")]
+    Failed(#[from] anyhow::Error),
+}
+
+/// Returns a share of full weight for a running instance.
+pub fn share(observed: &Observed) -> Share {
+    Share { instance: observed.instance.clone(), address: observed.address, version: observed.version.clone(), weight: 1 }
+}
