@@ -1,1 +1,4 @@
 //! Being built.
+
+/// Runs deployments.
+pub struct Engine;

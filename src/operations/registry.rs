@@ -1,0 +1,109 @@
+//! The operations one server offers, and the one way every edge calls them.
+
+use super::{Attempts, Context, Effect, Entry, Progress, RecentAttempts, Toolset, arguments, may_call, refusal};
+use crate::{
+    engine::Engine,
+    error::{Code, Error},
+    model::{Caller, text},
+};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// The operations one server offers.
+pub struct Registry {
+    entries: Vec<Entry>,
+    toolsets: Vec<Toolset>,
+    attempts: Box<dyn Attempts>,
+    engine: Option<Arc<Engine>>,
+}
+
+/// A call that was refused.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub error: Error,
+    /// What the caller is told, as every edge shows it.
+    pub body: Value,
+}
+
+impl Registry {
+    /// Returns every operation over this engine.
+    pub fn over(engine: Arc<Engine>) -> Self {
+        Self::with_entries(super::all(), Some(engine))
+    }
+
+    /// Returns every operation without a workspace: they are listed, and each call says `no_workspace`.
+    pub fn without_workspace() -> Self {
+        Self::with_entries(super::all(), None)
+    }
+
+    /// Returns a registry of other operations, for tests of the edges.
+    #[doc(hidden)]
+    pub fn with_entries(entries: Vec<Entry>, engine: Option<Arc<Engine>>) -> Self {
+        Registry { entries, toolsets: vec![Toolset::Core], attempts: Box::new(RecentAttempts::default()), engine }
+    }
+
+    /// Counts refusals elsewhere than in memory.
+    pub fn counting_in(mut self, attempts: Box<dyn Attempts>) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// Returns what this caller may call, in a fixed order.
+    pub fn listed(&self, caller: &Caller) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |entry| may_call(entry, caller, &self.toolsets))
+    }
+
+    /// Returns the operation of this name, when this caller may call it.
+    pub fn find(&self, caller: &Caller, name: &str) -> Option<&Entry> {
+        self.listed(caller).find(|entry| entry.name == name)
+    }
+
+    /// Calls an operation.
+    pub async fn call(&self, caller: Caller, progress: Progress, name: &str, arguments: Value) -> Result<Value, Refused> {
+        let Some(entry) = self.find(&caller, name) else {
+            let error = Error::not_found("operation", name).hint("see the list of tools for what there is");
+            return Err(self.refuse(&caller, name, &arguments, error).await);
+        };
+        let (call, effect) = (entry.call, entry.effect);
+        self.run(caller, progress, name, arguments, |ctx, arguments| {
+            tracing::info!(operation = name, principal = %ctx.caller.principal, via = ?ctx.caller.via, reads = effect == Effect::Reads, "calling `{name}`");
+            call(ctx, arguments)
+        })
+        .await
+    }
+
+    /// Runs anything that takes arguments and answers like an operation: checks, calls, counts the refusal.
+    pub async fn run<F: Future<Output = Result<Value, Error>>>(
+        &self,
+        caller: Caller,
+        progress: Progress,
+        name: &str,
+        arguments: Value,
+        call: impl FnOnce(Arc<Context>, Value) -> F,
+    ) -> Result<Value, Refused> {
+        let outcome = match (arguments::checked(arguments.clone()), &self.engine) {
+            (Err(error), _) => Err(error),
+            (_, None) => Err(Error::new(Code::NoWorkspace, "no `interlock.toml` here or above")),
+            (Ok(checked), Some(engine)) => {
+                let ctx = Arc::new(Context { engine: engine.clone(), caller: caller.clone(), progress });
+                call(ctx, checked).await
+            }
+        };
+        match outcome {
+            Ok(reply) => {
+                self.attempts.forget(&refusal::name_of_call(&caller.principal, name, &arguments)).await;
+                Ok(reply)
+            }
+            Err(error) => Err(self.refuse(&caller, name, &arguments, error).await),
+        }
+    }
+
+    /// Counts a refusal and words it.
+    pub async fn refuse(&self, caller: &Caller, name: &str, arguments: &Value, error: Error) -> Refused {
+        let attempts = self.attempts.add(&refusal::name_of_call(&caller.principal, name, arguments), error.code).await;
+        tracing::info!(operation = %text::visible_line(name, 60), principal = %caller.principal, code = %error.code, attempts, "refused: {}", error.message);
+        let body = refusal(&error, name, arguments, attempts, |named| self.find(caller, named).is_some());
+        Refused { error, body }
+    }
+}
