@@ -13,8 +13,12 @@ pub fn checked(arguments: Value) -> Result<Value, Error> {
     match arguments {
         Value::Null => Ok(Value::Object(Map::new())),
         Value::Object(object) => {
+            let mut total_bytes = 0;
             for (name, value) in &object {
-                check(&text::visible_line(name, 60), value)?;
+                check(&text::visible_line(name, 60), value, &mut total_bytes)?;
+            }
+            if total_bytes > REQUEST_BYTES {
+                return Err(Error::invalid(format!("the arguments have {total_bytes} bytes; at most {REQUEST_BYTES} are taken")));
             }
             Ok(without_nulls(Value::Object(object)))
         }
@@ -22,11 +26,14 @@ pub fn checked(arguments: Value) -> Result<Value, Error> {
     }
 }
 
-fn check(name: &str, value: &Value) -> Result<(), Error> {
+fn check(name: &str, value: &Value, total_bytes: &mut usize) -> Result<(), Error> {
+    *total_bytes += value.as_str().map_or(8, str::len);
     match value {
         Value::String(string) => check_string(name, string),
-        Value::Array(items) => items.iter().try_for_each(|item| check(name, item)),
-        Value::Object(object) => object.iter().try_for_each(|(key, value)| check_string(name, key).and_then(|()| check(name, value))),
+        Value::Array(items) => items.iter().try_for_each(|item| check(name, item, total_bytes)),
+        Value::Object(object) => {
+            object.iter().try_for_each(|(key, value)| check_string(name, key).and_then(|()| check(name, value, total_bytes)))
+        }
         _ => Ok(()),
     }
 }
@@ -123,6 +130,7 @@ mod tests {
         assert_eq!(refused(json!({"directive": "a\rb"})), "argument `directive` holds the control character U+000D at byte 1");
         assert_eq!(refused(json!({"x": [{"y": "\u{1b}[2J"}]})), "argument `x` holds the control character U+001B at byte 0");
         assert_eq!(refused(json!({"directive": "a".repeat(65_537)})), "argument `directive` has 65537 bytes; at most 65536 are taken");
+        assert!(refused(json!({"x": vec!["a".repeat(65_000); 17]})).starts_with("the arguments have 1105"));
         assert!(checked(json!({"directive": "a\r\n\tb".to_owned() + &"é".repeat(30_000)})).is_ok());
     }
 }

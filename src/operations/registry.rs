@@ -3,7 +3,7 @@
 use super::{Attempts, Context, Effect, Entry, Progress, RecentAttempts, Toolset, arguments, may_call, refusal};
 use crate::{
     engine::Engine,
-    error::{Code, Error},
+    error::Error,
     model::{Caller, text},
 };
 use serde_json::Value;
@@ -14,7 +14,7 @@ pub struct Registry {
     entries: Vec<Entry>,
     toolsets: Vec<Toolset>,
     attempts: Box<dyn Attempts>,
-    engine: Option<Arc<Engine>>,
+    engine: Result<Arc<Engine>, Error>,
 }
 
 /// A call that was refused.
@@ -29,17 +29,17 @@ pub struct Refused {
 impl Registry {
     /// Returns every operation over this engine.
     pub fn over(engine: Arc<Engine>) -> Self {
-        Self::with_entries(super::all(), Some(engine))
+        Self::with_entries(super::all(), Ok(engine))
     }
 
-    /// Returns every operation without a workspace: they are listed, and each call says `no_workspace`.
-    pub fn without_workspace() -> Self {
-        Self::with_entries(super::all(), None)
+    /// Returns every operation without a server behind: they are listed, and each call says why it cannot work.
+    pub fn refusing(why: Error) -> Self {
+        Self::with_entries(super::all(), Err(why))
     }
 
     /// Returns a registry of other operations, for tests of the edges.
     #[doc(hidden)]
-    pub fn with_entries(entries: Vec<Entry>, engine: Option<Arc<Engine>>) -> Self {
+    pub fn with_entries(entries: Vec<Entry>, engine: Result<Arc<Engine>, Error>) -> Self {
         Registry { entries, toolsets: vec![Toolset::Core], attempts: Box::new(RecentAttempts::default()), engine }
     }
 
@@ -84,8 +84,8 @@ impl Registry {
     ) -> Result<Value, Refused> {
         let outcome = match (arguments::checked(arguments.clone()), &self.engine) {
             (Err(error), _) => Err(error),
-            (_, None) => Err(Error::new(Code::NoWorkspace, "no `interlock.toml` here or above")),
-            (Ok(checked), Some(engine)) => {
+            (_, Err(why)) => Err(why.clone()),
+            (Ok(checked), Ok(engine)) => {
                 let ctx = Arc::new(Context { engine: engine.clone(), caller: caller.clone(), progress });
                 call(ctx, checked).await
             }

@@ -1,1 +1,219 @@
-//! Being built.
+//! `interlock serve`: one server per workspace, its two sockets and its one loopback listener. Composes what lies below; decides nothing.
+
+mod guard;
+mod identity;
+pub mod paths;
+
+pub use identity::{Running, start_time_of};
+pub use paths::Workspace;
+
+use crate::{
+    engine::Engine,
+    error::{Code, Error},
+    mcp::{self, PromptText},
+    model::{Sha256, Via},
+    operations::Registry,
+    rpc::{self, Extra},
+    telemetry,
+};
+use axum::{Json, Router, middleware, routing::get};
+use jsonrpsee::server::stop_channel;
+use serde_json::json;
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::{TcpListener, UnixListener, UnixStream},
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How long open connections may take to end after a stop.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How to serve.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// The workspace.
+    pub workspace: Workspace,
+    /// A loopback address; port 0 takes a free one.
+    pub listen: SocketAddr,
+}
+
+/// What a server offers.
+pub struct Offer {
+    /// The operations.
+    pub registry: Arc<Registry>,
+    /// Further methods of `api.sock`.
+    pub extras: Vec<Extra>,
+    /// The phases.
+    pub prompts: Arc<[PromptText]>,
+}
+
+/// Serves a workspace until SIGTERM or SIGINT.
+pub async fn run(options: ServeOptions) -> Result<(), Error> {
+    let stop = stop_on_signals().map_err(Error::internal)?;
+    let bound = Bound::bind(&options).await?;
+    telemetry::to_files(&options.workspace.logs_dir(), "server").map_err(Error::internal)?;
+    let registry = Arc::new(Registry::over(Arc::new(Engine)));
+    bound.serve(Offer { registry, extras: Vec::new(), prompts: Arc::default() }, stop).await
+}
+
+/// The workspace's lock, sockets and listener, held and not yet served.
+pub struct Bound {
+    workspace: Workspace,
+    token: String,
+    tcp: TcpListener,
+    address: SocketAddr,
+    agent: UnixListener,
+    api: UnixListener,
+    // Last, so that the sockets are closed before another server may start.
+    _lock: File,
+}
+
+impl Bound {
+    /// Takes the workspace; `server_running` when another server holds it.
+    pub async fn bind(options: &ServeOptions) -> Result<Self, Error> {
+        let ServeOptions { workspace, listen } = options;
+        if !listen.ip().is_loopback() {
+            return Err(Error::invalid(format!("`{listen}` is not a loopback address; the server listens on this machine only")));
+        }
+        workspace.prepare().map_err(|err| cannot("prepare the folder", &workspace.state_dir(), &err))?;
+        let lock = lock(workspace)?;
+        let token = workspace.token().map_err(|err| cannot("read the token", &workspace.token_file(), &err))?;
+        let tcp = TcpListener::bind(listen).await.map_err(|err| match err.kind() {
+            io::ErrorKind::AddrInUse => Error::new(Code::PortTaken, format!("`{listen}` is taken by another process")),
+            _ => Error::invalid(format!("cannot listen on `{listen}`: {err}")),
+        })?;
+        let address = tcp.local_addr().map_err(Error::internal)?;
+        Running::this(address).write(workspace).map_err(|err| cannot("write", &workspace.server_file(), &err))?;
+        let (agent, api) = (socket(&workspace.agent_socket())?, socket(&workspace.api_socket())?);
+        Ok(Bound { workspace: workspace.clone(), token, tcp, address, agent, api, _lock: lock })
+    }
+
+    /// Returns the loopback address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop`; afterwards nothing is left behind.
+    pub async fn serve(self, offer: Offer, stop: CancellationToken) -> Result<(), Error> {
+        let Bound { workspace, token, tcp, address, agent, api, _lock } = self;
+        let Offer { registry, extras, prompts } = offer;
+        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving `{}`", workspace.root().display());
+
+        let connections = TaskTracker::new();
+        let over_stdio = mcp::Handler::new(registry.clone(), prompts.clone(), Via::McpStdio);
+        connections.spawn(accept(agent, connections.clone(), stop.clone(), move |stream| {
+            let (read, write) = stream.into_split();
+            let served = over_stdio.clone().serve_stream(read, write);
+            async move {
+                if let Err(err) = served.await {
+                    tracing::warn!("a connection to agent.sock ended: {err:#}");
+                }
+            }
+        }));
+        let methods = rpc::operator_methods(&registry, &extras);
+        connections.spawn(accept(api, connections.clone(), stop.clone(), move |stream| {
+            let (read, write) = stream.into_split();
+            let served = rpc::serve_lines(methods.clone(), read, write);
+            async move {
+                if let Err(err) = served.await {
+                    tracing::debug!("a connection to api.sock ended: {err}");
+                }
+            }
+        }));
+
+        let (stop_handle, rpc_server) = stop_channel();
+        let over_http = mcp::Handler::new(registry.clone(), prompts, Via::McpHttp).http_service(stop.clone());
+        let guarding = guard::Guard { port: address.port(), token: Arc::new(Sha256::of(token.as_bytes())) };
+        let router = Router::new()
+            .route("/healthz", get(|| async { Json(json!({"state": "serving", "version": env!("CARGO_PKG_VERSION")})) }))
+            .route("/rpc", rpc::route(rpc::agent_methods(&registry), stop_handle))
+            .route_service("/mcp", over_http)
+            .layer(middleware::from_fn_with_state(guarding, guard::guard));
+        let stopped = stop.clone();
+        let http = axum::serve(tcp, router).with_graceful_shutdown(async move {
+            stopped.cancelled().await;
+            let _ = rpc_server.stop();
+        });
+        let http = connections.spawn(http.into_future());
+
+        stop.cancelled().await;
+        tracing::info!("stopping");
+        connections.close();
+        if tokio::time::timeout(PATIENCE, connections.wait()).await.is_err() {
+            tracing::warn!("connections still open after {PATIENCE:?} were cut");
+            http.abort();
+        }
+        for path in [workspace.agent_socket(), workspace.api_socket(), workspace.server_file()] {
+            let _ = fs::remove_file(path);
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Accepts connections until `stop`, which also ends those that are open.
+async fn accept<F: Future<Output = ()> + Send + 'static>(
+    listener: UnixListener,
+    connections: TaskTracker,
+    stop: CancellationToken,
+    serve: impl Fn(UnixStream) -> F,
+) {
+    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        match accepted {
+            Ok((stream, _)) => {
+                let (served, stop) = (serve(stream), stop.clone());
+                connections.spawn(async move {
+                    stop.run_until_cancelled(served).await;
+                });
+            }
+            Err(err) => {
+                // Out of file descriptors, most likely: waiting is all that helps.
+                tracing::warn!("accepting a connection: {err}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+fn lock(workspace: &Workspace) -> Result<File, Error> {
+    let path = workspace.lock_file();
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|err| cannot("open", &path, &err))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::new(Code::ServerRunning, format!("a server runs in `{}`", workspace.root().display()))),
+        Err(TryLockError::Error(err)) => Err(cannot("lock", &path, &err)),
+    }
+}
+
+/// Binds a socket for this user alone; the lock is held, so one that is there is stale.
+fn socket(path: &Path) -> Result<UnixListener, Error> {
+    let _ = fs::remove_file(path);
+    let listener = UnixListener::bind(path).map_err(|err| cannot("bind", path, &err))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(|err| cannot("protect", path, &err))?;
+    Ok(listener)
+}
+
+fn cannot(act: &str, path: &Path, err: &io::Error) -> Error {
+    let code = if err.kind() == io::ErrorKind::StorageFull { Code::DiskFull } else { Code::TargetFailed };
+    Error::new(code, format!("cannot {act} `{}`: {err}", path.display()))
+}
+
+fn stop_on_signals() -> io::Result<CancellationToken> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+        stopping.cancel();
+    });
+    Ok(stop)
+}
