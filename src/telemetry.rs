@@ -86,7 +86,7 @@ mod tests {
             log.write_all(line.as_bytes()).unwrap();
         }
         let read = |path: &str| fs::read_to_string(folder.path().join(path)).unwrap();
-        assert_eq!((read("a.log"), read("a.log.1"), read("a.log.2")), ("seven\n".into(), "five\nsix\n".into(), "three\nfour\n".into()));
+        assert_eq!([read("a.log"), read("a.log.1"), read("a.log.2")], ["six\nseven\n", "four\nfive\n", "three\n"]);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
     }
 }

@@ -1,1 +1,112 @@
-//! Being built.
+//! The command line: a subcommand per operation, and what runs and ends the server. Operations are asked of the server over `api.sock`.
+//!
+//! To add a command of its own: a file here with `command()` and `run(…)`, and a line in [`COMMANDS`].
+
+mod bridge;
+mod call;
+mod launch;
+mod output;
+mod reference;
+mod serve;
+mod stop;
+
+pub use bridge::{Connection, bridge};
+pub use launch::connect;
+pub use reference::{codes, operations as operations_reference};
+
+use crate::{
+    error::{Code, Error},
+    operations,
+    server::Workspace,
+};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
+
+/// A command beside the operations.
+struct Own {
+    name: &'static str,
+    command: fn(Command) -> Command,
+    run: fn(&ArgMatches) -> Result<(), Error>,
+}
+
+const COMMANDS: &[Own] = &[
+    Own { name: "mcp", command: bridge::command, run: bridge::run },
+    Own { name: "serve", command: serve::command, run: serve::run },
+    Own { name: "stop", command: stop::command, run: stop::run },
+];
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let words = with_named_id(std::env::args_os().collect());
+    let matches = command().try_get_matches_from(words).unwrap_or_else(|err| err.exit());
+    let (name, matches) = matches.subcommand().expect("a subcommand is required");
+    let outcome = match COMMANDS.iter().find(|own| own.name == name) {
+        Some(own) => (own.run)(matches),
+        None => return call::run(name, matches),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+/// Returns the whole command line.
+pub fn command() -> Command {
+    let workspace = Arg::new("workspace")
+        .long("workspace")
+        .value_name("FOLDER")
+        .global(true)
+        .value_parser(value_parser!(PathBuf))
+        .help("The folder with interlock.toml [default: INTERLOCK_WORKSPACE, then upwards from here]");
+    let json = Arg::new("json").long("json").global(true).action(ArgAction::SetTrue).help("Print the answer as JSON");
+    let command = Command::new("interlock")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Agents drive, the interlock decides")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .args([workspace, json]);
+    let command = COMMANDS.iter().fold(command, |command, own| command.subcommand((own.command)(Command::new(own.name))));
+    operations::all().iter().fold(command, |command, entry| command.subcommand(call::command(entry)))
+}
+
+/// Lets `interlock get-deployment dep_1` stand for `… --deployment dep_1`, where one id says what is meant.
+fn with_named_id(mut words: Vec<OsString>) -> Vec<OsString> {
+    let entries = operations::all();
+    let found = words
+        .iter()
+        .enumerate()
+        .skip(1)
+        .find_map(|(at, word)| Some((at, entries.iter().find(|entry| word.to_str() == Some(&entry.kebab()))?)));
+    if let Some((at, entry)) = found
+        && let Some(id) = entry.required().into_iter().find(|name| matches!(*name, "directive" | "plan" | "deployment" | "runbook"))
+        && words.get(at + 1).is_some_and(|word| !word.as_encoded_bytes().starts_with(b"-"))
+    {
+        words.insert(at + 1, format!("--{id}").into());
+    }
+    words
+}
+
+/// Finds the workspace that `--workspace`, the environment or the working directory names.
+fn workspace(matches: &ArgMatches) -> Result<Workspace, Error> {
+    Workspace::find(matches.get_one::<PathBuf>("workspace").map(PathBuf::as_path))
+}
+
+/// Prints an error of the command line itself, and returns its exit code.
+fn failed(error: &Error) -> ExitCode {
+    // Nothing is left to do when standard error is closed.
+    let _ = writeln!(std::io::stderr(), "error: {}: {}\nhint: {}", error.code, error.message, error.hint);
+    ExitCode::from(error.code.exit())
+}
+
+/// Runs a future on one thread; threads blocked in standard input do not keep the process.
+fn block_on<T>(future: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::internal)?;
+    let outcome = runtime.block_on(future);
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Returns the code of this text.
+fn code_of(text: &str) -> Code {
+    Code::ALL.iter().copied().find(|code| code.as_str() == text).unwrap_or(Code::Internal)
+}

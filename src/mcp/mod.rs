@@ -5,8 +5,9 @@
 //! progress comes on the answer's own stream, and nothing here asks the client anything. So there is no session to cap.
 
 use crate::{
+    error::{Code, Error},
     model::{Caller, CallerKind, Via},
-    operations::{Entry, Progress, REQUEST_BYTES, Refused, Registry},
+    operations::{self, Entry, Progress, REQUEST_BYTES, Refused, Registry},
 };
 use rmcp::{
     ErrorData, RoleServer, ServerHandler, ServiceExt,
@@ -89,6 +90,11 @@ impl Handler {
         Caller { client, ..self.agent() }
     }
 
+    fn stopped(&self, name: &str, arguments: &serde_json::Value) -> serde_json::Value {
+        let error = Error::new(Code::ServerUnavailable, "the server stops; what it had begun goes on when it is back");
+        operations::refusal(&error, name, arguments, 1, |_| false)
+    }
+
     fn agent(&self) -> Caller {
         Caller { principal: "agent".into(), kind: CallerKind::Agent, via: self.via, client: None }
     }
@@ -122,16 +128,21 @@ impl ServerHandler for Handler {
         }
         let (progress, mut told) = progress_of(&ctx);
         let arguments = request.arguments.map_or(serde_json::Value::Null, serde_json::Value::Object);
-        let call = self.registry.call(caller, progress, &request.name, arguments);
+        let call = self.registry.call(caller, progress, &request.name, arguments.clone());
         tokio::pin!(call);
         let outcome = loop {
             tokio::select! {
                 biased;
                 Some(notification) = told.recv() => { let _ = ctx.peer.notify_progress(notification).await; }
-                () = ctx.ct.cancelled() => return Err(ErrorData::internal_error("cancelled by the client", None)),
+                // The client cancelled and hears nothing more, or this server stops.
+                () = ctx.ct.cancelled() => return Ok(CallToolResult::structured_error(self.stopped(&request.name, &arguments)).into()),
                 outcome = &mut call => break outcome,
             }
         };
+        // What was told in the same breath as the answer.
+        while let Ok(notification) = told.try_recv() {
+            let _ = ctx.peer.notify_progress(notification).await;
+        }
         Ok(match outcome {
             Ok(reply) => CallToolResult::structured(reply),
             Err(Refused { body, .. }) => CallToolResult::structured_error(body),

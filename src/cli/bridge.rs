@@ -1,0 +1,325 @@
+//! `interlock mcp`: carries MCP lines between standard input and output and the server's `agent.sock`. Owns nothing.
+//!
+//! The server is reached (and started) when a request needs it, so a stopped server stays stopped until then. After a loss the
+//! calls in flight are answered with a retryable error, and the client's handshake is replayed to the next server unseen.
+
+use super::{block_on, launch};
+use crate::{
+    error::{Code, Error},
+    mcp::{Handler, LINE_BYTES},
+    model::Via,
+    operations::{self, Registry},
+    rpc,
+    server::Workspace,
+};
+use clap::{ArgMatches, Command};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
+    sync::mpsc,
+    time::Instant,
+};
+
+/// How long answers may still come after the end of input: longer than the longest wait a call may ask for.
+const PATIENCE: Duration = Duration::from_secs(50);
+const REPLAY: &str = "interlock-bridge-replay";
+const ANSWER_BYTES: usize = 64 * 1024 * 1024;
+
+pub(super) fn command(command: Command) -> Command {
+    command.about("Speak MCP over standard input and output; what an agent's configuration names")
+}
+
+pub(super) fn run(matches: &ArgMatches) -> Result<(), Error> {
+    let given = matches.get_one::<PathBuf>("workspace").cloned();
+    let connect = async || reach(given.as_deref()).await.map_err(Registry::refusing);
+    block_on(async { bridge(tokio::io::stdin(), tokio::io::stdout(), connect).await.or_else(closed).map_err(Error::internal) })
+}
+
+async fn reach(given: Option<&Path>) -> Result<Connection, Error> {
+    let workspace = Workspace::find(given)?;
+    let (read, write) = launch::connect(&workspace, workspace.agent_socket()).await?.into_split();
+    Ok(Connection { read: Box::new(read), write: Box::new(write) })
+}
+
+/// A client that has gone needs no answer.
+fn closed(err: io::Error) -> io::Result<()> {
+    if err.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(err) }
+}
+
+/// The two ends of a connection to a server.
+pub struct Connection {
+    /// What the server says.
+    pub read: Box<dyn AsyncRead + Send + Unpin>,
+    /// What it is told.
+    pub write: Box<dyn AsyncWrite + Send + Unpin>,
+}
+
+/// Carries lines until the end of `input` and the last answer; `connect` reaches a server, or gives a registry that says why not.
+pub async fn bridge(
+    input: impl AsyncRead + Send + Unpin + 'static,
+    output: impl AsyncWrite + Unpin,
+    connect: impl AsyncFnMut() -> Result<Connection, Registry>,
+) -> io::Result<()> {
+    let mut bridge = Bridge { connect, output, server: None, pending: BTreeMap::new(), handshake: None };
+    let (mut client, mut until) = (Lines::of(input, LINE_BYTES), None);
+    while until.is_none() || !bridge.pending.is_empty() {
+        tokio::select! {
+            // The server's end is seen before the next request is sent to it.
+            biased;
+            line = Bridge::<(), ()>::heard(&mut bridge.server) => match line {
+                Some(line) => bridge.answered(&line).await?,
+                None => bridge.lost().await?,
+            },
+            line = client.next(), if until.is_none() => match line {
+                Some(line) => bridge.asked(line).await?,
+                None => until = Some(Instant::now() + PATIENCE),
+            },
+            () = tokio::time::sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => break,
+        }
+    }
+    Ok(())
+}
+
+struct Bridge<C, W> {
+    connect: C,
+    output: W,
+    server: Option<Server>,
+    /// Requests without an answer, by their id's JSON.
+    pending: BTreeMap<String, Request>,
+    handshake: Option<Handshake>,
+}
+
+struct Server {
+    lines: Lines,
+    write: Box<dyn AsyncWrite + Send + Unpin>,
+    /// It only says why there is no real one.
+    is_makeshift: bool,
+}
+
+struct Request {
+    id: Value,
+    method: String,
+    params: Value,
+}
+
+/// What a legacy client began with.
+struct Handshake {
+    initialize: Value,
+    is_answered: bool,
+    is_initialized: bool,
+}
+
+impl<C, W> Bridge<C, W> {
+    /// Returns the server's next line; `None` is its end. Waits for ever when there is no server.
+    async fn heard(server: &mut Option<Server>) -> Option<Vec<u8>> {
+        match server {
+            Some(server) => server.lines.next().await.map(|line| line.unwrap_or_default()),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl<C: AsyncFnMut() -> Result<Connection, Registry>, W: AsyncWrite + Unpin> Bridge<C, W> {
+    async fn asked(&mut self, line: Result<Vec<u8>, TooLong>) -> io::Result<()> {
+        let Ok(line) = line else {
+            return self
+                .say(&json!({"jsonrpc": "2.0", "id": null, "error": {"code": rpc::number(Code::InvalidArguments),
+                "message": format!("{}: a request has more than {LINE_BYTES} bytes", Code::InvalidArguments)}}))
+                .await;
+        };
+        if line.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        let Ok(mut message) = serde_json::from_slice::<Value>(&line) else {
+            return self.say(&json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "not JSON"}})).await;
+        };
+        let method = message["method"].as_str().unwrap_or_default().to_owned();
+        match (message.get("id").cloned(), method.as_str()) {
+            (Some(id), method) if !method.is_empty() => {
+                if method == "initialize" {
+                    self.handshake = Some(Handshake { initialize: message.clone(), is_answered: false, is_initialized: false });
+                }
+                // What stood in the way may be gone: `interlock init` may have run since.
+                if method == "tools/call" && self.pending.is_empty() && self.server.as_ref().is_some_and(|server| server.is_makeshift) {
+                    self.server = None;
+                }
+                let params = message.get_mut("params").map(Value::take).unwrap_or_default();
+                self.pending.insert(id.to_string(), Request { id, method: method.to_owned(), params });
+                if self.server.is_none() {
+                    self.open().await;
+                }
+            }
+            (_, "notifications/initialized") => {
+                if let Some(handshake) = &mut self.handshake {
+                    handshake.is_initialized = true;
+                }
+            }
+            (_, "notifications/cancelled") => {
+                self.pending.remove(&message["params"]["requestId"].to_string());
+            }
+            _ => {}
+        }
+        let is_sent = match &mut self.server {
+            Some(server) => send(&mut server.write, &line).await.is_ok(),
+            None => false,
+        };
+        if is_sent { Ok(()) } else { self.lost().await }
+    }
+
+    /// Passes a line of the server on.
+    async fn answered(&mut self, line: &[u8]) -> io::Result<()> {
+        if let Ok(message) = serde_json::from_slice::<Value>(line)
+            && let (Some(id), None) = (message.get("id"), message.get("method"))
+            && let Some(request) = self.pending.remove(&id.to_string())
+            && let ("initialize", Some(handshake)) = (request.method.as_str(), &mut self.handshake)
+        {
+            handshake.is_answered = message.get("result").is_some();
+        }
+        send(&mut self.output, line).await
+    }
+
+    /// Answers what is in flight: the server has gone, and the next request reaches another.
+    async fn lost(&mut self) -> io::Result<()> {
+        self.server = None;
+        for (_, request) in std::mem::take(&mut self.pending) {
+            self.say(&request.unavailable()).await?;
+        }
+        Ok(())
+    }
+
+    /// Reaches a server, or stands one up that says why there is none, and replays the handshake.
+    async fn open(&mut self) {
+        let (connection, is_makeshift) = match (self.connect)().await {
+            Ok(connection) => (connection, false),
+            Err(registry) => (makeshift(registry), true),
+        };
+        let mut server = Server { lines: Lines::of(connection.read, ANSWER_BYTES), write: connection.write, is_makeshift };
+        let is_ready = match &self.handshake {
+            Some(handshake) if handshake.is_answered => server.replay(handshake).await,
+            _ => true,
+        };
+        self.server = is_ready.then_some(server);
+    }
+
+    async fn say(&mut self, message: &Value) -> io::Result<()> {
+        send(&mut self.output, message.to_string().as_bytes()).await
+    }
+}
+
+impl Server {
+    /// Tells a new server what the client told the old one; the answer is not passed on.
+    async fn replay(&mut self, handshake: &Handshake) -> bool {
+        let mut initialize = handshake.initialize.clone();
+        initialize["id"] = REPLAY.into();
+        if send(&mut self.write, initialize.to_string().as_bytes()).await.is_err() {
+            return false;
+        }
+        while let Some(line) = self.lines.next().await {
+            let answer: Value = serde_json::from_slice(&line.unwrap_or_default()).unwrap_or_default();
+            if answer["id"] == REPLAY {
+                let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string();
+                return !handshake.is_initialized || send(&mut self.write, initialized.as_bytes()).await.is_ok();
+            }
+        }
+        false
+    }
+}
+
+impl Request {
+    /// Returns the answer of a server that has gone: a refused call, or an error for everything else.
+    fn unavailable(&self) -> Value {
+        let error = Error::new(Code::ServerUnavailable, "the server ended before it answered; what it had begun goes on when it is back");
+        let is_operation = |name: &str| operations::find(name).is_some();
+        if self.method == "tools/call" {
+            let name = self.params["name"].as_str().unwrap_or_default();
+            let body = operations::refusal(&error, name, &self.params["arguments"], 1, is_operation);
+            let mut result = json!({"content": [{"type": "text", "text": body.to_string()}], "structuredContent": body, "isError": true});
+            if self.params["_meta"]["io.modelcontextprotocol/protocolVersion"].is_string() {
+                result["resultType"] = "complete".into();
+            }
+            return json!({"jsonrpc": "2.0", "id": self.id, "result": result});
+        }
+        let body = operations::refusal(&error, &self.method, &self.params, 1, is_operation);
+        let message = format!("{}: {error}", error.code);
+        json!({"jsonrpc": "2.0", "id": self.id, "error": {"code": rpc::number(error.code), "message": message, "data": body}})
+    }
+}
+
+/// Serves MCP in this process: tools are listed, and each call is refused with the reason.
+fn makeshift(registry: Registry) -> Connection {
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let (read, write) = tokio::io::split(theirs);
+    tokio::spawn(Handler::new(Arc::new(registry), Arc::default(), Via::McpStdio).serve_stream(read, write));
+    let (read, write) = tokio::io::split(ours);
+    Connection { read: Box::new(read), write: Box::new(write) }
+}
+
+async fn send(write: &mut (impl AsyncWrite + Unpin), line: &[u8]) -> io::Result<()> {
+    write.write_all(line).await?;
+    if !line.ends_with(b"\n") {
+        write.write_all(b"\n").await?;
+    }
+    write.flush().await
+}
+
+/// A line was longer than the limit, and was skipped.
+struct TooLong;
+
+/// Lines of a stream, read by a task of their own so that waiting for one can be given up.
+struct Lines(mpsc::Receiver<Result<Vec<u8>, TooLong>>);
+
+impl Lines {
+    fn of(read: impl AsyncRead + Send + Unpin + 'static, limit_bytes: usize) -> Self {
+        let (sender, lines) = mpsc::channel(8);
+        tokio::spawn(async move {
+            let mut read = BufReader::new(read);
+            loop {
+                let (mut line, mut is_too_long) = (Vec::new(), false);
+                while !line.ends_with(b"\n") {
+                    is_too_long |= line.len() == limit_bytes;
+                    if is_too_long {
+                        line.clear();
+                    }
+                    let room = (limit_bytes - line.len()) as u64;
+                    match (&mut read).take(room).read_until(b'\n', &mut line).await {
+                        Ok(0) if line.is_empty() => return,
+                        // The end without a line feed ends the last line.
+                        Ok(0) => break,
+                        Ok(_) => {}
+                        Err(_) => return,
+                    }
+                }
+                if sender.send(if is_too_long { Err(TooLong) } else { Ok(line) }).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Lines(lines)
+    }
+
+    async fn next(&mut self) -> Option<Result<Vec<u8>, TooLong>> {
+        self.0.recv().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn long_lines_are_skipped_whole() {
+        let mut lines = Lines::of(&b"ab\n12345678901\ncd\nlast"[..], 8);
+        let mut seen = Vec::new();
+        while let Some(line) = lines.next().await {
+            seen.push(line.map_or("too long".into(), |line| String::from_utf8(line).unwrap()));
+        }
+        assert_eq!(seen, ["ab\n", "too long", "cd\n", "last"]);
+    }
+}

@@ -1,0 +1,97 @@
+//! Reaching the server, and starting it when none runs.
+
+use crate::{
+    error::{Code, Error},
+    model::text,
+    server::Workspace,
+};
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+use tokio::net::UnixStream;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const BETWEEN: Duration = Duration::from_millis(5);
+
+/// Connects to a socket of the workspace's server; starts the server when none answers.
+///
+/// Two that start at once do no harm: one server gets the workspace's lock, the other ends, and both callers reach the first.
+pub async fn connect(workspace: &Workspace, socket: PathBuf) -> Result<UnixStream, Error> {
+    let (until, mut started) = (Instant::now() + PATIENCE, None);
+    loop {
+        match UnixStream::connect(&socket).await {
+            Ok(stream) => return Ok(stream),
+            Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::WouldBlock) => {}
+            Err(err) => return Err(unavailable(format!("cannot connect to `{}`: {err}", socket.display()))),
+        }
+        match &mut started {
+            None => started = Some(Started::server(workspace)?),
+            Some(server) => server.check()?,
+        }
+        if Instant::now() > until {
+            return Err(unavailable(format!("the server does not answer on `{}`", socket.display())));
+        }
+        tokio::time::sleep(BETWEEN).await;
+    }
+}
+
+/// A server that was told to start.
+struct Started {
+    child: Child,
+    said: PathBuf,
+}
+
+impl Started {
+    fn server(workspace: &Workspace) -> Result<Self, Error> {
+        let fault = |err: io::Error| unavailable(format!("cannot start the server: {err}"));
+        workspace.prepare().map_err(fault)?;
+        let said = workspace.logs_dir().join(format!("start-{}.log", std::process::id()));
+        let child = Command::new(std::env::current_exe().map_err(fault)?)
+            .args(["serve", "--detached", "--workspace"])
+            .arg(workspace.root())
+            .current_dir(workspace.root())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&said).map_err(fault)?)
+            .spawn()
+            .map_err(fault)?;
+        Ok(Started { child, said })
+    }
+
+    /// Fails with what the server said, when it ended for another reason than that one runs already.
+    fn check(&mut self) -> Result<(), Error> {
+        match self.child.try_wait() {
+            Ok(Some(status)) if status.code() != Some(Code::ServerRunning.exit().into()) => Err(error_in(&self.said, &status.to_string())),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // The open file stays with the server; its name is needed no more.
+        let _ = fs::remove_file(&self.said);
+    }
+}
+
+/// Reads the error a server wrote before it ended.
+fn error_in(said: &Path, status: &str) -> Error {
+    let said = fs::read_to_string(said).unwrap_or_default();
+    let line = |prefix: &str| said.lines().rev().find_map(|line| line.strip_prefix(prefix));
+    match line("error: ").and_then(|error| error.split_once(": ")) {
+        Some((code, message)) => {
+            let error = Error::new(super::code_of(code), message);
+            let hint = line("hint: ").unwrap_or_default().to_owned();
+            if hint.is_empty() { error } else { error.hint(hint) }
+        }
+        None => unavailable(format!("the server ended at its start ({status}): {}", text::visible_line(said.trim(), 400))),
+    }
+}
+
+fn unavailable(message: String) -> Error {
+    Error::new(Code::ServerUnavailable, message)
+}
