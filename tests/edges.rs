@@ -641,6 +641,18 @@ async fn interlock(folder: &Path, arguments: &[&str], input: &str) -> (i32, Stri
     (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
 }
 
+/// Ends the server a test has started by the binary, also when the test fails.
+struct Ends(Workspace);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        if let Some(running) = Running::of(&self.0) {
+            let _ =
+                rustix::process::kill_process(rustix::process::Pid::from_raw(running.pid as i32).unwrap(), rustix::process::Signal::KILL);
+        }
+    }
+}
+
 fn discover() -> String {
     format!("{}\n", json!({"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": modern(json!({}))}))
 }
@@ -649,6 +661,7 @@ fn discover() -> String {
 async fn discovery_and_the_end_of_input_exit_0_and_start_one_server() {
     let root = tempfile::tempdir().unwrap();
     std::fs::write(root.path().join("interlock.toml"), "").unwrap();
+    let _ends = Ends(Workspace::at(root.path()));
     // Two at once, from cold: one server results.
     let (first, input) = (["mcp"], discover());
     for (code, output, said) in <[_; 2]>::from(tokio::join!(interlock(root.path(), &first, &input), interlock(root.path(), &first, &input)))
@@ -682,4 +695,39 @@ async fn without_a_workspace_the_binary_speaks_mcp() {
     assert!(said.starts_with("error: no_workspace: "), "{said}");
     let (code, _, said) = interlock(folder.path(), &["stpo"], "").await;
     assert!(code == 2 && said.contains("similar subcommand exists: 'stop'"), "{said}");
+}
+
+#[tokio::test]
+async fn a_killed_server_is_replaced_under_the_same_client() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("interlock.toml"), "").unwrap();
+    let workspace = Workspace::at(root.path());
+    let _ends = Ends(workspace.clone());
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_interlock"));
+    command.args(["mcp", "--workspace"]).arg(root.path()).kill_on_drop(true).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut client = Client::over(tokio::io::join(child.stdout.take().unwrap(), child.stdin.take().unwrap()));
+    client.initialize().await;
+    let tools = client.ask("tools/list", json!({})).await["result"].take();
+
+    let first = Running::of(&workspace).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(first.pid as i32).unwrap(), rustix::process::Signal::KILL).unwrap();
+    timeout(PATIENCE, async {
+        while first.is_alive() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap();
+
+    // Whether the bridge has seen the end yet or not: an answer comes, at the latest to the second try.
+    let mut answer = client.ask("tools/list", json!({})).await;
+    if answer["error"]["data"]["retryable"] == true {
+        answer = client.ask("tools/list", json!({})).await;
+    }
+    assert_eq!(answer["result"], tools);
+    assert_ne!(Running::of(&workspace).unwrap(), first);
+    drop(client);
+    assert!(timeout(PATIENCE, child.wait()).await.unwrap().unwrap().success());
+    assert_eq!(interlock(root.path(), &["stop"], "").await.0, 0);
 }

@@ -61,3 +61,31 @@ pub(super) async fn call(stream: tokio::net::UnixStream, method: &str, params: V
             .hint("run `interlock stop`, then try again: the server may be another version")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{operations::Registry, rpc};
+    use std::sync::Arc;
+    use tokio::net::UnixStream;
+
+    #[tokio::test]
+    async fn a_refusal_is_told_apart_from_a_server_of_another_version() {
+        let registry = Arc::new(Registry::with_entries(vec![Entry::of::<operations::tests::GetThing>()], Err(Error::invalid("no"))));
+        let ask = async |method: &str| {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let (read, write) = theirs.into_split();
+            tokio::spawn(rpc::serve_lines(rpc::operator_methods(&registry, &[]), read, write));
+            call(ours, method, json!({"deployment": "dep_1"})).await
+        };
+        assert_eq!(ask("get_thing").await.unwrap().unwrap_err()["code"], "invalid_arguments");
+        assert_eq!(ask("get_other").await.unwrap_err().code, Code::Internal);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_ends_is_unavailable() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(theirs);
+        assert_eq!(call(ours, "get_thing", json!({})).await.unwrap_err().code, Code::ServerUnavailable);
+    }
+}

@@ -9,10 +9,14 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Stdio,
     time::{Duration, Instant},
 };
-use tokio::net::UnixStream;
+use tokio::{
+    net::UnixStream,
+    // Reaps the server when it ends before this process does.
+    process::{Child, Command},
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const BETWEEN: Duration = Duration::from_millis(5);

@@ -16,7 +16,7 @@ pub use reference::{codes, operations as operations_reference};
 
 use crate::{
     error::{Code, Error},
-    operations,
+    operations::{self, Entry},
     server::Workspace,
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -37,7 +37,7 @@ const COMMANDS: &[Own] = &[
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let words = with_named_id(std::env::args_os().collect());
+    let words = with_named_id(std::env::args_os().collect(), &operations::all());
     let matches = command().try_get_matches_from(words).unwrap_or_else(|err| err.exit());
     let (name, matches) = matches.subcommand().expect("a subcommand is required");
     let outcome = match COMMANDS.iter().find(|own| own.name == name) {
@@ -70,8 +70,7 @@ pub fn command() -> Command {
 }
 
 /// Lets `interlock get-deployment dep_1` stand for `… --deployment dep_1`, where one id says what is meant.
-fn with_named_id(mut words: Vec<OsString>) -> Vec<OsString> {
-    let entries = operations::all();
+fn with_named_id(mut words: Vec<OsString>, entries: &[Entry]) -> Vec<OsString> {
     let found = words
         .iter()
         .enumerate()
@@ -109,4 +108,41 @@ fn block_on<T>(future: impl Future<Output = Result<T, Error>>) -> Result<T, Erro
 /// Returns the code of this text.
 fn code_of(text: &str) -> Code {
     Code::ALL.iter().copied().find(|code| code.as_str() == text).unwrap_or(Code::Internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn an_id_after_the_operation_needs_no_flag() {
+        let mut entry = Entry::of::<crate::operations::tests::GetThing>();
+        let named = |words: &[&str], entries: &[Entry]| {
+            let words = with_named_id(words.iter().map(OsString::from).collect(), entries);
+            words.into_iter().map(|word| word.into_string().unwrap()).collect::<Vec<_>>().join(" ")
+        };
+        let entries = [entry.clone()];
+        assert_eq!(
+            named(&["interlock", "--json", "get-thing", "dep_1", "--tail", "5"], &entries),
+            "interlock --json get-thing --deployment dep_1 --tail 5"
+        );
+        assert_eq!(named(&["interlock", "get-thing", "--tail", "5"], &entries), "interlock get-thing --tail 5");
+        assert_eq!(named(&["interlock", "get-thing"], &entries), "interlock get-thing");
+        entry.input_schema["required"] = serde_json::json!(["reason"]);
+        assert_eq!(named(&["interlock", "get-thing", "dep_1"], &[entry]), "interlock get-thing dep_1");
+    }
+
+    #[test]
+    fn operations_become_subcommands() {
+        let entry = Entry::of::<crate::operations::tests::GetThing>();
+        let parse = |words: &[&str]| call::command(&entry).try_get_matches_from(words);
+        let params = (entry.params)(&parse(&["get-thing", "--deployment", "dep_1"]).unwrap()).unwrap();
+        assert_eq!(params, serde_json::json!({"deployment": "dep_1"}));
+        assert!(parse(&["get-thing"]).unwrap_err().to_string().contains("--deployment"));
+    }
 }

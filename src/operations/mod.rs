@@ -203,8 +203,33 @@ impl Progress {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// An operation for the tests of those who use the registry.
+    pub(crate) struct GetThing;
+
+    #[derive(Serialize, Deserialize, JsonSchema, clap::Args)]
+    #[serde(deny_unknown_fields)]
+    pub(crate) struct Params {
+        #[arg(long)]
+        deployment: String,
+        #[arg(long)]
+        tail: Option<u32>,
+    }
+
+    impl Operation for GetThing {
+        const NAME: &'static str = "get_thing";
+        const TOOLSET: Toolset = Toolset::Core;
+        const EFFECT: Effect = Effect::Reads;
+        const MANUAL: &'static str = "Shows a thing.";
+        type Params = Params;
+        type Output = Value;
+        async fn run(_: &Context, params: Params) -> Result<Reply<Value>, Error> {
+            let body = serde_json::json!({"deployment": params.deployment, "tail": params.tail});
+            Ok(Reply { state: "seen".into(), summary: "seen".into(), guidance: String::new(), next_actions: Vec::new(), body })
+        }
+    }
 
     #[test]
     fn the_hints_follow_from_the_effect() {

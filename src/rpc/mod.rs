@@ -11,7 +11,7 @@ use axum::{extract::Request, response::IntoResponse, routing::MethodRouter};
 use futures_util::future::BoxFuture;
 use jsonrpsee::{
     Methods, RpcModule,
-    server::{Server, ServerConfig, StopHandle},
+    server::{BatchRequestConfig, Server, ServerConfig, StopHandle},
     types::{ErrorCode, ErrorObjectOwned, Params},
 };
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ use tokio::{
 use tower::Service as _;
 
 const CONNECTIONS: u32 = 128;
+const BATCH: u32 = 64;
 const RESPONSE_BYTES: u32 = 8 * 1024 * 1024;
 const LINE_BYTES: u64 = 4 * REQUEST_BYTES as u64;
 
@@ -86,6 +87,7 @@ pub fn route(methods: Methods, stop: StopHandle) -> MethodRouter {
         .max_request_body_size(REQUEST_BYTES as u32)
         .max_response_body_size(RESPONSE_BYTES)
         .max_subscriptions_per_connection(0)
+        .set_batch_request_config(BatchRequestConfig::Limit(BATCH))
         .build();
     // Built once: it owns the connection limit.
     let builder = Server::builder().set_config(config).to_service_builder();
