@@ -1,0 +1,111 @@
+//! The real binary: `interlock mcp`, `serve`, `stop`.
+
+use crate::fixtures::*;
+use interlock::{
+    error::Code,
+    server::{Running, Workspace},
+};
+use serde_json::{Value, json};
+use std::{path::Path, process::Stdio, time::Duration};
+use tokio::{io::AsyncWriteExt, time::timeout};
+
+/// Runs the binary with `input` to its end: exit code, standard output, standard error.
+async fn interlock(folder: &Path, arguments: &[&str], input: &str) -> (i32, String, String) {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_interlock"));
+    command.args(arguments).current_dir(folder).env_remove("INTERLOCK_WORKSPACE").kill_on_drop(true);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+    let output = timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// Ends the server a test has started by the binary, also when the test fails.
+struct Ends(Workspace);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        if let Some(running) = Running::of(&self.0) {
+            let _ =
+                rustix::process::kill_process(rustix::process::Pid::from_raw(running.pid as i32).unwrap(), rustix::process::Signal::KILL);
+        }
+    }
+}
+
+fn discover() -> String {
+    format!("{}\n", json!({"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": modern(json!({}))}))
+}
+
+#[tokio::test]
+async fn discovery_and_the_end_of_input_exit_0_and_start_one_server() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("interlock.toml"), "").unwrap();
+    let _ends = Ends(Workspace::at(root.path()));
+    // Two at once, from cold: one server results.
+    let (first, input) = (["mcp"], discover());
+    for (code, output, said) in <[_; 2]>::from(tokio::join!(interlock(root.path(), &first, &input), interlock(root.path(), &first, &input)))
+    {
+        assert_eq!((code, output.lines().count()), (0, 1), "{output} {said}");
+        let answer: Value = serde_json::from_str(&output).unwrap();
+        assert!(answer["result"]["supportedVersions"].is_array(), "{output}");
+    }
+    let running = Running::of(&Workspace::at(root.path())).unwrap();
+    assert_eq!(interlock(root.path(), &["serve"], "").await.0, i32::from(Code::ServerRunning.exit()));
+    assert_eq!(interlock(root.path(), &["mcp"], &discover()).await.0, 0);
+    assert_eq!(Running::of(&Workspace::at(root.path())).unwrap(), running);
+
+    let (code, output, said) = interlock(root.path(), &["stop"], "").await;
+    assert_eq!(code, 0, "{said}");
+    assert!(output.starts_with("stopped the server"), "{output}");
+    assert!(!running.is_alive());
+    assert!(interlock(root.path(), &["stop"], "").await.1.starts_with("no server runs"));
+}
+
+#[tokio::test]
+async fn without_a_workspace_the_binary_speaks_mcp() {
+    let folder = tempfile::tempdir().unwrap();
+    for input in ["", &discover(), &format!("{}\n", json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": initialize()}))] {
+        let (code, output, said) = interlock(folder.path(), &["mcp"], input).await;
+        assert_eq!((code, output.lines().count()), (0, input.lines().count()), "{output} {said}");
+        assert!(output.lines().all(|line| serde_json::from_str::<Value>(line).unwrap()["result"].is_object()), "{output}");
+    }
+    let (code, output, said) = interlock(folder.path(), &["stop"], "").await;
+    assert_eq!((code, output.as_str()), (i32::from(Code::NoWorkspace.exit()), ""));
+    assert!(said.starts_with("error: no_workspace: "), "{said}");
+    let (code, _, said) = interlock(folder.path(), &["stpo"], "").await;
+    assert!(code == 2 && said.contains("similar subcommand exists: 'stop'"), "{said}");
+}
+
+#[tokio::test]
+async fn a_killed_server_is_replaced_under_the_same_client() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("interlock.toml"), "").unwrap();
+    let workspace = Workspace::at(root.path());
+    let _ends = Ends(workspace.clone());
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_interlock"));
+    command.args(["mcp", "--workspace"]).arg(root.path()).kill_on_drop(true).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut client = Client::over(tokio::io::join(child.stdout.take().unwrap(), child.stdin.take().unwrap()));
+    client.initialize().await;
+    let tools = client.ask("tools/list", json!({})).await["result"].take();
+
+    let first = Running::of(&workspace).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(first.pid as i32).unwrap(), rustix::process::Signal::KILL).unwrap();
+    timeout(PATIENCE, async {
+        while first.is_alive() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap();
+
+    // Whether the bridge has seen the end yet or not: an answer comes, at the latest to the second try.
+    let mut answer = client.ask("tools/list", json!({})).await;
+    if answer["error"]["data"]["retryable"] == true {
+        answer = client.ask("tools/list", json!({})).await;
+    }
+    assert_eq!(answer["result"], tools);
+    assert_ne!(Running::of(&workspace).unwrap(), first);
+    drop(client);
+    assert!(timeout(PATIENCE, child.wait()).await.unwrap().unwrap().success());
+    assert_eq!(interlock(root.path(), &["stop"], "").await.0, 0);
+}
