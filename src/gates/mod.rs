@@ -1,1 +1,2 @@
-//! Being built.
+//! Gates. (being filled)
+pub mod formats;
