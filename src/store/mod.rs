@@ -1,1 +1,149 @@
-//! Being built.
+//! What is remembered: the only place with SQL. One text for SQLite and PostgreSQL, one file per group of queries.
+//!
+//! To add a function: put it in the file of its group, take `by: &Caller` when it changes anything, do the work between
+//! [`Store::write`] and [`Write::commit`] (which appends the audit entry in the same transaction), and test it on both
+//! databases in `tests/store/`. To add a table: a new file in `migrations/`; an applied one never changes.
+
+mod audit;
+mod deployments;
+mod directives;
+mod error;
+mod journal;
+mod leases;
+mod open;
+mod plans;
+mod query;
+mod releases;
+mod serving;
+mod transitions;
+
+pub use audit::{AuditEntry, AuditReport, Broken, Principal};
+pub use deployments::{Claim, DeploymentFilter};
+pub use directives::NewDirective;
+pub use error::{Result, StoreError};
+pub use open::sqlite_url;
+pub use plans::PlanRecord;
+pub use serving::ServingSet;
+pub use transitions::{DeploymentChange, UndoRequest};
+
+use crate::model::{Caller, Clock, Sha256, Timestamp};
+use query::{Read, sql};
+use sqlx::{Any, AnyConnection, AnyPool, Transaction};
+use std::{fmt::Display, sync::Arc, time::Duration};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+
+/// How long a change waits for its turn among the changes of this process.
+const TURN: Duration = Duration::from_secs(20);
+
+/// The database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    pool: AnyPool,
+    kind: Kind,
+    clock: Arc<dyn Clock>,
+    /// Changes of this process queue here, fairly, instead of fighting over the database's lock.
+    turn: Arc<Mutex<()>>,
+    sequence: watch::Sender<i64>,
+}
+
+/// Where the two databases differ.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+impl Kind {
+    /// Takes the write lock at once on SQLite, where a transaction that reads first could not be upgraded later.
+    fn begin_write(self) -> &'static str {
+        match self {
+            Kind::Sqlite => "BEGIN IMMEDIATE",
+            Kind::Postgres => "BEGIN",
+        }
+    }
+
+    /// Begins a transaction that sees one state of the database throughout.
+    fn begin_snapshot(self) -> &'static str {
+        match self {
+            Kind::Sqlite => "BEGIN",
+            Kind::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        }
+    }
+}
+
+impl Store {
+    /// Returns the number of the newest audit entry, and wakes its holder after each change this process commits.
+    pub fn changes(&self) -> watch::Receiver<i64> {
+        self.shared.sequence.subscribe()
+    }
+
+    /// Closes all connections; every later call answers `Unavailable`.
+    pub async fn close(&self) {
+        self.shared.pool.close().await;
+    }
+
+    fn pool(&self) -> &AnyPool {
+        &self.shared.pool
+    }
+
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// Begins a change. The audit head is updated first: from here on this is the only change in progress.
+    async fn write(&self) -> Result<Write> {
+        let turn = tokio::time::timeout(TURN, self.shared.turn.clone().lock_owned())
+            .await
+            .map_err(|_| StoreError::Unavailable(anyhow::anyhow!("other changes take too long")))?;
+        let mut tx = self.pool().begin_with(self.shared.kind.begin_write()).await?;
+        let head = sql("UPDATE audit_head SET seq = seq + 1 WHERE id = 1 RETURNING seq, hash")
+            .one(&mut *tx)
+            .await?
+            .ok_or_else(|| StoreError::Altered("the audit log's head".into()))?;
+        Ok(Write { seq: head.read("seq")?, previous: head.read("hash")?, at: self.now(), tx, store: self.clone(), _turn: turn })
+    }
+}
+
+/// A change in progress. Dropped without [`Write::commit`], nothing of it remains.
+struct Write {
+    tx: Transaction<'static, Any>,
+    at: Timestamp,
+    seq: i64,
+    previous: Sha256,
+    store: Store,
+    // Dropped after the transaction: the next change begins when this one is over.
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Write {
+    /// Returns the connection the change runs on.
+    fn on(&mut self) -> &mut AnyConnection {
+        &mut self.tx
+    }
+
+    /// Appends the audit entry and commits.
+    async fn commit(mut self, by: &Caller, action: &str, subject: impl Display, detail: serde_json::Value) -> Result<()> {
+        let entry = AuditEntry {
+            seq: self.seq,
+            at: self.at,
+            by: by.clone(),
+            action: action.to_owned(),
+            subject: subject.to_string(),
+            detail,
+            previous_hash: self.previous.clone(),
+        };
+        audit::append(self.on(), &entry).await?;
+        // In a task of its own: a caller that stops waiting must not lose the wake-up of a change that was committed.
+        let committed = tokio::spawn(async move {
+            let Write { tx, seq, store, .. } = self;
+            tx.commit().await?;
+            store.shared.sequence.send_if_modified(|newest| std::mem::replace(newest, seq.max(*newest)) < seq);
+            Ok::<_, sqlx::Error>(())
+        });
+        Ok(committed.await.map_err(|error| StoreError::Other(error.into()))??)
+    }
+}

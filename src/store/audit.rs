@@ -1,0 +1,219 @@
+//! The audit log: a hash chain, one entry for each change, appended in the change's own transaction.
+
+use super::{
+    Result, Store, StoreError,
+    query::{Read, sql, word},
+};
+use crate::model::{Caller, Sha256, Timestamp};
+use serde_json::{Value, json};
+use sqlx::{AnyConnection, any::AnyRow};
+use std::collections::BTreeSet;
+
+/// The hash before the first entry.
+const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+const PAGE: i64 = 500;
+
+/// One entry of the audit log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuditEntry {
+    /// Its number, from 1, without gaps.
+    pub seq: i64,
+    /// When.
+    pub at: Timestamp,
+    /// Who, and by which way.
+    pub by: Caller,
+    /// What was done: the store's function.
+    pub action: String,
+    /// To what: an id or a name.
+    pub subject: String,
+    /// Further facts.
+    pub detail: Value,
+    /// The hash of the entry before.
+    pub previous_hash: Sha256,
+}
+
+/// What a walk along the whole chain found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuditReport {
+    /// How many entries fit.
+    pub entries: i64,
+    /// The hash of the last one that fits.
+    pub head: Sha256,
+    /// The first thing that does not fit.
+    pub broken: Option<Broken>,
+}
+
+/// The first thing that does not fit in the chain.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Broken {
+    /// The number of the entry.
+    pub seq: i64,
+    /// Why.
+    pub why: String,
+}
+
+/// Somebody who has changed something.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Principal {
+    /// The verified name.
+    pub principal: String,
+    /// `agent`, `operator`, `server`.
+    pub kind: String,
+    /// What the client last called itself, unverified.
+    pub client: Option<String>,
+    /// When it first changed something.
+    pub first_seen_at: Timestamp,
+    /// When it last did.
+    pub last_seen_at: Timestamp,
+}
+
+/// Appends an entry and moves the head to it; the head's number was raised when the change began.
+pub(super) async fn append(on: &mut AnyConnection, entry: &AuditEntry) -> Result<()> {
+    let AuditEntry { seq, at, by, action, subject, detail, previous_hash } = entry;
+    let (kind, via, detail) = (word(&by.kind), word(&by.via), detail.to_string());
+    let hash = hash_of(&json!({
+        "seq": seq, "at": at, "principal": by.principal, "kind": kind, "via": via, "client": by.client,
+        "action": action, "subject": subject, "detail": detail, "previous_hash": previous_hash,
+    }));
+    sql("INSERT INTO audit_log (seq, at, principal, kind, via, client, action, subject, detail, previous_hash, hash)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)")
+    .bind(*seq)
+    .bind(*at)
+    .bind(&by.principal)
+    .bind(&kind)
+    .bind(via)
+    .bind(by.client.as_deref())
+    .bind(action)
+    .bind(subject)
+    .bind(detail)
+    .bind(previous_hash)
+    .bind(&hash)
+    .run(&mut *on)
+    .await?;
+    sql("UPDATE audit_head SET hash = $1 WHERE id = 1").bind(&hash).run(&mut *on).await?;
+    sql("INSERT INTO principals (principal, kind, client, first_seen_at, last_seen_at) VALUES ($1, $2, $3, $4, $4)
+         ON CONFLICT (principal, kind) DO UPDATE SET client = $3, last_seen_at = $4")
+    .bind(&by.principal)
+    .bind(kind)
+    .bind(by.client.as_deref())
+    .bind(*at)
+    .run(on)
+    .await?;
+    Ok(())
+}
+
+impl Store {
+    /// Returns the number of the newest entry.
+    pub async fn sequence(&self) -> Result<i64> {
+        Ok(self.audit_head().await?.0)
+    }
+
+    /// Returns the number and the hash of the newest entry: what approvals sign.
+    pub async fn audit_head(&self) -> Result<(i64, Sha256)> {
+        let row = sql("SELECT seq, hash FROM audit_head WHERE id = 1").one(self.pool()).await?;
+        let row = row.ok_or_else(|| StoreError::Altered("the audit log's head".into()))?;
+        Ok((row.read("seq")?, row.read("hash")?))
+    }
+
+    /// Returns at most `limit` entries after `after_seq`, oldest first.
+    pub async fn audit_entries(&self, after_seq: i64, limit: u32) -> Result<Vec<AuditEntry>> {
+        let rows = sql("SELECT * FROM audit_log WHERE seq > $1 ORDER BY seq LIMIT $2").bind(after_seq).bind(limit).all(self.pool()).await?;
+        rows.iter().map(entry_of).collect()
+    }
+
+    /// Returns everybody who has changed something.
+    pub async fn principals(&self) -> Result<Vec<Principal>> {
+        let rows = sql("SELECT * FROM principals ORDER BY principal, kind").all(self.pool()).await?;
+        let principal_of = |row: &AnyRow| {
+            Ok(Principal {
+                principal: row.read("principal")?,
+                kind: row.read("kind")?,
+                client: row.read("client")?,
+                first_seen_at: row.read("first_seen_at")?,
+                last_seen_at: row.read("last_seen_at")?,
+            })
+        };
+        rows.iter().map(principal_of).collect()
+    }
+
+    /// Walks the whole chain: each entry's hash, no gaps, the head, and every head that a decision has signed.
+    pub async fn audit_verify(&self) -> Result<AuditReport> {
+        let mut tx = self.pool().begin_with(self.shared.kind.begin_snapshot()).await?;
+        let mut signed = BTreeSet::new();
+        for row in sql("SELECT DISTINCT audit_head FROM decisions").all(&mut *tx).await? {
+            signed.insert(row.read::<String>("audit_head")?);
+        }
+        signed.remove(GENESIS);
+        let mut report = AuditReport { entries: 0, head: Sha256(GENESIS.into()), broken: None };
+        loop {
+            let page =
+                sql("SELECT * FROM audit_log WHERE seq > $1 ORDER BY seq LIMIT $2").bind(report.entries).bind(PAGE).all(&mut *tx).await?;
+            for row in &page {
+                if let Err(why) = fits(row, &report) {
+                    report.broken = Some(Broken { seq: report.entries + 1, why });
+                    return Ok(report);
+                }
+                report.entries += 1;
+                report.head = row.read("hash")?;
+                signed.remove(report.head.0.as_str());
+            }
+            if page.is_empty() {
+                break;
+            }
+        }
+        let count: i64 = sql("SELECT COUNT(*) AS entries FROM audit_log").value(&mut *tx, "entries").await?.unwrap_or(0);
+        let head = sql("SELECT seq, hash FROM audit_head WHERE id = 1").one(&mut *tx).await?;
+        let head = head.map(|row| Ok::<_, StoreError>((row.read::<i64>("seq")?, row.read::<Sha256>("hash")?))).transpose()?;
+        let broken = |why: String| Some(Broken { seq: report.entries, why });
+        report.broken = if count != report.entries {
+            broken(format!("{count} entries are stored, {} of them stand in the chain", report.entries))
+        } else if head != Some((report.entries, report.head.clone())) {
+            broken("the head names another entry than the last one: entries were removed or added at the end".into())
+        } else {
+            signed
+                .first()
+                .and_then(|head| broken(format!("a decision has signed the head {}, which no entry has", &Sha256(head.clone()).short())))
+        };
+        Ok(report)
+    }
+}
+
+fn fits(row: &AnyRow, so_far: &AuditReport) -> Result<(), String> {
+    let read = || -> Result<_> {
+        let document = json!({
+            "seq": row.read::<i64>("seq")?, "at": row.read::<i64>("at")?, "principal": row.read::<String>("principal")?,
+            "kind": row.read::<String>("kind")?, "via": row.read::<String>("via")?, "client": row.read::<Option<String>>("client")?,
+            "action": row.read::<String>("action")?, "subject": row.read::<String>("subject")?, "detail": row.read::<String>("detail")?,
+            "previous_hash": row.read::<String>("previous_hash")?,
+        });
+        Ok((document, row.read::<Sha256>("hash")?))
+    };
+    let (document, hash) = read().map_err(|error| format!("it cannot be read: {error}"))?;
+    if document["seq"] != so_far.entries + 1 {
+        return Err(format!("the next entry has the number {}: entries are missing", document["seq"]));
+    }
+    if document["previous_hash"] != so_far.head.0 {
+        return Err("it does not follow the entry before".into());
+    }
+    if hash != hash_of(&document) {
+        return Err("its hash is not the hash of its content".into());
+    }
+    Ok(())
+}
+
+// `detail` goes in as the text that is stored: numbers in it are never read and written again on the way.
+fn hash_of(document: &Value) -> Sha256 {
+    Sha256::of_canonical(document)
+}
+
+fn entry_of(row: &AnyRow) -> Result<AuditEntry> {
+    Ok(AuditEntry {
+        seq: row.read("seq")?,
+        at: row.read("at")?,
+        by: Caller { principal: row.read("principal")?, kind: row.word("kind")?, via: row.word("via")?, client: row.read("client")? },
+        action: row.read("action")?,
+        subject: row.read("subject")?,
+        detail: row.read("detail")?,
+        previous_hash: row.read("previous_hash")?,
+    })
+}

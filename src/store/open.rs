@@ -1,0 +1,155 @@
+//! Opening: connections as they must be, and the schema brought up to date under a lock, after a backup.
+
+use super::{Kind, Result, Shared, Store, StoreError, query::sql};
+use crate::model::Clock;
+use anyhow::{Context, anyhow};
+use sqlx::{AnyConnection, Connection, Executor, any::AnyPoolOptions, migrate::Migrate};
+use std::{
+    fs::{File, TryLockError},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::{Mutex, watch};
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+// Per connection, not per database: only journal_mode is remembered in the file. The time limits keep a lock held by
+// somebody else from stopping us for longer than a caller waits.
+const SQLITE_SESSION: &str = "PRAGMA busy_timeout = 2000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;";
+const POSTGRES_SESSION: &str = "SET lock_timeout = '2s'; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s';";
+
+/// How long to wait for another process that migrates the same database.
+const MIGRATION_PATIENCE: Duration = Duration::from_secs(30);
+
+impl Store {
+    /// Opens `sqlite:PATH` or `postgres://…`, creates what is missing, and brings the schema up to date. A SQLite file is copied
+    /// beside itself first, when there is something to bring up to date in it. A schema newer than this program is refused.
+    pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Store> {
+        sqlx::any::install_default_drivers();
+        let kind = match url.split(':').next() {
+            Some("sqlite") => Kind::Sqlite,
+            Some("postgres" | "postgresql") => Kind::Postgres,
+            _ => return Err(anyhow!("a database url starts with `sqlite:` or `postgres:`").into()),
+        };
+        let url = match kind {
+            Kind::Sqlite if !url.contains('?') => format!("{url}?mode=rwc"),
+            _ => url.to_owned(),
+        };
+        migrate(&url, kind).await?;
+        let pool = AnyPoolOptions::new()
+            .max_connections(8)
+            .acquire_timeout(Duration::from_secs(5))
+            .after_connect(move |connection, _| Box::pin(async move { prepare(connection, kind).await }))
+            // A full disk makes SQLite roll back by itself, which the driver does not notice: such a connection
+            // believes to be in a transaction for ever, and is not used again.
+            .before_acquire(|connection, _| {
+                let is_free = !connection.is_in_transaction();
+                Box::pin(async move { Ok(is_free) })
+            })
+            .connect(&url)
+            .await?;
+        let (sequence, _) = watch::channel(0);
+        let store = Store { shared: Arc::new(Shared { pool, kind, clock, turn: Arc::new(Mutex::new(())), sequence }) };
+        let newest = store.sequence().await?;
+        store.shared.sequence.send_replace(newest);
+        Ok(store)
+    }
+}
+
+async fn prepare(connection: &mut AnyConnection, kind: Kind) -> sqlx::Result<()> {
+    connection
+        .execute(sqlx::raw_sql(match kind {
+            Kind::Sqlite => SQLITE_SESSION,
+            Kind::Postgres => POSTGRES_SESSION,
+        }))
+        .await?;
+    Ok(())
+}
+
+async fn migrate(url: &str, kind: Kind) -> Result<()> {
+    let file = (kind == Kind::Sqlite).then(|| file_of(url)).flatten();
+    // The migration lock of the driver is real on PostgreSQL, and does nothing on SQLite.
+    let _lock = match &file {
+        Some(file) => Some(lock_beside(file).await?),
+        None => None,
+    };
+    let mut connection = AnyConnection::connect(url).await?;
+    if kind == Kind::Sqlite {
+        prepare(&mut connection, kind).await?;
+    }
+    connection.ensure_migrations_table(&MIGRATIONS.table_name).await?;
+    let applied = connection.list_applied_migrations(&MIGRATIONS.table_name).await?;
+    let found = applied.iter().map(|migration| migration.version).max().unwrap_or(0);
+    let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+    if found > known {
+        return Err(StoreError::Newer { found, known });
+    }
+    if let Some(file) = file.filter(|_| (1..known).contains(&found)) {
+        let backup = file.with_extension(format!("before-{known}.db"));
+        // What an interrupted start left behind is incomplete, or a copy of the same rows.
+        let _ = std::fs::remove_file(&backup);
+        sql("VACUUM INTO $1").bind(backup.to_string_lossy().into_owned()).run(&mut connection).await?;
+    }
+    MIGRATIONS.run_direct(None, &mut connection, false).await?;
+    connection.close().await?;
+    Ok(())
+}
+
+async fn lock_beside(database: &std::path::Path) -> Result<File> {
+    let path = database.with_extension("lock");
+    let unavailable = |error: std::io::Error| StoreError::Unavailable(anyhow::Error::new(error).context("locking the database"));
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(unavailable)?;
+    let deadline = tokio::time::Instant::now() + MIGRATION_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if tokio::time::Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(error) => return Err(StoreError::Unavailable(anyhow::Error::new(error).context("another process migrates the database"))),
+        }
+    }
+}
+
+/// Returns the file of a SQLite url, as the driver reads it; none for a database in memory.
+fn file_of(url: &str) -> Option<PathBuf> {
+    let rest = url.strip_prefix("sqlite:")?;
+    let (path, parameters) = rest.strip_prefix("//").unwrap_or(rest).split_once('?').unwrap_or((rest, ""));
+    let is_file = path != ":memory:" && !parameters.contains("mode=memory");
+    is_file.then(|| PathBuf::from(percent_decoded(path)))
+}
+
+fn percent_decoded(path: &str) -> String {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let code =
+            (first == b'%').then(|| tail.get(..2)).flatten().and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        bytes.push(code.unwrap_or(first));
+        rest = if code.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Returns the url of the SQLite database in this file, for [`Store::open`].
+pub fn sqlite_url(file: &std::path::Path) -> Result<String> {
+    let path = file.to_str().context("the database's path is not UTF-8")?;
+    let escaped = path.chars().fold(String::new(), |escaped, character| match character {
+        '%' | '?' | '#' | ' ' | '"' | '<' | '>' | '`' | '{' | '}' => format!("{escaped}%{:02X}", character as u32),
+        _ => escaped + character.encode_utf8(&mut [0; 4]),
+    });
+    Ok(format!("sqlite://{escaped}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_found_in_its_own_url() {
+        for path in ["/tmp/a/interlock.db", "/tmp/a b/100%/?#.db", "/tmp/ä/{x}.db"] {
+            let url = sqlite_url(std::path::Path::new(path)).unwrap();
+            assert_eq!(file_of(&format!("{url}?mode=rwc")).unwrap(), std::path::Path::new(path));
+        }
+        assert_eq!(file_of("sqlite::memory:"), None);
+    }
+}

@@ -1,0 +1,247 @@
+//! How a query is asked: values go in and come out as the model's own types. All SQL passes here, so U+0000 is refused in one place.
+
+use super::error::{Result, StoreError};
+use crate::model::*;
+use anyhow::{Context, anyhow};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use sqlx::{Any, Executor, Row as _, any::AnyRow};
+
+/// A query with its values.
+pub(super) struct Sql {
+    text: &'static str,
+    values: Vec<Bound>,
+}
+
+/// A value on its way into the database.
+pub(super) enum Bound {
+    Text(Option<String>),
+    Number(Option<i64>),
+    Bytes(Vec<u8>),
+}
+
+/// What can be bound.
+pub(super) trait Bind {
+    fn bound(self) -> Bound;
+    /// What stands for an absent value: PostgreSQL wants to know its type.
+    fn absent() -> Bound;
+}
+
+/// What a column can be read as.
+pub(super) trait Column: Sized {
+    fn read(row: &AnyRow, name: &str) -> Result<Self>;
+}
+
+/// Starts a query.
+pub(super) fn sql(text: &'static str) -> Sql {
+    Sql { text, values: Vec::new() }
+}
+
+impl Sql {
+    /// Binds the next `$n`.
+    pub fn bind(mut self, value: impl Bind) -> Self {
+        self.values.push(value.bound());
+        self
+    }
+
+    /// Runs it, and returns how many rows it changed.
+    pub async fn run<'e>(self, on: impl Executor<'e, Database = Any>) -> Result<u64> {
+        Ok(self.prepared()?.execute(on).await?.rows_affected())
+    }
+
+    /// Returns the one row there may be.
+    pub async fn one<'e>(self, on: impl Executor<'e, Database = Any>) -> Result<Option<AnyRow>> {
+        Ok(self.prepared()?.fetch_optional(on).await?)
+    }
+
+    /// Returns all rows.
+    pub async fn all<'e>(self, on: impl Executor<'e, Database = Any>) -> Result<Vec<AnyRow>> {
+        Ok(self.prepared()?.fetch_all(on).await?)
+    }
+
+    /// Returns the first column of the one row there may be; a NULL reads as no row.
+    pub async fn value<'e, T: Column>(self, on: impl Executor<'e, Database = Any>, name: &str) -> Result<Option<T>> {
+        match self.one(on).await? {
+            Some(row) => row.read(name),
+            None => Ok(None),
+        }
+    }
+
+    fn prepared(self) -> Result<sqlx::query::Query<'static, Any, sqlx::any::AnyArguments>> {
+        let mut query = sqlx::query(self.text);
+        for value in self.values {
+            query = match value {
+                Bound::Text(Some(text)) if text.contains('\0') => return Err(anyhow!("a text with U+0000 reached the database").into()),
+                Bound::Text(text) => query.bind(text),
+                Bound::Number(number) => query.bind(number),
+                Bound::Bytes(bytes) => query.bind(bytes),
+            };
+        }
+        Ok(query)
+    }
+}
+
+/// Reading columns of a row by name.
+pub(super) trait Read {
+    fn read<T: Column>(&self, name: &str) -> Result<T>;
+
+    /// Reads a JSON column.
+    fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let text: String = self.read(name)?;
+        Ok(serde_json::from_str(&text).with_context(|| format!("reading the JSON in column `{name}`"))?)
+    }
+
+    /// Reads the word of a plain enum.
+    fn word<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let text: String = self.read(name)?;
+        Ok(serde_json::from_value(Value::String(text)).with_context(|| format!("reading the word in column `{name}`"))?)
+    }
+}
+
+impl Read for AnyRow {
+    fn read<T: Column>(&self, name: &str) -> Result<T> {
+        T::read(self, name)
+    }
+}
+
+/// Returns the word serde writes for a plain enum.
+pub(super) fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(word)) => word,
+        _ => unreachable!("a plain enum is written as a word"),
+    }
+}
+
+/// Returns a value as JSON text.
+pub(super) fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("our own types have a JSON form")
+}
+
+/// Returns `,a,b,`: a list of states to be searched with `LIKE '%,' || state || ',%'`, since Any knows no arrays.
+pub(super) fn one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    words.into_iter().fold(String::from(","), |list, word| list + word + ",")
+}
+
+macro_rules! bind_text {
+    ($($kind:ty => |$value:ident| $text:expr;)*) => {$(
+        impl Bind for $kind {
+            fn bound(self) -> Bound {
+                let $value = self;
+                Bound::Text(Some($text))
+            }
+            fn absent() -> Bound {
+                Bound::Text(None)
+            }
+        }
+    )*};
+}
+
+macro_rules! bind_number {
+    ($($kind:ty => |$value:ident| $number:expr;)*) => {$(
+        impl Bind for $kind {
+            fn bound(self) -> Bound {
+                let $value = self;
+                Bound::Number(Some($number))
+            }
+            fn absent() -> Bound {
+                Bound::Number(None)
+            }
+        }
+    )*};
+}
+
+bind_text! {
+    &str => |text| text.to_owned();
+    String => |text| text;
+    &String => |text| text.clone();
+    &Value => |value| value.to_string();
+    DirectiveState => |state| state.as_str().to_owned();
+    PlanState => |state| state.as_str().to_owned();
+    DeploymentState => |state| state.as_str().to_owned();
+    StepState => |state| state.as_str().to_owned();
+}
+
+// A number beyond i64 stands for "more than there is".
+bind_number! {
+    i64 => |number| number;
+    u64 => |number| i64::try_from(number).unwrap_or(i64::MAX);
+    u32 => |number| number.into();
+    i32 => |number| number.into();
+    usize => |number| i64::try_from(number).unwrap_or(i64::MAX);
+    bool => |flag| flag.into();
+    Timestamp => |at| at.0;
+    Epoch => |epoch| epoch.0;
+}
+
+impl Bind for &[u8] {
+    fn bound(self) -> Bound {
+        Bound::Bytes(self.to_vec())
+    }
+    fn absent() -> Bound {
+        Bound::Text(None)
+    }
+}
+
+impl<T: Bind> Bind for Option<T> {
+    fn bound(self) -> Bound {
+        self.map_or_else(T::absent, T::bound)
+    }
+    fn absent() -> Bound {
+        T::absent()
+    }
+}
+
+macro_rules! text_newtypes {
+    ($($kind:ident)*) => {$(
+        impl Bind for &$kind {
+            fn bound(self) -> Bound {
+                Bound::Text(Some(self.0.clone()))
+            }
+            fn absent() -> Bound {
+                Bound::Text(None)
+            }
+        }
+        impl Column for $kind {
+            fn read(row: &AnyRow, name: &str) -> Result<Self> {
+                Ok($kind(String::read(row, name)?))
+            }
+        }
+    )*};
+}
+
+text_newtypes! { Sha256 DirectiveId PlanId DeploymentId RunbookId ServiceName EnvironmentName ApproverName GateName StepId EvidenceId }
+
+macro_rules! columns {
+    ($($kind:ty => $raw:ty, |$value:ident| $read:expr;)*) => {$(
+        impl Column for $kind {
+            fn read(row: &AnyRow, name: &str) -> Result<Self> {
+                let $value = row.try_get::<$raw, _>(name)?;
+                Ok($read)
+            }
+        }
+    )*};
+}
+
+columns! {
+    String => String, |text| text;
+    i64 => i64, |number| number;
+    u64 => i64, |number| number.max(0) as u64;
+    Vec<u8> => Vec<u8>, |bytes| bytes;
+    Timestamp => i64, |at| Timestamp(at);
+    Epoch => i64, |epoch| Epoch(epoch);
+    Value => String, |text| serde_json::from_str(&text).map_err(|error| StoreError::Other(error.into()))?;
+    DirectiveState => String, |text| DirectiveState::parse(&text);
+    PlanState => String, |text| PlanState::parse(&text);
+    DeploymentState => String, |text| DeploymentState::parse(&text);
+    StepState => String, |text| StepState::parse(&text);
+}
+
+impl<T: Column> Column for Option<T> {
+    fn read(row: &AnyRow, name: &str) -> Result<Self> {
+        use sqlx::ValueRef;
+        match row.try_get_raw(name)?.is_null() {
+            true => Ok(None),
+            false => T::read(row, name).map(Some),
+        }
+    }
+}

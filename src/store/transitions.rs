@@ -1,0 +1,190 @@
+//! How a deployment moves: one fenced update each; nothing moved means that somebody else won.
+
+use super::{
+    Result, Store,
+    deployments::deployment_of,
+    query::{Read, sql},
+};
+use crate::model::*;
+use serde_json::json;
+
+/// What changes with a deployment's state; what is `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct DeploymentChange {
+    /// Why it goes back.
+    pub undo_reason: Option<String>,
+    /// The code of what failed.
+    pub failure_code: Option<String>,
+    /// When traffic moved to it.
+    pub shifted_at: Option<Timestamp>,
+    /// When traffic moved back.
+    pub unshifted_at: Option<Timestamp>,
+    /// `Some(None)` clears the hold.
+    pub held_by: Option<Option<String>>,
+}
+
+/// Somebody wants a deployment undone; the worker sees it between and during steps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UndoRequest {
+    /// Who.
+    pub by: String,
+    /// Why, in their words.
+    pub reason: String,
+    /// The code the deployment will carry.
+    pub code: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Store {
+    /// Moves a deployment by an event; `None` when it is no longer in `from`, the event cannot happen there, or `epoch` is no
+    /// longer the lease's. Settling sets `settled_at`.
+    pub async fn transition(
+        &self,
+        by: &Caller,
+        id: &DeploymentId,
+        epoch: Epoch,
+        from: DeploymentState,
+        event: Event,
+        change: DeploymentChange,
+    ) -> Result<Option<Deployment>> {
+        let Some(to) = from.after(event) else { return Ok(None) };
+        let mut write = self.write().await?;
+        let at = write.at;
+        let row =
+            sql("UPDATE deployments SET state = $1, undo_reason = COALESCE($2, undo_reason), failure_code = COALESCE($3, failure_code),
+                           shifted_at = COALESCE($4, shifted_at), unshifted_at = COALESCE($5, unshifted_at),
+                           held_by = CASE WHEN $6 = 1 THEN $7 ELSE held_by END, settled_at = $8,
+                           updated_at = CASE WHEN updated_at < $9 THEN $9 ELSE updated_at + 1 END
+                       WHERE id = $10 AND state = $11 AND epoch = $12
+                           AND epoch = (SELECT leases.epoch FROM leases WHERE leases.environment = deployments.environment) RETURNING *")
+            .bind(to)
+            .bind(change.undo_reason.as_deref())
+            .bind(change.failure_code.as_deref())
+            .bind(change.shifted_at)
+            .bind(change.unshifted_at)
+            .bind(change.held_by.is_some())
+            .bind(change.held_by.flatten())
+            .bind(to.is_settled().then_some(at))
+            .bind(at)
+            .bind(id)
+            .bind(from)
+            .bind(epoch)
+            .one(write.on())
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let deployment = deployment_of(&row)?;
+        let detail =
+            json!({ "from": from, "event": event, "to": to, "epoch": epoch, "reason": change.undo_reason, "code": change.failure_code });
+        write.commit(by, "transition", id, detail).await?;
+        Ok(Some(deployment))
+    }
+
+    /// Hands a deployment to the lease that was taken over; `false` when that lease is not the newest, or the deployment is settled.
+    pub async fn set_epoch(&self, by: &Caller, id: &DeploymentId, epoch: Epoch) -> Result<bool> {
+        let mut write = self.write().await?;
+        let at = write.at;
+        let moved = sql("UPDATE deployments SET epoch = $1, updated_at = CASE WHEN updated_at < $2 THEN $2 ELSE updated_at + 1 END
+                         WHERE id = $3 AND epoch <= $1 AND settled_at IS NULL
+                             AND $1 = (SELECT leases.epoch FROM leases WHERE leases.environment = deployments.environment)")
+        .bind(epoch)
+        .bind(at)
+        .bind(id)
+        .run(write.on())
+        .await?;
+        if moved == 0 {
+            return Ok(false);
+        }
+        write.commit(by, "set_epoch", id, json!({ "epoch": epoch })).await?;
+        Ok(true)
+    }
+
+    /// Holds a deployment, or lifts the hold; `false` when it is held already, not held, or settled. Who may is decided above.
+    pub async fn set_hold(&self, by: &Caller, id: &DeploymentId, held_by: Option<&str>) -> Result<bool> {
+        let mut write = self.write().await?;
+        let at = write.at;
+        let moved = sql("UPDATE deployments SET held_by = $1, updated_at = CASE WHEN updated_at < $2 THEN $2 ELSE updated_at + 1 END
+                         WHERE id = $3 AND settled_at IS NULL AND state <> 'rolling_back' AND (held_by IS NULL) = (CAST($1 AS TEXT) IS NOT NULL)")
+        .bind(held_by)
+        .bind(at)
+        .bind(id)
+        .run(write.on())
+        .await?;
+        if moved == 0 {
+            return Ok(false);
+        }
+        write.commit(by, "set_hold", id, json!({ "held_by": held_by })).await?;
+        Ok(true)
+    }
+
+    /// Asks for a running deployment to be undone; only the first request counts.
+    pub async fn request_undo(&self, by: &Caller, id: &DeploymentId, reason: &str, code: &str) -> Result<bool> {
+        let mut write = self.write().await?;
+        let at = write.at;
+        let moved = sql(
+            "UPDATE deployments SET undo_requested_at = $1, undo_requested_by = $2, undo_requested_reason = $3, undo_requested_code = $4,
+                             updated_at = CASE WHEN updated_at < $1 THEN $1 ELSE updated_at + 1 END
+                         WHERE id = $5 AND undo_requested_at IS NULL AND state IN ('queued', 'running', 'paused', 'verifying')",
+        )
+        .bind(at)
+        .bind(&by.principal)
+        .bind(reason)
+        .bind(code)
+        .bind(id)
+        .run(write.on())
+        .await?;
+        if moved == 0 {
+            return Ok(false);
+        }
+        write.commit(by, "request_undo", id, json!({ "reason": reason, "code": code })).await?;
+        Ok(true)
+    }
+
+    /// Returns who wants a deployment undone, if anybody does.
+    pub async fn undo_request(&self, id: &DeploymentId) -> Result<Option<UndoRequest>> {
+        let row = sql("SELECT * FROM deployments WHERE id = $1 AND undo_requested_at IS NOT NULL").bind(id).one(self.pool()).await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(UndoRequest {
+            by: row.read("undo_requested_by")?,
+            reason: row.read("undo_requested_reason")?,
+            code: row.read("undo_requested_code")?,
+            at: row.read("undo_requested_at")?,
+        }))
+    }
+
+    /// Notes which rollback undid a deployment that had succeeded; `false` when one did already.
+    pub async fn mark_rolled_back(&self, by: &Caller, id: &DeploymentId, by_deployment: &DeploymentId) -> Result<bool> {
+        let mut write = self.write().await?;
+        let at = write.at;
+        let moved =
+            sql("UPDATE deployments SET rolled_back_by = $1, updated_at = CASE WHEN updated_at < $2 THEN $2 ELSE updated_at + 1 END
+                         WHERE id = $3 AND rolled_back_by IS NULL")
+            .bind(by_deployment)
+            .bind(at)
+            .bind(id)
+            .run(write.on())
+            .await?;
+        if moved == 0 {
+            return Ok(false);
+        }
+        write.commit(by, "mark_rolled_back", id, json!({ "rolled_back_by": by_deployment })).await?;
+        Ok(true)
+    }
+
+    /// Notes that a person has resolved a stuck deployment: its environment is free again.
+    pub async fn resolve_stuck(&self, by: &Caller, id: &DeploymentId, reason: &str) -> Result<bool> {
+        let mut write = self.write().await?;
+        let at = write.at;
+        let moved = sql("UPDATE deployments SET resolved_at = $1, updated_at = CASE WHEN updated_at < $1 THEN $1 ELSE updated_at + 1 END
+                         WHERE id = $2 AND state = 'stuck' AND resolved_at IS NULL")
+        .bind(at)
+        .bind(id)
+        .run(write.on())
+        .await?;
+        if moved == 0 {
+            return Ok(false);
+        }
+        write.commit(by, "resolve_stuck", id, json!({ "reason": reason })).await?;
+        Ok(true)
+    }
+}

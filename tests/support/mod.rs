@@ -1,0 +1,3 @@
+//! What tests share: the two databases.
+
+pub mod databases;
