@@ -4,6 +4,7 @@
 
 mod bridge;
 mod call;
+pub mod demo;
 mod launch;
 mod output;
 mod reference;
