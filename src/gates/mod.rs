@@ -1,5 +1,5 @@
 //! Gates: a typed rule over evidence or over the world, and its verdict. Everything here decides from what it is handed; only
-//! observe and [`dependencies::check`] touch the world, and neither decides.
+//! [`observe`] and [`dependencies::check`] touch the world, and neither decides.
 //!
 //! [`evaluate`] judges reports ([`formats`]); each gate that the server answers from its own record is one file with one pure
 //! function. To add one: a file with its `NAME` and its function, an entry in [`OWN`], and the engine hands it its inputs.
@@ -9,7 +9,7 @@ pub mod dependencies;
 mod evaluate;
 pub mod formats;
 pub mod freeze;
-// pub mod observe;
+pub mod observe;
 pub mod promoted_from;
 pub mod rollback_ready;
 pub mod secrets;
