@@ -4,27 +4,51 @@
 //! [`Store::write`] and [`Write::commit`] (which appends the audit entry in the same transaction), and test it on both
 //! databases in `tests/store/`. To add a table: a new file in `migrations/`; an applied one never changes.
 
+mod approvers;
+mod artifacts;
 mod audit;
+mod decisions;
 mod deployments;
 mod directives;
 mod error;
+mod evidence;
+mod freezes;
+mod incidents;
+mod jobs;
 mod journal;
 mod leases;
+mod measurements;
 mod open;
 mod plans;
 mod query;
+mod refusals;
 mod releases;
+mod revisions;
+mod runbooks;
 mod serving;
 mod transitions;
+mod ventures;
+mod verdicts;
 
+pub use approvers::Approver;
+pub use artifacts::{Artifact, NewArtifact};
 pub use audit::{AuditEntry, AuditReport, Broken, Principal};
+pub use decisions::{DecisionEffect, RecordDecisionError, SignOff};
 pub use deployments::{Claim, DeploymentFilter};
 pub use directives::NewDirective;
 pub use error::{Result, StoreError};
+pub use evidence::{EvidenceRecord, NewEvidence};
+pub use freezes::Freeze;
+pub use incidents::{Incident, NewIncident};
+pub use jobs::{Job, JobState};
+pub use measurements::Measurement;
 pub use open::sqlite_url;
 pub use plans::PlanRecord;
+pub use revisions::Revision;
+pub use runbooks::{NewRunbookVersion, Runbook, RunbookReview, RunbookState, RunbookVersion};
 pub use serving::ServingSet;
 pub use transitions::{DeploymentChange, UndoRequest};
+pub use ventures::Venture;
 
 use crate::model::{Caller, Clock, Sha256, Timestamp};
 use query::{Read, sql};

@@ -3,7 +3,7 @@
 use super::{Kind, Result, Shared, Store, StoreError, query::sql};
 use crate::model::Clock;
 use anyhow::{Context, anyhow};
-use sqlx::{AnyConnection, Connection, Executor, any::AnyPoolOptions, migrate::Migrate};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, any::AnyPoolOptions, migrate::Migrate};
 use std::{
     fs::{File, TryLockError},
     path::PathBuf,
@@ -25,6 +25,7 @@ const MIGRATION_PATIENCE: Duration = Duration::from_secs(30);
 impl Store {
     /// Opens `sqlite:PATH` or `postgres://…`, creates what is missing, and brings the schema up to date. A SQLite file is copied
     /// beside itself first, when there is something to bring up to date in it. A schema newer than this program is refused.
+    /// `sqlite:PATH?max_page_count=N` keeps the file from growing beyond N pages.
     pub async fn open(url: &str, clock: Arc<dyn Clock>) -> Result<Store> {
         sqlx::any::install_default_drivers();
         let kind = match url.split(':').next() {
@@ -32,15 +33,15 @@ impl Store {
             Some("postgres" | "postgresql") => Kind::Postgres,
             _ => return Err(anyhow!("a database url starts with `sqlite:` or `postgres:`").into()),
         };
-        let url = match kind {
-            Kind::Sqlite if !url.contains('?') => format!("{url}?mode=rwc"),
-            _ => url.to_owned(),
+        let (url, max_pages) = match kind {
+            Kind::Sqlite => without_page_limit(url)?,
+            Kind::Postgres => (url.to_owned(), None),
         };
         migrate(&url, kind).await?;
         let pool = AnyPoolOptions::new()
             .max_connections(8)
             .acquire_timeout(Duration::from_secs(5))
-            .after_connect(move |connection, _| Box::pin(async move { prepare(connection, kind).await }))
+            .after_connect(move |connection, _| Box::pin(async move { prepare(connection, kind, max_pages).await }))
             // A full disk makes SQLite roll back by itself, which the driver does not notice: such a connection
             // believes to be in a transaction for ever, and is not used again.
             .before_acquire(|connection, _| {
@@ -57,14 +58,31 @@ impl Store {
     }
 }
 
-async fn prepare(connection: &mut AnyConnection, kind: Kind) -> sqlx::Result<()> {
+async fn prepare(connection: &mut AnyConnection, kind: Kind, max_pages: Option<u32>) -> sqlx::Result<()> {
     connection
         .execute(sqlx::raw_sql(match kind {
             Kind::Sqlite => SQLITE_SESSION,
             Kind::Postgres => POSTGRES_SESSION,
         }))
         .await?;
+    if let Some(max_pages) = max_pages {
+        // A pragma takes no bound value; this one is a number.
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA max_page_count = {max_pages}")))).await?;
+    }
     Ok(())
+}
+
+/// Takes our own parameter `max_page_count` off a SQLite url, and lets the file be created where nothing else is said.
+fn without_page_limit(url: &str) -> Result<(String, Option<u32>)> {
+    let (path, parameters) = url.split_once('?').unwrap_or((url, ""));
+    let (limit, mut others): (Vec<_>, Vec<_>) =
+        parameters.split('&').filter(|one| !one.is_empty()).partition(|one| one.starts_with("max_page_count="));
+    if !others.iter().any(|one| one.starts_with("mode=")) {
+        others.push("mode=rwc");
+    }
+    let limit =
+        limit.first().map(|one| one["max_page_count=".len()..].parse()).transpose().context("`max_page_count` is a number of pages")?;
+    Ok((format!("{path}?{}", others.join("&")), limit))
 }
 
 async fn migrate(url: &str, kind: Kind) -> Result<()> {
@@ -76,7 +94,7 @@ async fn migrate(url: &str, kind: Kind) -> Result<()> {
     };
     let mut connection = AnyConnection::connect(url).await?;
     if kind == Kind::Sqlite {
-        prepare(&mut connection, kind).await?;
+        prepare(&mut connection, kind, None).await?;
     }
     connection.ensure_migrations_table(&MIGRATIONS.table_name).await?;
     let applied = connection.list_applied_migrations(&MIGRATIONS.table_name).await?;
@@ -86,7 +104,7 @@ async fn migrate(url: &str, kind: Kind) -> Result<()> {
         return Err(StoreError::Newer { found, known });
     }
     if let Some(file) = file.filter(|_| (1..known).contains(&found)) {
-        let backup = file.with_extension(format!("before-{known}.db"));
+        let backup = file.with_extension(format!("schema-{found}.db"));
         // What an interrupted start left behind is incomplete, or a copy of the same rows.
         let _ = std::fs::remove_file(&backup);
         sql("VACUUM INTO $1").bind(backup.to_string_lossy().into_owned()).run(&mut connection).await?;
@@ -151,5 +169,14 @@ mod tests {
             assert_eq!(file_of(&format!("{url}?mode=rwc")).unwrap(), std::path::Path::new(path));
         }
         assert_eq!(file_of("sqlite::memory:"), None);
+    }
+
+    #[test]
+    fn our_own_parameter_never_reaches_the_driver() {
+        let parsed = |url| without_page_limit(url).unwrap();
+        assert_eq!(parsed("sqlite:a.db"), ("sqlite:a.db?mode=rwc".into(), None));
+        assert_eq!(parsed("sqlite:a.db?mode=ro"), ("sqlite:a.db?mode=ro".into(), None));
+        assert_eq!(parsed("sqlite:a.db?max_page_count=9&mode=rw"), ("sqlite:a.db?mode=rw".into(), Some(9)));
+        assert!(without_page_limit("sqlite:a.db?max_page_count=x").is_err());
     }
 }

@@ -39,28 +39,28 @@ pub(super) fn sql(text: &'static str) -> Sql {
 
 impl Sql {
     /// Binds the next `$n`.
-    pub fn bind(mut self, value: impl Bind) -> Self {
+    pub(super) fn bind(mut self, value: impl Bind) -> Self {
         self.values.push(value.bound());
         self
     }
 
     /// Runs it, and returns how many rows it changed.
-    pub async fn run<'e>(self, on: impl Executor<'e, Database = Any>) -> Result<u64> {
+    pub(super) async fn run<'e>(self, on: impl Executor<'e, Database = Any>) -> Result<u64> {
         Ok(self.prepared()?.execute(on).await?.rows_affected())
     }
 
     /// Returns the one row there may be.
-    pub async fn one<'e>(self, on: impl Executor<'e, Database = Any>) -> Result<Option<AnyRow>> {
+    pub(super) async fn one<'e>(self, on: impl Executor<'e, Database = Any>) -> Result<Option<AnyRow>> {
         Ok(self.prepared()?.fetch_optional(on).await?)
     }
 
     /// Returns all rows.
-    pub async fn all<'e>(self, on: impl Executor<'e, Database = Any>) -> Result<Vec<AnyRow>> {
+    pub(super) async fn all<'e>(self, on: impl Executor<'e, Database = Any>) -> Result<Vec<AnyRow>> {
         Ok(self.prepared()?.fetch_all(on).await?)
     }
 
     /// Returns the first column of the one row there may be; a NULL reads as no row.
-    pub async fn value<'e, T: Column>(self, on: impl Executor<'e, Database = Any>, name: &str) -> Result<Option<T>> {
+    pub(super) async fn value<'e, T: Column>(self, on: impl Executor<'e, Database = Any>, name: &str) -> Result<Option<T>> {
         match self.one(on).await? {
             Some(row) => row.read(name),
             None => Ok(None),

@@ -4,6 +4,10 @@
 mod support;
 
 mod audit;
+mod decisions;
 mod deployments;
 mod directives;
+mod functions;
+mod open;
+mod records;
 mod world;

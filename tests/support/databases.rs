@@ -152,7 +152,7 @@ fn throw_away_server(programs: &Path) -> String {
     if let Some((uid, gid)) = user {
         std::os::unix::fs::chown(&starting, Some(uid), Some(gid)).expect("giving the marker away");
     }
-    let mut shell = command
+    let shell = command
         .args(["-c", script, "sh"])
         .args([programs, &folder])
         .current_dir("/")
@@ -161,8 +161,8 @@ fn throw_away_server(programs: &Path) -> String {
         .stderr(Stdio::null())
         .spawn()
         .expect("starting PostgreSQL");
-    // Never closed by us: the system closes it when this process ends.
-    std::mem::forget(shell.stdin.take());
+    // Its input is never closed by us: the system closes it when this process ends.
+    std::mem::forget(shell);
     let deadline = Instant::now() + PATIENCE;
     while !folder.join(".s.PGSQL.5432").exists() {
         assert!(

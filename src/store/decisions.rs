@@ -1,0 +1,254 @@
+//! Decisions: a signed document and what it brings about, in one transaction. Whether the signature counts is checked before.
+
+use super::{
+    Result, Store, StoreError, Write, approvers, freezes,
+    query::{Read, json as text, sql, word},
+    revisions, runbooks,
+};
+use crate::{
+    error::{Code, Error},
+    model::{decision::PublicKey, *},
+};
+use serde_json::json;
+
+/// What a decision brings about.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DecisionEffect {
+    /// A plan that waits is approved.
+    ApprovePlan {
+        /// The plan.
+        plan: PlanId,
+        /// Until when it may be used.
+        approval_expires_at: Timestamp,
+    },
+    /// A plan that waits or is approved is rejected.
+    RejectPlan {
+        /// The plan.
+        plan: PlanId,
+        /// Why.
+        reason: String,
+    },
+    /// A fact of a directive is vouched for.
+    SignOff {
+        /// The directive.
+        directive: DirectiveId,
+        /// `uat` …
+        fact: String,
+        /// The release it is about.
+        digest: Sha256,
+    },
+    /// A configuration revision is in force.
+    ApplyConfiguration {
+        /// The revision.
+        revision: i64,
+        /// Where.
+        environments: Vec<EnvironmentName>,
+    },
+    /// A runbook version in review is published.
+    PublishRunbook {
+        /// The runbook.
+        runbook: RunbookId,
+        /// Its version.
+        version: i64,
+    },
+    /// A runbook version in review goes back to its author.
+    ReturnRunbook {
+        /// The runbook.
+        runbook: RunbookId,
+        /// Its version.
+        version: i64,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody else may decide.
+    EnrolApprover {
+        /// Their name.
+        name: ApproverName,
+        /// What they may decide.
+        role: String,
+        /// The key they sign with.
+        key: PublicKey,
+    },
+    /// A freeze ends now.
+    LiftFreeze {
+        /// The freeze.
+        id: String,
+    },
+}
+
+/// Why a decision was not recorded. In each case nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordDecisionError {
+    /// The nonce was used before: this is a decision sent twice.
+    #[error("this decision was used already")]
+    NonceUsed,
+    /// What it is about does not wait for it, or is something else by now.
+    #[error("{0}")]
+    WrongState(String),
+    /// The database could not.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<RecordDecisionError> for Error {
+    fn from(error: RecordDecisionError) -> Self {
+        match error {
+            RecordDecisionError::NonceUsed => Error::new(Code::DecisionRefused, error.to_string()),
+            RecordDecisionError::WrongState(why) => Error::new(Code::WrongState, why),
+            RecordDecisionError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// A fact somebody vouched for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignOff {
+    /// `uat` …
+    pub fact: String,
+    /// The release it is about.
+    pub digest: Sha256,
+    /// Who.
+    pub approver: ApproverName,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Store {
+    /// Records a decision whose signature was checked, and brings its effect about: both or neither.
+    pub async fn record_decision(&self, by: &Caller, signed: &SignedDecision, effect: DecisionEffect) -> Result<(), RecordDecisionError> {
+        let decision = &signed.decision;
+        let mut write = self.write().await?;
+        if !insert(&mut write, signed, &effect).await? {
+            return Err(RecordDecisionError::NonceUsed);
+        }
+        let subject = subject_of(&effect);
+        if !bring_about(&mut write, decision, &effect).await? {
+            return Err(RecordDecisionError::WrongState(format!("{subject} does not wait for this decision")));
+        }
+        let detail = json!({ "kind": decision.kind, "verdict": decision.verdict, "approver": decision.approver, "subject_sha256": decision.subject_sha256,
+            "nonce": decision.nonce, "reason": decision.reason });
+        write.commit(by, "record_decision", subject, detail).await?;
+        Ok(())
+    }
+
+    /// Returns the decisions over a document, oldest first.
+    pub async fn decisions_over(&self, subject_sha256: &Sha256) -> Result<Vec<SignedDecision>> {
+        let rows =
+            sql("SELECT body FROM decisions WHERE subject_sha256 = $1 ORDER BY number").bind(subject_sha256).all(self.pool()).await?;
+        rows.iter().map(|row| row.json("body")).collect()
+    }
+
+    /// Returns what was vouched for in a directive, oldest first.
+    pub async fn sign_offs(&self, directive: &DirectiveId) -> Result<Vec<SignOff>> {
+        let rows = sql(
+            "SELECT fact, digest, approver, decided_at FROM decisions WHERE directive_id = $1 AND fact IS NOT NULL AND verdict = 'approve'
+                        ORDER BY number",
+        )
+        .bind(directive)
+        .all(self.pool())
+        .await?;
+        let sign_off_of = |row: &sqlx::any::AnyRow| {
+            Ok(SignOff {
+                fact: row.read("fact")?,
+                digest: row.read("digest")?,
+                approver: row.read("approver")?,
+                at: row.read("decided_at")?,
+            })
+        };
+        rows.iter().map(sign_off_of).collect()
+    }
+}
+
+/// Inserts a decision; `false` when its nonce was used.
+async fn insert(write: &mut Write, signed: &SignedDecision, effect: &DecisionEffect) -> Result<bool> {
+    let decision = &signed.decision;
+    let (directive, fact, digest) = match effect {
+        DecisionEffect::SignOff { directive, fact, digest } => (Some(directive), Some(fact), Some(digest)),
+        _ => (None, None, None),
+    };
+    let at = write.at;
+    let inserted = sql(
+        "INSERT INTO decisions (number, nonce, kind, subject_sha256, environment, verdict, approver, audit_head, body, directive_id, fact,
+                            digest, decided_at)
+                        SELECT COALESCE(MAX(number), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM decisions WHERE 1 = 1
+                        ON CONFLICT (nonce) DO NOTHING",
+    )
+    .bind(&decision.nonce)
+    .bind(word(&decision.kind))
+    .bind(&decision.subject_sha256)
+    .bind(decision.environment.as_ref())
+    .bind(word(&decision.verdict))
+    .bind(&decision.approver)
+    .bind(&decision.audit_head)
+    .bind(text(signed))
+    .bind(directive)
+    .bind(fact)
+    .bind(digest)
+    .bind(at)
+    .run(write.on())
+    .await?;
+    Ok(inserted == 1)
+}
+
+/// Does what was decided; `false` when its subject does not wait for it, or is not what was signed.
+async fn bring_about(write: &mut Write, decision: &Decision, effect: &DecisionEffect) -> Result<bool> {
+    let at = write.at;
+    let moved = match effect {
+        DecisionEffect::ApprovePlan { plan, approval_expires_at } => {
+            sql("UPDATE plans SET state = 'approved', approval_expires_at = $1, decided_by = $2, updated_at = $3
+                 WHERE id = $4 AND sha256 = $5 AND state = 'awaiting_approval'")
+            .bind(*approval_expires_at)
+            .bind(&decision.approver)
+            .bind(at)
+            .bind(plan)
+            .bind(&decision.subject_sha256)
+            .run(write.on())
+            .await?
+        }
+        DecisionEffect::RejectPlan { plan, reason } => {
+            sql("UPDATE plans SET state = 'rejected', reason = $1, decided_by = $2, updated_at = $3
+                 WHERE id = $4 AND sha256 = $5 AND state IN ('awaiting_approval', 'approved')")
+            .bind(reason)
+            .bind(&decision.approver)
+            .bind(at)
+            .bind(plan)
+            .bind(&decision.subject_sha256)
+            .run(write.on())
+            .await?
+        }
+        // The decision itself is the record; it only needs its directive.
+        DecisionEffect::SignOff { directive, .. } => {
+            let found = sql("SELECT id FROM strategic_directives_v2 WHERE id = $1").bind(directive).one(write.on()).await?;
+            u64::from(found.is_some())
+        }
+        DecisionEffect::ApplyConfiguration { revision, environments } => {
+            let sha256: Option<Sha256> =
+                sql("SELECT sha256 FROM config_revisions WHERE revision = $1").bind(*revision).value(write.on(), "sha256").await?;
+            if sha256.as_ref() != Some(&decision.subject_sha256) {
+                return Ok(false);
+            }
+            revisions::put_in_force(write, *revision, environments).await?;
+            1
+        }
+        DecisionEffect::PublishRunbook { runbook, version } => runbooks::review(write, decision, runbook, *version, None).await?.into(),
+        DecisionEffect::ReturnRunbook { runbook, version, reason } => {
+            runbooks::review(write, decision, runbook, *version, Some(reason)).await?.into()
+        }
+        DecisionEffect::EnrolApprover { name, role, key } => approvers::enrol(write, name, role, key, Some(&decision.nonce)).await?.into(),
+        DecisionEffect::LiftFreeze { id } => freezes::lift(write, id, &decision.approver).await?.into(),
+    };
+    Ok(moved > 0)
+}
+
+fn subject_of(effect: &DecisionEffect) -> String {
+    match effect {
+        DecisionEffect::ApprovePlan { plan, .. } | DecisionEffect::RejectPlan { plan, .. } => plan.to_string(),
+        DecisionEffect::SignOff { directive, fact, .. } => format!("{directive} {fact}"),
+        DecisionEffect::ApplyConfiguration { revision, .. } => format!("revision {revision}"),
+        DecisionEffect::PublishRunbook { runbook, version } | DecisionEffect::ReturnRunbook { runbook, version, .. } => {
+            format!("{runbook} version {version}")
+        }
+        DecisionEffect::EnrolApprover { name, .. } => format!("approver {name}"),
+        DecisionEffect::LiftFreeze { id } => id.clone(),
+    }
+}

@@ -1,0 +1,164 @@
+//! Evidence: the reports behind verdicts, kept raw and named by their SHA-256.
+
+use super::{
+    Result, Store, StoreError,
+    query::{Read, json as text, sql, word},
+};
+use crate::model::*;
+use serde_json::{Value, json};
+use sqlx::any::AnyRow;
+use std::collections::BTreeMap;
+
+/// A report on its way in.
+#[derive(Debug, Clone)]
+pub struct NewEvidence {
+    /// The directive it is for.
+    pub directive: DirectiveId,
+    /// The gate it feeds.
+    pub gate: GateName,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// `junit`, `lcov` …
+    pub format: String,
+    /// The commit it is bound to.
+    pub commit: Option<String>,
+    /// The release it is bound to.
+    pub digest: Sha256,
+    /// What was read from it; none when it could not be read.
+    pub measures: Option<BTreeMap<String, f64>>,
+    /// Why it cannot count, if so.
+    pub fault: Option<String>,
+    /// How the command ended.
+    pub exit_code: Option<i64>,
+    /// The report, byte for byte.
+    pub body: Vec<u8>,
+    /// Further facts: argv, duration, the command's last output.
+    pub detail: Value,
+}
+
+/// A report as it was recorded, without its bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EvidenceRecord {
+    /// `ev_1`.
+    pub id: EvidenceId,
+    /// The directive it is for.
+    pub directive: DirectiveId,
+    /// The gate it feeds.
+    pub gate: GateName,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// `junit`, `lcov` …
+    pub format: String,
+    /// The commit it is bound to.
+    pub commit: Option<String>,
+    /// The release it is bound to.
+    pub digest: Sha256,
+    /// The hash of its bytes.
+    pub sha256: Sha256,
+    /// How many bytes.
+    pub size_bytes: u64,
+    /// What was read from it.
+    pub measures: Option<BTreeMap<String, f64>>,
+    /// Why it cannot count, if so.
+    pub fault: Option<String>,
+    /// How the command ended.
+    pub exit_code: Option<i64>,
+    /// Further facts.
+    pub detail: Value,
+    /// Who recorded it.
+    pub recorded_by: String,
+    /// When.
+    pub recorded_at: Timestamp,
+}
+
+impl Store {
+    /// Records a report; the same bytes are stored once, however often they are recorded.
+    pub async fn add_evidence(&self, by: &Caller, new: NewEvidence) -> Result<EvidenceRecord> {
+        let mut write = self.write().await?;
+        let number: i64 =
+            sql("SELECT COALESCE(MAX(number), 0) + 1 AS number FROM evidence").value(write.on(), "number").await?.unwrap_or(1);
+        let record = EvidenceRecord {
+            id: EvidenceId(format!("ev_{number}")),
+            directive: new.directive,
+            gate: new.gate,
+            origin: new.origin,
+            format: new.format,
+            commit: new.commit,
+            digest: new.digest,
+            sha256: Sha256::of(&new.body),
+            size_bytes: new.body.len() as u64,
+            measures: new.measures,
+            fault: new.fault,
+            exit_code: new.exit_code,
+            detail: new.detail,
+            recorded_by: by.principal.clone(),
+            recorded_at: write.at,
+        };
+        sql("INSERT INTO evidence_bodies (sha256, body) VALUES ($1, $2) ON CONFLICT (sha256) DO NOTHING")
+            .bind(&record.sha256)
+            .bind(new.body.as_slice())
+            .run(write.on())
+            .await?;
+        sql("INSERT INTO evidence (id, number, directive_id, gate, origin, format, commit_id, digest, sha256, size_bytes, measures, fault, exit_code,
+                 detail, recorded_by, recorded_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)")
+        .bind(&record.id)
+        .bind(number)
+        .bind(&record.directive)
+        .bind(&record.gate)
+        .bind(word(&record.origin))
+        .bind(&record.format)
+        .bind(record.commit.as_deref())
+        .bind(&record.digest)
+        .bind(&record.sha256)
+        .bind(record.size_bytes)
+        .bind(record.measures.as_ref().map(text))
+        .bind(record.fault.as_deref())
+        .bind(record.exit_code)
+        .bind(&record.detail)
+        .bind(&record.recorded_by)
+        .bind(record.recorded_at)
+        .run(write.on())
+        .await?;
+        let detail = json!({ "directive": record.directive, "gate": record.gate, "origin": record.origin, "sha256": record.sha256, "fault": record.fault });
+        write.commit(by, "add_evidence", &record.id, detail).await?;
+        Ok(record)
+    }
+
+    /// Returns a directive's evidence, newest first.
+    pub async fn evidence_of(&self, directive: &DirectiveId) -> Result<Vec<EvidenceRecord>> {
+        let rows = sql("SELECT * FROM evidence WHERE directive_id = $1 ORDER BY number DESC").bind(directive).all(self.pool()).await?;
+        rows.iter().map(record_of).collect()
+    }
+
+    /// Returns a report's bytes; `Altered` when they no longer hash to their name.
+    pub async fn evidence_body(&self, sha256: &Sha256) -> Result<Option<Vec<u8>>> {
+        let body: Option<Vec<u8>> =
+            sql("SELECT body FROM evidence_bodies WHERE sha256 = $1").bind(sha256).value(self.pool(), "body").await?;
+        match body {
+            Some(body) if Sha256::of(&body) != *sha256 => Err(StoreError::Altered(format!("the report {}", sha256.short()))),
+            body => Ok(body),
+        }
+    }
+}
+
+fn record_of(row: &AnyRow) -> Result<EvidenceRecord> {
+    let measures = row.read::<Option<String>>("measures")?.map(|_| row.json("measures")).transpose()?;
+    Ok(EvidenceRecord {
+        id: row.read("id")?,
+        directive: row.read("directive_id")?,
+        gate: row.read("gate")?,
+        origin: row.word("origin")?,
+        format: row.read("format")?,
+        commit: row.read("commit_id")?,
+        digest: row.read("digest")?,
+        sha256: row.read("sha256")?,
+        size_bytes: row.read("size_bytes")?,
+        measures,
+        fault: row.read("fault")?,
+        exit_code: row.read("exit_code")?,
+        detail: row.read("detail")?,
+        recorded_by: row.read("recorded_by")?,
+        recorded_at: row.read("recorded_at")?,
+    })
+}

@@ -1,0 +1,275 @@
+//! Approvers, decisions with what they bring about, freezes, runbooks, configuration revisions.
+
+use crate::world::*;
+use ed25519_dalek::SigningKey;
+use interlock::model::decision::PublicKey;
+
+fn key(seed: u8) -> PublicKey {
+    PublicKey::of(&SigningKey::from_bytes(&[seed; 32]))
+}
+
+async fn signed(store: &Store, kind: DecisionKind, subject: &Sha256, verdict: DecisionVerdict, nonce: &str) -> SignedDecision {
+    let decision = Decision {
+        kind,
+        subject_sha256: subject.clone(),
+        environment: (kind == DecisionKind::Plan).then(|| "production".into()),
+        nonce: nonce.into(),
+        expires_at: Timestamp(1_760_000_600_000),
+        verdict,
+        reason: (verdict == DecisionVerdict::Reject).then(|| "not today".into()),
+        approver: "ada".into(),
+        audit_head: store.audit_head().await.unwrap().1,
+    };
+    SignedDecision::sign(decision, &SigningKey::from_bytes(&[1; 32]))
+}
+
+async fn with_ada(database: &crate::support::databases::TestDatabase) -> Store {
+    let store = database.open().await;
+    store.add_approver(&server(), &"ada".into(), "chairman", &key(1), None).await.unwrap();
+    store
+}
+
+use DecisionVerdict::{Approve, Reject};
+
+#[tokio::test]
+async fn only_the_first_approver_enrols_without_a_decision() {
+    for database in databases().await {
+        let store = database.open().await;
+        assert_eq!(store.approvers().await.unwrap(), []);
+        store.add_approver(&server(), &"ada".into(), "chairman", &key(1), None).await.unwrap();
+        let again = store.add_approver(&server(), &"eve".into(), "chairman", &key(2), None).await;
+        assert!(matches!(again, Err(RecordDecisionError::WrongState(_))), "{}", database.name);
+        let subject = Sha256::of(b"bob chairman key");
+        let decision = signed(&store, DecisionKind::Approver, &subject, Approve, "n1").await;
+        store.add_approver(&server(), &"bob".into(), "reviewer", &key(2), Some(&decision)).await.unwrap();
+        // Neither a name nor a key counts twice, and the refused decision is not recorded.
+        for (number, (name, seed)) in [("bob", 3), ("carl", 2)].into_iter().enumerate() {
+            let decision = signed(&store, DecisionKind::Approver, &subject, Approve, &format!("m{number}")).await;
+            let taken = store.add_approver(&server(), &name.into(), "reviewer", &key(seed), Some(&decision)).await;
+            assert!(matches!(taken, Err(RecordDecisionError::WrongState(_))), "{name}");
+        }
+        assert_eq!(store.decisions_over(&subject).await.unwrap(), [decision]);
+        let approvers = store.approvers().await.unwrap();
+        assert_eq!(
+            approvers.iter().map(|one| (one.name.as_str(), one.enrolled_by.as_deref())).collect::<Vec<_>>(),
+            [("ada", None), ("bob", Some("n1"))]
+        );
+        let bob = store.approver(&"bob".into()).await.unwrap().unwrap();
+        assert_eq!((bob.role.as_str(), bob.key), ("reviewer", key(2)));
+        assert_eq!(store.approver(&"eve".into()).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_decision_moves_exactly_the_plan_it_names_and_once() {
+    for database in databases().await {
+        let store = with_ada(&database).await;
+        let directive = directive(&store, "web", "production", "1").await;
+        let plan = plan_of(&directive, 1);
+        store.save_plan(&agent(), &plan, PlanState::AwaitingApproval, None).await.unwrap();
+        let expires = Timestamp(1_760_000_060_000);
+        let approve = DecisionEffect::ApprovePlan { plan: plan.id(), approval_expires_at: expires };
+        let before = store.audit_head().await.unwrap();
+
+        // Signed over another document, or over no plan: nothing happens, and the nonce is free still.
+        let foreign = signed(&store, DecisionKind::Plan, &Sha256::of(b"another plan"), Approve, "n1").await;
+        let refused = store.record_decision(&server(), &foreign, approve.clone()).await;
+        assert!(matches!(refused, Err(RecordDecisionError::WrongState(_))), "{}", database.name);
+        assert_eq!(store.audit_head().await.unwrap(), before);
+        assert_eq!(store.plan(&plan.id()).await.unwrap().unwrap().state, PlanState::AwaitingApproval);
+
+        let decision = signed(&store, DecisionKind::Plan, &plan.sha256(), Approve, "n1").await;
+        store.record_decision(&server(), &decision, approve.clone()).await.unwrap();
+        let approved = store.plan(&plan.id()).await.unwrap().unwrap();
+        assert_eq!(
+            (approved.state, approved.approval_expires_at, approved.decided_by.as_deref()),
+            (PlanState::Approved, Some(expires), Some("ada"))
+        );
+        assert_eq!(store.decisions_over(&plan.sha256()).await.unwrap(), std::slice::from_ref(&decision));
+        assert!(matches!(store.record_decision(&server(), &decision, approve).await, Err(RecordDecisionError::NonceUsed)));
+
+        // An approval that has run out starts nothing; one that has not can be taken back.
+        database.clock.advance(Duration::from_secs(61));
+        assert_eq!(store.claim_deployment(&agent(), &plan.id(), "server").await.unwrap(), Claim::PlanNotReady(PlanState::Expired));
+        let decision = signed(&store, DecisionKind::Plan, &plan.sha256(), Reject, "n2").await;
+        let reject = DecisionEffect::RejectPlan { plan: plan.id(), reason: "not today".into() };
+        store.record_decision(&server(), &decision, reject).await.unwrap();
+        let rejected = store.plan(&plan.id()).await.unwrap().unwrap();
+        assert_eq!((rejected.state, rejected.reason.as_deref()), (PlanState::Rejected, Some("not today")));
+        assert_eq!(store.decisions_over(&Sha256::of(b"nothing")).await.unwrap(), []);
+        assert_eq!(store.audit_verify().await.unwrap().broken, None);
+    }
+}
+
+#[tokio::test]
+async fn an_approved_plan_is_claimed() {
+    for database in databases().await {
+        let store = with_ada(&database).await;
+        let directive = directive(&store, "web", "production", "1").await;
+        let plan = plan_of(&directive, 1);
+        store.save_plan(&agent(), &plan, PlanState::AwaitingApproval, None).await.unwrap();
+        let decision = signed(&store, DecisionKind::Plan, &plan.sha256(), Approve, "n1").await;
+        let effect = DecisionEffect::ApprovePlan { plan: plan.id(), approval_expires_at: Timestamp(1_760_000_060_000) };
+        store.record_decision(&server(), &decision, effect).await.unwrap();
+        let (deployment, _) = claim(&store, &plan.id()).await;
+        assert_eq!(deployment.plan, plan.id(), "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn signed_heads_anchor_the_chain() {
+    for database in databases().await {
+        let store = with_ada(&database).await;
+        let directive = directive(&store, "web", "production", "1").await;
+        let decision = signed(&store, DecisionKind::SignOff, &Sha256::of(b"uat"), Approve, "n1").await;
+        let effect = DecisionEffect::SignOff { directive: directive.id.clone(), fact: "uat".into(), digest: directive.digest.clone() };
+        assert_eq!(store.sign_offs(&directive.id).await.unwrap(), []);
+        store.record_decision(&server(), &decision, effect).await.unwrap();
+        let sign_offs = store.sign_offs(&directive.id).await.unwrap();
+        assert_eq!((sign_offs[0].fact.as_str(), &sign_offs[0].digest, sign_offs[0].approver.as_str()), ("uat", &directive.digest, "ada"));
+        let nowhere = DecisionEffect::SignOff { directive: "SD-DEPLOY-999".into(), fact: "uat".into(), digest: directive.digest };
+        let decision = signed(&store, DecisionKind::SignOff, &Sha256::of(b"uat"), Approve, "n2").await;
+        assert!(matches!(store.record_decision(&server(), &decision, nowhere).await, Err(RecordDecisionError::WrongState(_))));
+        assert_eq!(store.audit_verify().await.unwrap().broken, None);
+
+        // The end of the chain is cut off cleanly, the entry whose hash was signed with it: the chain is whole, and yet not.
+        database
+            .tamper(
+                "DELETE FROM audit_log WHERE seq >= 2; UPDATE audit_head SET seq = 1, hash = (SELECT hash FROM audit_log WHERE seq = 1)",
+            )
+            .await;
+        let broken = store.audit_verify().await.unwrap().broken.unwrap();
+        assert!(broken.why.contains("a decision has signed the head"), "{}: {broken:?}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn freezes_count_where_and_while_they_are_active() {
+    for database in databases().await {
+        let store = with_ada(&database).await;
+        let production: EnvironmentName = "production".into();
+        let at = |seconds: i64| Timestamp(1_760_000_000_000 + seconds * 1000);
+        let everywhere = store.add_freeze(&server(), None, "holidays", at(10), Some(at(20))).await.unwrap();
+        let here = store.add_freeze(&server(), Some(&production), "audit", at(0), None).await.unwrap();
+        let active = |environment: &'static str, now| {
+            let store = store.clone();
+            async move { store.active_freezes(&environment.into(), now).await.unwrap().into_iter().map(|freeze| freeze.id).collect::<Vec<_>>() }
+        };
+        assert_eq!(active("production", at(5)).await, ["frz_2"], "{}", database.name);
+        assert_eq!(active("production", at(15)).await, ["frz_1", "frz_2"]);
+        assert_eq!(active("staging", at(15)).await, ["frz_1"]);
+        assert!(active("staging", at(20)).await.is_empty());
+        assert_eq!(store.freeze(&everywhere.id).await.unwrap(), Some(everywhere));
+
+        let subject = Sha256::of(b"freeze");
+        let decision = signed(&store, DecisionKind::Plan, &subject, Approve, "n1").await;
+        store.record_decision(&server(), &decision, DecisionEffect::LiftFreeze { id: here.id.clone() }).await.unwrap();
+        assert!(active("production", at(5)).await.is_empty());
+        let lifted = store.freeze(&here.id).await.unwrap().unwrap();
+        assert_eq!((lifted.lifted_by, lifted.lifted_at), (Some("ada".into()), Some(at(0))));
+        for id in ["frz_2", "frz_99"] {
+            let decision = signed(&store, DecisionKind::Plan, &subject, Approve, id).await;
+            let again = store.record_decision(&server(), &decision, DecisionEffect::LiftFreeze { id: id.into() }).await;
+            assert!(matches!(again, Err(RecordDecisionError::WrongState(_))), "{id}");
+        }
+        assert_eq!(store.freeze("frz_99").await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_runbook_is_published_as_it_was_read() {
+    for database in databases().await {
+        let store = with_ada(&database).await;
+        let directive = directive(&store, "web", "production", "1").await.id;
+        let id: RunbookId = "rb_production_web".into();
+        let version = |text: &str, state, deployment: Option<DeploymentId>| NewRunbookVersion {
+            runbook: id.clone(),
+            service: "web".into(),
+            environment: "production".into(),
+            directive: directive.clone(),
+            deployment,
+            text: text.into(),
+            lint: json!([{ "rule": "RB001" }]),
+            state,
+        };
+        use RunbookState::*;
+        assert_eq!(store.runbook(&id).await.unwrap(), None);
+        assert_eq!(store.save_runbook_version(&agent(), &version("# one", Draft, None)).await.unwrap(), 1);
+        assert_eq!(
+            store.save_runbook_version(&agent(), &version("# one", Draft, None)).await.unwrap(),
+            1,
+            "{}: the same text",
+            database.name
+        );
+        assert!(!store.set_runbook_state(&server(), &id, 1, &[InReview], Draft).await.unwrap());
+        assert!(store.set_runbook_state(&server(), &id, 1, &[Draft], InReview).await.unwrap());
+        assert_eq!(store.save_runbook_version(&agent(), &version("# two", InReview, Some("dep_1".into()))).await.unwrap(), 2);
+        let states = |store: Store, id: RunbookId| async move {
+            store.runbook_versions(&id).await.unwrap().into_iter().map(|one| (one.version, one.state)).collect::<Vec<_>>()
+        };
+        assert_eq!(states(store.clone(), id.clone()).await, [(2, InReview), (1, Superseded)]);
+
+        let review = |verdict, text: &'static str, nonce: &'static str, version| {
+            let (store, id) = (store.clone(), id.clone());
+            async move {
+                let decision = signed(&store, DecisionKind::Runbook, &Sha256::of(text.as_bytes()), verdict, nonce).await;
+                let effect = match verdict {
+                    Approve => DecisionEffect::PublishRunbook { runbook: id, version },
+                    Reject => DecisionEffect::ReturnRunbook { runbook: id, version, reason: "no owner".into() },
+                };
+                store.record_decision(&server(), &decision, effect).await
+            }
+        };
+        assert!(matches!(review(Approve, "# another", "n0", 2).await, Err(RecordDecisionError::WrongState(_))), "signed over another text");
+        review(Reject, "# two", "n1", 2).await.unwrap();
+        assert!(matches!(review(Approve, "# two", "n2", 2).await, Err(RecordDecisionError::WrongState(_))));
+        store.save_runbook_version(&agent(), &version("# three", InReview, None)).await.unwrap();
+        review(Approve, "# three", "n3", 3).await.unwrap();
+        assert_eq!(states(store.clone(), id.clone()).await, [(3, Published), (2, Returned), (1, Superseded)]);
+        let head = store.runbook(&id).await.unwrap().unwrap();
+        assert_eq!((head.latest_version, head.published_version, head.service.as_str()), (3, Some(3), "web"));
+        let reviews = store.runbook_reviews(&id).await.unwrap();
+        assert_eq!(
+            reviews.iter().map(|one| (one.version, one.verdict, one.reason.as_deref())).collect::<Vec<_>>(),
+            [(2, Reject, Some("no owner")), (3, Approve, None)]
+        );
+        let newest = &store.runbook_versions(&id).await.unwrap()[0];
+        assert_eq!((newest.text.as_str(), &newest.deployment, &newest.lint[0]["rule"]), ("# three", &None, &json!("RB001")));
+    }
+}
+
+#[tokio::test]
+async fn a_revision_is_in_force_where_it_was_put() {
+    for database in databases().await {
+        let store = with_ada(&database).await;
+        let (staging, production): (EnvironmentName, EnvironmentName) = ("staging".into(), "production".into());
+        assert_eq!(store.latest_revision().await.unwrap(), None);
+        let add = |text: &'static str| {
+            let store = store.clone();
+            async move { store.add_revision(&agent(), text, &Sha256::of(text.as_bytes())).await.unwrap() }
+        };
+        assert_eq!((add("one").await, add("one").await, add("two").await, add("one").await), (1, 1, 2, 3), "{}", database.name);
+        assert_eq!(store.latest_revision().await.unwrap().unwrap().revision, 3);
+        assert_eq!(store.revision(2).await.unwrap().unwrap().text, "two");
+        assert_eq!(store.revision(9).await.unwrap(), None);
+
+        assert_eq!((store.in_force(&staging).await.unwrap(), store.pending(&staging).await.unwrap()), (None, None));
+        store.set_in_force(&server(), 1, std::slice::from_ref(&staging)).await.unwrap();
+        store.set_pending(&server(), 1, std::slice::from_ref(&production)).await.unwrap();
+        assert_eq!((store.in_force(&staging).await.unwrap(), store.pending(&staging).await.unwrap()), (Some(1), None));
+        assert_eq!((store.in_force(&production).await.unwrap(), store.pending(&production).await.unwrap()), (None, Some(1)));
+        assert_eq!(store.configured_environments().await.unwrap(), [production.clone(), staging]);
+
+        store.set_pending(&server(), 2, std::slice::from_ref(&production)).await.unwrap();
+        let effect = |revision| DecisionEffect::ApplyConfiguration { revision, environments: vec![production.clone()] };
+        let decision = signed(&store, DecisionKind::Configuration, &Sha256::of(b"two"), Approve, "n1").await;
+        let foreign = store.record_decision(&server(), &decision, effect(1)).await;
+        assert!(matches!(foreign, Err(RecordDecisionError::WrongState(_))), "signed over another revision");
+        store.record_decision(&server(), &decision, effect(2)).await.unwrap();
+        assert_eq!((store.in_force(&production).await.unwrap(), store.pending(&production).await.unwrap()), (Some(2), None));
+        store.set_pending(&server(), 3, std::slice::from_ref(&production)).await.unwrap();
+        store.set_in_force(&server(), 2, std::slice::from_ref(&production)).await.unwrap();
+        assert_eq!(store.pending(&production).await.unwrap(), Some(3), "a newer one goes on waiting");
+        assert!(store.set_in_force(&server(), 99, &[production]).await.is_err(), "no such revision");
+    }
+}

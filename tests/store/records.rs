@@ -1,0 +1,183 @@
+//! Evidence, verdicts, jobs, artifacts, incidents, measurements, refusals, ventures.
+
+use crate::world::*;
+use std::collections::BTreeMap;
+
+#[tokio::test]
+async fn evidence_is_kept_raw_and_once() {
+    for database in databases().await {
+        let store = database.open().await;
+        let directive = directive(&store, "web", "staging", "1").await;
+        let body: Vec<u8> = (0..=255).collect();
+        let full = NewEvidence {
+            directive: directive.id.clone(),
+            gate: "coverage".into(),
+            origin: Origin::Observed,
+            format: "lcov".into(),
+            commit: directive.commit.clone(),
+            digest: directive.digest.clone(),
+            measures: Some(BTreeMap::from([("lines_percent".into(), 71.4), ("tenth".into(), 0.1 + 0.2)])),
+            fault: None,
+            exit_code: Some(0),
+            body: body.clone(),
+            detail: json!({ "argv": ["cargo", "llvm-cov"] }),
+        };
+        let bare =
+            NewEvidence { commit: None, measures: None, fault: Some("no report".into()), exit_code: None, body: vec![], ..full.clone() };
+        let first = store.add_evidence(&server(), full.clone()).await.unwrap();
+        let second = store.add_evidence(&agent(), bare).await.unwrap();
+        let third = store.add_evidence(&server(), full).await.unwrap();
+        assert_eq!((first.id.as_str(), first.size_bytes, &third.sha256), ("ev_1", 256, &first.sha256), "{}", database.name);
+        assert_eq!(store.evidence_of(&directive.id).await.unwrap(), [third, second.clone(), first.clone()]);
+        assert_eq!(store.evidence_of(&"SD-DEPLOY-999".into()).await.unwrap(), []);
+        assert_eq!(store.evidence_body(&first.sha256).await.unwrap(), Some(body));
+        assert_eq!(store.evidence_body(&second.sha256).await.unwrap(), Some(vec![]));
+        assert_eq!(store.evidence_body(&Sha256::of(b"none")).await.unwrap(), None);
+
+        let swap = format!("UPDATE evidence_bodies SET body = (SELECT body FROM evidence_bodies WHERE sha256 = '{}')", second.sha256);
+        database.tamper(&swap).await;
+        assert!(matches!(store.evidence_body(&first.sha256).await, Err(StoreError::Altered(_))));
+    }
+}
+
+#[tokio::test]
+async fn the_latest_verdict_of_each_gate_counts() {
+    for database in databases().await {
+        let store = database.open().await;
+        let directive = directive(&store, "web", "staging", "1").await;
+        let result = |gate: &str, verdict, at| GateResult {
+            gate: gate.into(),
+            verdict,
+            rule: "failed <= 0".into(),
+            value: None,
+            reason: "counted".into(),
+            needs: None,
+            who: Some(Who::Ci),
+            how: None,
+            asked_by: "server".into(),
+            live: false,
+            evidence_sha256: Some(Sha256::of(b"report")),
+            checked_at: Timestamp(at),
+        };
+        assert_eq!(store.verdicts(&directive.id).await.unwrap(), []);
+        let first = [result("tests", Verdict::Fail, 1), result("coverage", Verdict::Inconclusive, 1)];
+        store.record_verdicts(&server(), &directive.id, &first).await.unwrap();
+        store.record_verdicts(&server(), &directive.id, &[result("tests", Verdict::Pass, 2)]).await.unwrap();
+        let said = store.verdicts(&directive.id).await.unwrap();
+        assert_eq!(said, [result("coverage", Verdict::Inconclusive, 1), result("tests", Verdict::Pass, 2)], "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn a_job_runs_once_and_ends_once() {
+    for database in databases().await {
+        let store = database.open().await;
+        let directive = directive(&store, "web", "staging", "1").await.id;
+        assert_eq!(store.latest_job(&directive, "checks").await.unwrap(), None);
+        let (job, existing) = store.start_job(&agent(), &directive, "checks", &Value::Null).await.unwrap();
+        assert_eq!((job.id.as_str(), job.state, job.ended_at, existing), ("job_1", JobState::Running, None, false), "{}", database.name);
+        assert_eq!(store.start_job(&agent(), &directive, "checks", &json!(1)).await.unwrap(), (job.clone(), true));
+        assert!(!store.start_job(&agent(), &directive, "other", &json!(1)).await.unwrap().1);
+        assert_eq!(store.running_jobs().await.unwrap().len(), 2);
+        assert!(store.update_job(&server(), &job.id, &json!({ "done": 1 })).await.unwrap());
+        assert_eq!(store.job(&job.id).await.unwrap().unwrap().detail, json!({ "done": 1 }));
+        assert!(store.finish_job(&server(), &job.id, JobState::Interrupted, &json!("restart")).await.unwrap());
+        assert!(!store.finish_job(&server(), &job.id, JobState::Done, &json!("late")).await.unwrap());
+        assert!(!store.update_job(&server(), &job.id, &json!("late")).await.unwrap());
+        let ended = store.job(&job.id).await.unwrap().unwrap();
+        assert_eq!((ended.state, &ended.detail, ended.ended_at.is_some()), (JobState::Interrupted, &json!("restart"), true));
+        let (again, existing) = store.start_job(&agent(), &directive, "checks", &Value::Null).await.unwrap();
+        assert_eq!((again.id.as_str(), existing), ("job_3", false));
+        assert_eq!(store.latest_job(&directive, "checks").await.unwrap(), Some(again));
+        assert_eq!(store.job("job_99").await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn incidents_measurements_and_artifacts_are_found_again() {
+    for database in databases().await {
+        let store = database.open().await;
+        let (deployment, _) = deployment(&store, "web", "staging", "1").await;
+        let incident = NewIncident {
+            deployment: deployment.id.clone(),
+            rule: "DEPLOY-002".into(),
+            severity: "P1".into(),
+            summary: "error rate 7 %".into(),
+            action: "traffic rollback".into(),
+            evidence: json!({ "error_percent": 7.25 }),
+        };
+        let recorded = store.add_incident(&server(), incident).await.unwrap();
+        assert_eq!(recorded.id, "inc_1");
+        assert_eq!(store.incidents(&deployment.id).await.unwrap(), [recorded], "{}", database.name);
+        assert_eq!(store.incidents(&"dep_99".into()).await.unwrap(), []);
+
+        store.add_measurement(&server(), &deployment.id, "watch", &json!({ "p95_ms": 12.5 })).await.unwrap();
+        store.add_measurement(&server(), &deployment.id, "smoke", &Value::Null).await.unwrap();
+        let measured = store.measurements(&deployment.id).await.unwrap();
+        assert_eq!(
+            measured.iter().map(|one| (one.kind.as_str(), &one.body)).collect::<Vec<_>>(),
+            [("watch", &json!({ "p95_ms": 12.5 })), ("smoke", &Value::Null)]
+        );
+        assert_eq!(store.measurements(&"dep_99".into()).await.unwrap(), []);
+
+        let artifact = |path: &str| NewArtifact {
+            directive: deployment.directive.clone(),
+            name: "docs/deployment.md".into(),
+            path: path.into(),
+            sha256: Sha256::of(path.as_bytes()),
+            size_bytes: 9,
+        };
+        store.add_artifact(&server(), &artifact("docs/deployment.md")).await.unwrap();
+        store.add_artifact(&server(), &artifact("docs/deployment.interlock.md")).await.unwrap();
+        let artifacts = store.artifacts(&deployment.directive).await.unwrap();
+        assert_eq!(artifacts.iter().map(|one| one.path.as_str()).collect::<Vec<_>>(), ["docs/deployment.interlock.md"]);
+        assert_eq!(store.artifacts(&"SD-DEPLOY-999".into()).await.unwrap(), []);
+    }
+}
+
+#[tokio::test]
+async fn the_same_refusal_is_counted_until_the_call_succeeds() {
+    for database in databases().await {
+        let store = database.open().await;
+        let (same, other) = (Sha256::of(b"{}"), Sha256::of(b"{1}"));
+        let refuse = |arguments: &Sha256, code: &'static str| {
+            let (store, arguments) = (store.clone(), arguments.clone());
+            async move { store.count_refusal(&agent(), "plan_deployment", &arguments, code).await.unwrap() }
+        };
+        assert!(!store.clear_refusals(&agent(), "plan_deployment", &same).await.unwrap());
+        assert_eq!(store.sequence().await.unwrap(), 0, "{}: nothing to forget, nothing recorded", database.name);
+        assert_eq!((refuse(&same, "gate_failed").await, refuse(&same, "gate_failed").await), (1, 2));
+        assert_eq!(refuse(&other, "gate_failed").await, 1);
+        assert_eq!(refuse(&same, "gate_failed").await, 3);
+        assert_eq!(refuse(&same, "frozen").await, 1, "another reason is another refusal");
+        assert!(store.clear_refusals(&agent(), "plan_deployment", &same).await.unwrap());
+        assert_eq!((refuse(&same, "gate_failed").await, refuse(&other, "gate_failed").await), (1, 2));
+        assert_eq!(store.audit_entries(0, 1).await.unwrap()[0].action, "refused");
+    }
+}
+
+#[tokio::test]
+async fn the_venture_furthest_in_the_workflow_is_the_active_one() {
+    for database in databases().await {
+        let store = database.open().await;
+        assert_eq!(store.active_venture().await.unwrap(), None, "{}", database.name);
+        let venture = |id: &str, status: &str, stage: Option<i64>, created_at| Venture {
+            id: id.into(),
+            name: id.to_uppercase(),
+            status: status.into(),
+            current_lifecycle_stage: None,
+            current_workflow_stage: stage,
+            created_at: Timestamp(created_at),
+            updated_at: Timestamp(created_at),
+        };
+        let rows =
+            [("none", "active", None, 9), ("far", "paused", Some(40), 1), ("old", "active", Some(30), 1), ("new", "active", Some(30), 2)];
+        let mut expected = [Some("none"), Some("none"), Some("old"), Some("new")].into_iter();
+        for (id, status, stage, created_at) in rows {
+            store.upsert_venture(&server(), &venture(id, status, stage, created_at)).await.unwrap();
+            assert_eq!(store.active_venture().await.unwrap().map(|active| active.id).as_deref(), expected.next().unwrap());
+        }
+        store.upsert_venture(&server(), &venture("new", "done", Some(31), 7)).await.unwrap();
+        assert_eq!(store.active_venture().await.unwrap(), Some(venture("old", "active", Some(30), 1)));
+    }
+}
