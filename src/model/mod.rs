@@ -1,11 +1,13 @@
 //! The words of Interlock as types: no I/O, no clock, no other layer. What can be decided without the world is decided here.
 
 pub mod caller;
+pub mod catalog;
 pub mod comparator;
 pub mod decision;
 pub mod deployment;
 pub mod digest;
 pub mod directive;
+pub mod fault;
 pub mod gate;
 pub mod ids;
 pub mod plan;
@@ -21,6 +23,7 @@ pub use decision::{Decision, DecisionKind, DecisionVerdict, SignedDecision};
 pub use deployment::{Deployment, DeploymentState, Event, JournalEntry, StepState};
 pub use digest::{Sha256, canonical_json};
 pub use directive::{Directive, DirectiveState};
+pub use fault::{Fault, Faults};
 pub use gate::{GateResult, Origin, Verdict, Who};
 pub use ids::*;
 pub use plan::{Action, Base, Guarantees, Plan, PlanState, PlannedGate, Purpose, Reversibility, Step};

@@ -1,0 +1,279 @@
+//! `[environments.X]`: what differs from place to place, joined with its services to complete specifications.
+
+use super::{
+    ApprovalConfig, DEFAULT_PHASE, EnvironmentConfig, GatesConfig, OnApproval, PHASES, gates, is_name,
+    reader::{Item, Table},
+    service::ServiceConfig,
+};
+use crate::model::{
+    EnvironmentName, Origin, ServiceName, ServiceSpec,
+    fault::suggestion,
+    service::{Dependency, RouterKind, SecretRef, TargetKind},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
+
+/// How long a given approval may be used.
+const APPROVAL_EXPIRES_MS: u64 = 60 * 60_000;
+/// How long a request waits for a decision.
+const REQUEST_EXPIRES_MS: u64 = 24 * 3_600_000;
+const WEEK_MS: u64 = 7 * 24 * 3_600_000;
+
+/// Origins as configuration writes them.
+const ORIGINS: &[(&str, Origin)] =
+    &[("observed", Origin::Observed), ("attested", Origin::Attested), ("person", Origin::Person), ("claimed", Origin::Claimed)];
+
+/// What a variable is called when its value is not for a file in version control.
+const SECRET_WORDS: &[&str] = &["SECRET", "TOKEN", "PASSWORD", "API_KEY", "PRIVATE_KEY"];
+
+/// Reads `[environments]`.
+pub fn environments(
+    root: &Table<'_>,
+    services: &BTreeMap<ServiceName, Option<ServiceConfig>>,
+    gates: &GatesConfig,
+) -> BTreeMap<EnvironmentName, EnvironmentConfig> {
+    let Some(item) = root.require("environments", "say where it runs: [environments.staging.services.web]") else { return BTreeMap::new() };
+    let Some(table) = item.table() else { return BTreeMap::new() };
+    let items = table.items();
+    if items.is_empty() {
+        table.missing("no environment is declared", "say where it runs: [environments.staging.services.web]");
+    }
+    let mut order = Vec::new();
+    let mut listeners = Vec::new();
+    let mut environments = BTreeMap::new();
+    for (name, item) in items.iter().filter(|(name, item)| is_name(item, name)) {
+        let Some(table) = item.table() else { continue };
+        let mut environment = environment((*name).into(), &table, gates);
+        if let Some(after) = table.get("after") {
+            environment.after = after.text().map(EnvironmentName::from);
+            order.push((environment.name.clone(), after));
+        }
+        if let Some(item) = table.get("services") {
+            environment.services = placements(&item, &environment.name, services, &mut listeners);
+        }
+        table.close();
+        environments.insert(environment.name.clone(), environment);
+    }
+    check_order(&environments, &order);
+    check_listeners(&listeners);
+    environments
+}
+
+fn environment(name: EnvironmentName, table: &Table<'_>, gates: &GatesConfig) -> EnvironmentConfig {
+    let approval_item = table.get("approval");
+    let is_production = approval_item.is_some();
+    let approval = approval_item.and_then(|item| approval(&item));
+    let phase = table.get("phase").and_then(|item| item.choice(&PHASES.iter().map(|phase| (*phase, *phase)).collect::<Vec<_>>(), &[]));
+    let evidence = table.get("evidence").map(|item| evidence(&item, is_production)).unwrap_or_else(|| {
+        ORIGINS.iter().map(|(_, origin)| *origin).filter(|origin| !is_production || *origin != Origin::Claimed).collect()
+    });
+    let gates = table.get("gates").map(|item| gates::overrides(&item, gates)).unwrap_or_default();
+    let phase = phase.or(is_production.then_some(DEFAULT_PHASE)).map(str::to_owned);
+    EnvironmentConfig { name, phase, after: None, approval, evidence, gates, services: BTreeMap::new() }
+}
+
+fn approval(item: &Item<'_>) -> Option<ApprovalConfig> {
+    let table = item.table()?;
+    let role = table.require("role", "write role = \"chairman\"").and_then(|item| item.text().filter(|role| is_name(&item, role)));
+    let expires_ms = table.get("expires").and_then(|item| item.duration(1_000..=WEEK_MS)).unwrap_or(APPROVAL_EXPIRES_MS);
+    let request_expires_ms = table.get("request_expires").and_then(|item| item.duration(1_000..=WEEK_MS)).unwrap_or(REQUEST_EXPIRES_MS);
+    let choices = [("wait", OnApproval::Wait), ("execute", OnApproval::Execute)];
+    let on_approval = table.get("on_approval").and_then(|item| item.choice(&choices, &[])).unwrap_or(OnApproval::Wait);
+    table.close();
+    Some(ApprovalConfig { role: role?.to_owned(), expires_ms, request_expires_ms, on_approval })
+}
+
+fn evidence(item: &Item<'_>, is_production: bool) -> BTreeSet<Origin> {
+    let Some(items) = item.list() else { return BTreeSet::new() };
+    if items.is_empty() {
+        item.fault("is empty: no evidence would count", Some("write [\"observed\", \"attested\", \"person\"]".into()));
+    }
+    let origin = |item: &Item<'_>| {
+        let origin = item.choice(ORIGINS, &[])?;
+        if origin == Origin::Claimed && is_production {
+            item.fault("`claimed` never counts where `approval` is set", Some("leave it out".into()));
+        }
+        Some(origin)
+    };
+    items.iter().filter_map(origin).collect()
+}
+
+/// An address with the place that names it.
+type Listener<'a> = (SocketAddr, Item<'a>, String);
+
+fn placements<'a>(
+    item: &Item<'a>,
+    environment: &EnvironmentName,
+    services: &BTreeMap<ServiceName, Option<ServiceConfig>>,
+    listeners: &mut Vec<Listener<'a>>,
+) -> BTreeMap<ServiceName, ServiceSpec> {
+    let Some(table) = item.table() else { return BTreeMap::new() };
+    let mut placed = BTreeMap::new();
+    for (name, item) in table.items() {
+        let service = ServiceName::from(name);
+        if !services.contains_key(&service) {
+            item.mismatch("is not declared in [services]", suggestion(name, services.keys().map(ServiceName::as_str)));
+        }
+        let Some(placement) = placement(&item, listeners, format!("{environment}/{service}")) else { continue };
+        let Some(Some(config)) = services.get(&service) else { continue };
+        placed.insert(service.clone(), specification(config.clone(), placement, service, environment.clone()));
+    }
+    placed
+}
+
+/// The part of a specification that `[environments.E.services.X]` holds.
+struct Placement {
+    target: TargetKind,
+    router: RouterKind,
+    instances: u32,
+    env: BTreeMap<String, String>,
+    dependencies: Vec<Dependency>,
+}
+
+fn placement<'a>(item: &Item<'a>, listeners: &mut Vec<Listener<'a>>, owner: String) -> Option<Placement> {
+    let table = item.table()?;
+    if let Some(item) = table.get("target") {
+        kind(&item, &[("local", ())], &["command", "docker", "ssh", "kubernetes", "ci"]).map(Table::close);
+    }
+    let listen = table.require("router", "write router = { kind = \"proxy\", listen = \"127.0.0.1:8080\" }").and_then(|item| {
+        let table = kind(&item, &[("proxy", ())], &["external", "kubernetes", "haproxy"])?;
+        let item = table.require("listen", "write listen = \"127.0.0.1:8080\"");
+        table.close();
+        let item = item?;
+        let listen = address(&item)?;
+        listeners.push((listen, item, owner));
+        Some(listen)
+    });
+    let instances = table.get("instances").and_then(|item| item.whole(1..=100)).map_or(1, |count| count as u32);
+    let env = table.get("env").map(|item| variables(&item)).unwrap_or_default();
+    let dependencies = table.get("dependencies").map(|item| dependencies(&item)).unwrap_or_default();
+    table.close();
+    Some(Placement { target: TargetKind::Local, router: RouterKind::Proxy { listen: listen? }, instances, env, dependencies })
+}
+
+fn specification(config: ServiceConfig, placement: Placement, service: ServiceName, environment: EnvironmentName) -> ServiceSpec {
+    let ServiceConfig { owner, escalation, command, health, version, smoke, drain_ms, bake_ms, keep } = config;
+    let Placement { target, router, instances, env, dependencies } = placement;
+    ServiceSpec {
+        service,
+        environment,
+        owner,
+        escalation,
+        command,
+        health,
+        version,
+        smoke,
+        drain_ms,
+        bake_ms,
+        keep,
+        instances,
+        env,
+        dependencies,
+        target,
+        router,
+    }
+}
+
+/// Reads `{ kind = … }`; of a kind that is not built, nothing else is read.
+fn kind<'a>(item: &Item<'a>, known: &[(&str, ())], reserved: &[&str]) -> Option<Table<'a>> {
+    let table = item.table()?;
+    table.require("kind", &format!("write kind = \"{}\"", known[0].0))?.choice(known, reserved)?;
+    Some(table)
+}
+
+fn address(item: &Item<'_>) -> Option<SocketAddr> {
+    let text = item.text()?;
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() != 0 => return Some(address),
+        Ok(_) => item.fault("port 0 is no port that customers can know", Some("write a port from 1 to 65535".into())),
+        Err(_) => item.fault(format!("`{text}` is no address"), Some("write an IP address and a port, \"127.0.0.1:8080\"".into())),
+    }
+    None
+}
+
+fn variables(item: &Item<'_>) -> BTreeMap<String, String> {
+    let Some(table) = item.table() else { return BTreeMap::new() };
+    let variable = |(name, item): (&str, Item<'_>)| {
+        let value = item.value()?;
+        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if !name.chars().all(is_word) || name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
+            item.fault_at_key(format!("`{name}` is no variable"), Some("use A-Z, a-z, 0-9 and `_`, not starting with a digit".into()));
+        }
+        match SecretRef::parse(value) {
+            Some(SecretRef::Env(rest) | SecretRef::File(rest)) if rest.trim().is_empty() => {
+                item.fault("refers to nothing", Some(REFERENCES.into()))
+            }
+            Some(SecretRef::Exec(argv)) if argv.is_empty() => item.fault("refers to nothing", Some(REFERENCES.into())),
+            // The value is never repeated in the message: it may be the secret.
+            None if !value.is_empty() && SECRET_WORDS.iter().any(|word| name.to_ascii_uppercase().contains(word)) => {
+                item.fault("looks like a secret written out", Some(REFERENCES.into()));
+            }
+            _ => (),
+        }
+        Some((name.to_owned(), value.to_owned()))
+    };
+    table.items().into_iter().filter_map(variable).collect()
+}
+
+const REFERENCES: &str = "refer to it: \"env:NAME\", \"file:/path\" or \"exec:program argument\"";
+
+fn dependencies(item: &Item<'_>) -> Vec<Dependency> {
+    let mut names = BTreeSet::new();
+    let mut dependency = |item: &Item<'_>| {
+        let table = item.table()?;
+        let name = table.require("name", "write name = \"db\"").and_then(|item| {
+            let name = item.text().filter(|name| is_name(&item, name))?;
+            if !names.insert(name.to_owned()) {
+                item.fault(format!("`{name}` stands here twice"), None);
+            }
+            Some(name.to_owned())
+        });
+        let tcp = table.require("tcp", "write tcp = \"127.0.0.1:5432\"").and_then(|item| host_and_port(&item));
+        table.close();
+        Some(Dependency { name: name?, tcp: tcp? })
+    };
+    item.list().unwrap_or_default().iter().filter_map(&mut dependency).collect()
+}
+
+fn host_and_port(item: &Item<'_>) -> Option<String> {
+    let text = item.text()?;
+    let is_good = text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains(char::is_whitespace) && port.parse::<u16>().is_ok_and(|port| port != 0)
+    });
+    if !is_good {
+        item.fault(format!("`{text}` is no host and port"), Some("write \"db.internal:5432\"".into()));
+    }
+    is_good.then(|| text.to_owned())
+}
+
+/// Tells every `after` that names nothing, or that leads back to itself.
+fn check_order(environments: &BTreeMap<EnvironmentName, EnvironmentConfig>, order: &[(EnvironmentName, Item<'_>)]) {
+    for (name, item) in order {
+        let Some(after) = environments[name].after.as_ref() else { continue };
+        if !environments.contains_key(after) {
+            let others = environments.keys().filter(|other| *other != name).map(EnvironmentName::as_str);
+            item.mismatch(format!("there is no environment `{after}`"), suggestion(after.as_str(), others));
+            continue;
+        }
+        let following = |name: &&EnvironmentName| environments.get(*name).and_then(|environment| environment.after.as_ref());
+        let mut chain = std::iter::successors(Some(after), following).take(environments.len());
+        if chain.any(|earlier| earlier == name) {
+            item.mismatch(format!("`{name}` comes after itself"), Some("break the circle".into()));
+        }
+    }
+}
+
+/// Tells every address that two services would listen on.
+fn check_listeners(listeners: &[Listener<'_>]) {
+    for (index, (address, item, _)) in listeners.iter().enumerate() {
+        let overlaps = |other: &SocketAddr| {
+            let is_any = other.ip().is_unspecified() || address.ip().is_unspecified();
+            other.port() == address.port() && (is_any || other.ip() == address.ip())
+        };
+        if let Some((_, _, owner)) = listeners[..index].iter().find(|(other, _, _)| overlaps(other)) {
+            item.mismatch(format!("`{address}` is taken by {owner}"), Some("give each service an address of its own".into()));
+        }
+    }
+}
