@@ -7,6 +7,7 @@ mod call;
 pub mod demo;
 mod launch;
 mod output;
+mod processes;
 mod reference;
 mod serve;
 mod stop;
@@ -38,6 +39,9 @@ const COMMANDS: &[Own] = &[
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    if let Some(code) = processes::run() {
+        return code;
+    }
     let words = with_named_id(std::env::args_os().collect(), &operations::all());
     let matches = command().try_get_matches_from(words).unwrap_or_else(|err| err.exit());
     let (name, matches) = matches.subcommand().expect("a subcommand is required");

@@ -5,6 +5,13 @@
 use crate::model::{Epoch, Guarantees, InstanceId, Lease, ServiceSpec, Sha256, Split, split::Share};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+pub mod fake;
+pub mod local;
+pub mod probe;
+pub mod proxy_router;
+mod release_archive;
+pub mod release_store;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Where instances run.

@@ -1,0 +1,132 @@
+//! Responses: the proxy's own, and an instance's body with the claim that lives until it ends.
+
+use super::{
+    headers,
+    instance::{Claim, Outcome},
+    pool::Sender,
+};
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::{Either, Full};
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::time::timeout;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of a response to a client.
+pub type Answer = Either<Relayed, Full<Bytes>>;
+
+/// How long a connection may take to become free after its response has ended.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// Returns the proxy's own answer, which says so.
+pub fn own(status: StatusCode, why: &'static str) -> Response<Answer> {
+    let mut response = Response::new(Either::Right(Full::from(format!("{status}: {why}\n"))));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(headers::ERROR, HeaderValue::from_static(why));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if status == StatusCode::BAD_REQUEST || status == StatusCode::GATEWAY_TIMEOUT {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// An instance's body on its way to the client; the request stays counted until it ends.
+pub struct Relayed {
+    body: Incoming,
+    open: Option<(Claim, Sender)>,
+    told: Pin<Box<WaitForCancellationFutureOwned>>,
+    is_event_stream: bool,
+}
+
+impl Relayed {
+    /// Returns the body of a response whose head has come.
+    pub fn new(body: Incoming, claim: Claim, sender: Sender, is_event_stream: bool) -> Self {
+        let told = Box::pin(claim.endings.requests.clone().cancelled_owned());
+        Relayed { body, open: Some((claim, sender)), told, is_event_stream }
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        let Some((mut claim, sender)) = self.open.take() else { return };
+        claim.end(outcome);
+        if outcome == Outcome::Completed {
+            keep(sender, &claim);
+        }
+    }
+}
+
+impl Body for Relayed {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.open.is_some() && self.told.as_mut().poll(cx).is_ready() {
+            if self.is_event_stream {
+                // A stream without an end is ended properly: its client connects again, to the set in force.
+                self.end(Outcome::Drained);
+                return Poll::Ready(None);
+            }
+            self.end(Outcome::Cut);
+            return Poll::Ready(Some(Err("cut: the instance is being retired".into())));
+        }
+        if self.open.is_none() {
+            return Poll::Ready(None);
+        }
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(None) => {
+                self.end(Outcome::Completed);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(err))) => {
+                self.end(Outcome::Cut);
+                Poll::Ready(Some(Err(err.into())))
+            }
+            other => {
+                if self.body.is_end_stream() {
+                    self.end(Outcome::Completed);
+                }
+                other.map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Relayed {
+    fn drop(&mut self) {
+        // Nobody polls a body that is empty from the start. One dropped before its end lost its client: its connection goes with it.
+        if self.body.is_end_stream() {
+            self.end(Outcome::Completed);
+        }
+    }
+}
+
+fn keep(mut sender: Sender, claim: &Claim) {
+    let instance = Arc::clone(&claim.instance);
+    if instance.is_draining() {
+        return;
+    }
+    tokio::spawn(async move {
+        if timeout(SETTLE, sender.ready()).await.is_ok_and(|ready| ready.is_ok()) && !instance.is_draining() {
+            instance.pool.put(sender);
+        }
+    });
+}

@@ -1,0 +1,75 @@
+//! Idle connections to one instance. Small on purpose: a connection the instance may have closed is worth less than a new one.
+
+use super::upload::Upload;
+use anyhow::Context;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use std::{
+    net::SocketAddr,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+use tokio::{net::TcpStream, time::timeout};
+
+/// The most idle connections kept for one instance.
+const MAX_IDLE: usize = 128;
+
+/// How long a connection may have been idle for a request that can be sent again.
+pub const IDLE_REPEATABLE: Duration = Duration::from_secs(20);
+
+/// The same for one that cannot: applications close idle connections after seconds, and a request sent into such a close is lost.
+pub const IDLE_ONCE: Duration = Duration::from_secs(1);
+
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// A connection that can carry a request.
+pub type Sender = SendRequest<Upload>;
+
+/// The idle connections of one instance.
+#[derive(Debug, Default)]
+pub struct Pool(Mutex<Vec<(Sender, Instant)>>);
+
+impl Pool {
+    /// Returns the connection used last, if it is open, free, and not idle for longer.
+    pub fn take(&self, longest_idle: Duration) -> Option<Sender> {
+        let mut idle = self.0.lock().expect("nothing panics here");
+        while let Some((sender, since)) = idle.pop() {
+            if since.elapsed() > longest_idle {
+                idle.push((sender, since));
+                return None;
+            }
+            if sender.is_ready() {
+                return Some(sender);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for the next request.
+    pub fn put(&self, sender: Sender) {
+        let mut idle = self.0.lock().expect("nothing panics here");
+        if idle.len() < MAX_IDLE && !sender.is_closed() {
+            idle.push((sender, Instant::now()));
+        }
+    }
+
+    /// Closes what nobody will use any more.
+    pub fn expire(&self) {
+        self.0.lock().expect("nothing panics here").retain(|(sender, since)| !sender.is_closed() && since.elapsed() <= IDLE_REPEATABLE);
+    }
+
+    /// Closes every idle connection.
+    pub fn clear(&self) {
+        self.0.lock().expect("nothing panics here").clear();
+    }
+}
+
+/// Opens a connection to an instance.
+pub async fn connect(address: SocketAddr) -> anyhow::Result<Sender> {
+    let stream = timeout(CONNECT, TcpStream::connect(address)).await.context("connecting to the instance")??;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // Its error is the request's, which hears of it by itself.
+    tokio::spawn(async move { _ = connection.with_upgrades().await });
+    Ok(sender)
+}

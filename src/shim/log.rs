@@ -1,0 +1,148 @@
+//! The instance's log: `log`, and `log.1` … the older it is. Every byte has one offset for ever, so that a reader can go on where it was.
+
+use super::{
+    redact::{Lines, Redactor},
+    spec::{LogPolicy, Status},
+};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{Read, Seek, SeekFrom, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::io::AsyncReadExt;
+
+/// Most of a log that one page shows.
+pub const MAX_PAGE: u64 = 256 << 10;
+
+/// Appends lines and rotates. What cannot be written, on a full disk, is dropped: the instance must never wait for its log.
+pub struct LogWriter {
+    dir: PathBuf,
+    policy: LogPolicy,
+    file: Option<File>,
+    size: u64,
+    /// How many bytes were written before the first byte of `log`.
+    pub start: u64,
+    /// The inode of `log`.
+    pub inode: u64,
+}
+
+impl LogWriter {
+    /// Opens the log in a folder, going on from what the last shim left.
+    pub fn open(dir: &Path, policy: LogPolicy, before: Option<&Status>) -> Self {
+        let (start, inode) = before.map_or((0, 0), |status| (status.log_start, status.log_inode));
+        let mut writer = LogWriter { dir: dir.to_owned(), policy, file: None, size: 0, start, inode: 0 };
+        // The last shim may have died between turning the files and saying so.
+        match fs::metadata(dir.join("log.1")) {
+            Ok(turned) if inode != 0 && turned.ino() == inode => writer.start += turned.len(),
+            _ => {}
+        }
+        writer.reopen();
+        writer
+    }
+
+    /// Appends whole lines; returns whether the files were turned.
+    pub fn append(&mut self, lines: &[u8]) -> bool {
+        let turned = self.size > 0 && self.size + lines.len() as u64 > self.policy.max_bytes;
+        if turned {
+            self.start += self.size;
+            for number in (1..self.policy.keep).rev() {
+                let _ = fs::rename(rotated(&self.dir, number), rotated(&self.dir, number + 1));
+            }
+            let _ = fs::rename(self.dir.join("log"), rotated(&self.dir, 1));
+            self.reopen();
+        }
+        if self.file.is_none() {
+            self.reopen();
+        }
+        if let Some(file) = &mut self.file {
+            match file.write_all(lines) {
+                Ok(()) => self.size += lines.len() as u64,
+                // A part of it may have been written.
+                Err(_) => self.size = file.metadata().map_or(self.size, |metadata| metadata.len()),
+            }
+        }
+        turned
+    }
+
+    fn reopen(&mut self) {
+        self.file = OpenOptions::new().create(true).append(true).mode(0o600).open(self.dir.join("log")).ok();
+        let metadata = self.file.as_ref().and_then(|file| file.metadata().ok());
+        (self.size, self.inode) = metadata.map_or((0, 0), |metadata| (metadata.len(), metadata.ino()));
+    }
+}
+
+/// Copies an instance's output into the log until it ends; never stops reading while there is some.
+pub async fn drain(
+    mut output: impl tokio::io::AsyncRead + Unpin,
+    redactor: Arc<Redactor>,
+    log: Arc<Mutex<LogWriter>>,
+    turned: Arc<tokio::sync::Notify>,
+) {
+    let max_line = log.lock().expect("no writer panics").policy.max_line;
+    let (mut lines, mut buffer) = (Lines::new(redactor, max_line), vec![0; 8192]);
+    loop {
+        let (ready, at_end) = match output.read(&mut buffer).await {
+            Ok(0) | Err(_) => (lines.end(), true),
+            Ok(read) => (lines.push(&buffer[..read]), false),
+        };
+        if !ready.is_empty() && log.lock().expect("no writer panics").append(&ready) {
+            turned.notify_one();
+        }
+        if at_end {
+            return;
+        }
+    }
+}
+
+/// Returns lines from a byte offset, or the last `tail` ones, and the offset after them; at most [`MAX_PAGE`] bytes.
+pub fn read(dir: &Path, from: Option<u64>, tail: usize) -> std::io::Result<(Vec<String>, u64)> {
+    let Some(mut files) = open_all(dir)? else { return Ok((Vec::new(), from.unwrap_or(0))) };
+    let oldest = files.last().map_or(0, |(start, _, _)| *start);
+    let end = files.first().map_or(0, |(start, size, _)| start + size);
+    let first = from.unwrap_or(end.saturating_sub(MAX_PAGE)).clamp(oldest, end);
+    let mut bytes = Vec::new();
+    for (start, size, file) in files.iter_mut().rev() {
+        let (skip, room) = (first.saturating_sub(*start), MAX_PAGE - bytes.len() as u64);
+        if skip < *size && room > 0 {
+            file.seek(SeekFrom::Start(skip))?;
+            file.take(room.min(*size - skip)).read_to_end(&mut bytes)?;
+        }
+    }
+    // Half a line at the end of a page waits for the next one; half a line at its start is left out of a tail.
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let next = first + whole as u64;
+    let mut lines: Vec<String> = String::from_utf8_lossy(&bytes[..whole]).lines().map(str::to_owned).collect();
+    if from.is_none() {
+        let cut = if first > oldest { 1 } else { 0 };
+        lines.drain(..lines.len().saturating_sub(tail).max(cut.min(lines.len())));
+    }
+    Ok((lines, next))
+}
+
+/// Returns (offset of the first byte, size, file) of every log file, the newest first.
+fn open_all(dir: &Path) -> std::io::Result<Option<Vec<(u64, u64, File)>>> {
+    for _ in 0..100 {
+        let Ok(Some(status)) = Status::read(dir) else { return Ok(None) };
+        let Ok(newest) = File::open(dir.join("log")) else { return Ok(None) };
+        let mut start = status.log_start;
+        let mut files = vec![(start, newest.metadata()?.len(), newest)];
+        for file in (1..).map_while(|number| File::open(rotated(dir, number)).ok()) {
+            let size = file.metadata()?.len();
+            start = start.saturating_sub(size);
+            files.push((start, size, file));
+        }
+        // The files may turn while they are opened; then look again.
+        if fs::metadata(dir.join("log")).is_ok_and(|metadata| metadata.ino() == status.log_inode) {
+            return Ok(Some(files));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Err(std::io::Error::other("the log turns faster than it can be read"))
+}
+
+fn rotated(dir: &Path, number: u32) -> PathBuf {
+    dir.join(format!("log.{number}"))
+}

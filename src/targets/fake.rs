@@ -1,0 +1,292 @@
+//! A world in memory for tests: a target and a router that do as told, fail, crash or hang at the n-th call, and remember what served.
+//!
+//! Instances answer real HTTP on loopback (`/version` and everything else show the version), so that a real probe can ask them.
+
+use super::*;
+use crate::model::Guarantees;
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    sync::{Arc, Mutex, MutexGuard},
+};
+use tokio::{io::AsyncReadExt, io::AsyncWriteExt, net::TcpListener, task::JoinHandle};
+
+/// What goes wrong at a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mischief {
+    /// Nothing is done, and an error comes back.
+    Fail,
+    /// It is done, and still an error comes back: the caller cannot know.
+    Crash,
+    /// It never comes back.
+    Hang,
+}
+
+/// How the instances of a version answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Behaviour {
+    /// The status of every answer.
+    pub status: u16,
+    /// The version it shows.
+    pub shows: String,
+    /// Whether it ends at once.
+    pub exits: bool,
+}
+
+/// The world both share. Changing calls are counted from 1, over target and router together; observing is not counted.
+#[derive(Clone, Default)]
+pub struct FakeWorld(Arc<Mutex<World>>);
+
+#[derive(Default)]
+struct World {
+    calls: usize,
+    mischief: BTreeMap<usize, Mischief>,
+    behaviours: BTreeMap<String, Behaviour>,
+    instances: BTreeMap<InstanceId, (Observed, Option<JoinHandle<()>>)>,
+    target_epoch: Epoch,
+    split: Split,
+    router_epoch: Epoch,
+    served: Vec<String>,
+    samples: Samples,
+    log: Vec<String>,
+}
+
+/// Where fake instances run.
+#[derive(Clone, Default)]
+pub struct FakeTarget(pub FakeWorld);
+
+/// What moves traffic between fake instances.
+#[derive(Clone, Default)]
+pub struct FakeRouter(pub FakeWorld);
+
+impl FakeWorld {
+    /// Returns an empty world.
+    pub fn new() -> Self {
+        FakeWorld::default()
+    }
+
+    /// Returns its target.
+    pub fn target(&self) -> FakeTarget {
+        FakeTarget(self.clone())
+    }
+
+    /// Returns its router.
+    pub fn router(&self) -> FakeRouter {
+        FakeRouter(self.clone())
+    }
+
+    /// Lets the `number`-th changing call go wrong.
+    pub fn on_call(&self, number: usize, mischief: Mischief) {
+        self.lock().mischief.insert(number, mischief);
+    }
+
+    /// Says how instances of a version behave; others answer 200 and show their version.
+    pub fn behave(&self, version: &str, behaviour: Behaviour) {
+        self.lock().behaviours.insert(version.to_owned(), behaviour);
+    }
+
+    /// Returns how many changing calls were made.
+    pub fn calls(&self) -> usize {
+        self.lock().calls
+    }
+
+    /// Returns every changing call, in order: `start web-1`, `set 1.4.0` …
+    pub fn log(&self) -> Vec<String> {
+        self.lock().log.clone()
+    }
+
+    /// Returns the versions that have served, in order, each time traffic moved.
+    pub fn versions(&self) -> Vec<String> {
+        self.lock().served.clone()
+    }
+
+    /// Returns the versions that get traffic now; none when nothing is deployed.
+    pub fn serving(&self) -> Vec<String> {
+        self.lock().split.serving().map(|share| share.version.clone()).collect()
+    }
+
+    /// Returns the instances that run now.
+    pub fn running(&self) -> Vec<InstanceId> {
+        self.lock().instances.values().filter(|(observed, _)| observed.running).map(|(observed, _)| observed.instance.clone()).collect()
+    }
+
+    /// Ends an instance as if it had crashed.
+    pub fn kill(&self, instance: &InstanceId) {
+        if let Some((observed, server)) = self.lock().instances.get_mut(instance) {
+            end(observed, server, "signal 9");
+        }
+    }
+
+    /// Ends every instance, as a reboot does; the router's split stays.
+    pub fn reboot(&self) {
+        for (observed, server) in self.lock().instances.values_mut() {
+            end(observed, server, "signal 9");
+        }
+    }
+
+    /// Changes the router's counters.
+    pub fn measured(&self, change: impl FnOnce(&mut Samples)) {
+        change(&mut self.lock().samples);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, World> {
+        self.0.lock().expect("no test panics inside the world")
+    }
+
+    /// Counts a call and returns what goes wrong with it, unless it hangs.
+    async fn call(&self, what: String) -> Option<Mischief> {
+        let mischief = {
+            let mut world = self.lock();
+            world.calls += 1;
+            world.log.push(what);
+            let number = world.calls;
+            world.mischief.get(&number).copied()
+        };
+        match mischief {
+            Some(Mischief::Hang) => std::future::pending().await,
+            other => other,
+        }
+    }
+}
+
+fn end(observed: &mut Observed, server: &mut Option<JoinHandle<()>>, how: &str) {
+    if let Some(server) = server.take() {
+        server.abort();
+    }
+    if observed.running {
+        (observed.running, observed.pid, observed.last_exit) = (false, None, Some(how.to_owned()));
+    }
+}
+
+fn planted(mischief: Mischief) -> anyhow::Error {
+    anyhow::anyhow!("planted: {mischief:?}")
+}
+
+async fn serve(listener: TcpListener, behaviour: Behaviour) {
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let (status, body) = (behaviour.status, format!("hello from {}", behaviour.shows));
+        tokio::spawn(async move {
+            let mut request = vec![0; 4096];
+            let _ = stream.read(&mut request).await;
+            let answer = format!("HTTP/1.1 {status} -\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+            let _ = stream.write_all(answer.as_bytes()).await;
+        });
+    }
+}
+
+#[async_trait]
+impl Target for FakeTarget {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { warm_rollback: true, logs: true, fencing: true }
+    }
+
+    async fn observe(&self, instance: &InstanceId) -> Result<Option<Observed>, TargetError> {
+        Ok(self.0.lock().instances.get(instance).map(|(observed, _)| observed.clone()))
+    }
+
+    async fn list(&self) -> Result<Vec<Observed>, TargetError> {
+        Ok(self.0.lock().instances.values().map(|(observed, _)| observed.clone()).collect())
+    }
+
+    async fn start(&self, lease: &Lease, spec: &InstanceSpec) -> Result<Observed, TargetError> {
+        let mischief = self.0.call(format!("start {}", spec.id)).await;
+        if let Some(mischief @ Mischief::Fail) = mischief {
+            return Err(planted(mischief).into());
+        }
+        // Bound before the world is locked: nothing may wait while it is.
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(anyhow::Error::from)?;
+        let mut world = self.0.lock();
+        fence(&mut world.target_epoch, lease.epoch)?;
+        if !world.instances.get(&spec.id).is_some_and(|(observed, _)| observed.running) {
+            let usual = Behaviour { status: 200, shows: spec.version.clone(), exits: false };
+            let behaviour = world.behaviours.get(&spec.version).cloned().unwrap_or(usual);
+            let mut observed = Observed {
+                instance: spec.id.clone(),
+                version: spec.version.clone(),
+                digest: spec.digest.clone(),
+                running: true,
+                address: listener.local_addr().map_err(anyhow::Error::from)?,
+                argv: spec.spec.command.clone(),
+                // A process that surely lives: the test itself.
+                pid: Some(std::process::id() as i32),
+                restarts: 0,
+                last_exit: None,
+                epoch: lease.epoch,
+            };
+            let mut server = (!behaviour.exits).then(|| tokio::spawn(serve(listener, behaviour.clone())));
+            if behaviour.exits {
+                end(&mut observed, &mut server, "exit 1");
+            }
+            world.instances.insert(spec.id.clone(), (observed, server));
+        }
+        match mischief {
+            Some(mischief) => Err(planted(mischief).into()),
+            None => Ok(world.instances[&spec.id].0.clone()),
+        }
+    }
+
+    async fn stop(&self, lease: &Lease, instance: &InstanceId, _grace: Duration) -> Result<StopReport, TargetError> {
+        let mischief = self.0.call(format!("stop {instance}")).await;
+        if let Some(mischief @ Mischief::Fail) = mischief {
+            return Err(planted(mischief).into());
+        }
+        let mut world = self.0.lock();
+        fence(&mut world.target_epoch, lease.epoch)?;
+        if let Some((observed, server)) = world.instances.get_mut(instance) {
+            end(observed, server, "exit 0");
+        }
+        mischief.map_or(Ok(StopReport { graceful: true }), |mischief| Err(planted(mischief).into()))
+    }
+
+    async fn logs(&self, instance: &InstanceId, _from: LogCursor) -> Result<LogPage, TargetError> {
+        Ok(LogPage { lines: vec![format!("log of {instance}")], next: 0 })
+    }
+}
+
+fn fence(seen: &mut Epoch, given: Epoch) -> Result<(), TargetError> {
+    if given < *seen {
+        return Err(TargetError::StaleEpoch { given, seen: *seen });
+    }
+    *seen = given;
+    Ok(())
+}
+
+#[async_trait]
+impl Router for FakeRouter {
+    fn guarantees(&self) -> Guarantees {
+        Guarantees { atomic_switch: true, drain_signal: true, measures: true, summary: "a router in memory".into() }
+    }
+
+    async fn set(&self, split: &Split, epoch: Epoch) -> Result<(), RouterError> {
+        let versions: Vec<String> = split.serving().map(|share| share.version.clone()).collect();
+        let mischief = self.0.call(format!("set {}", versions.join(" "))).await;
+        if let Some(mischief @ Mischief::Fail) = mischief {
+            return Err(planted(mischief).into());
+        }
+        let mut world = self.0.lock();
+        if epoch < world.router_epoch {
+            return Err(RouterError::StaleEpoch { given: epoch, seen: world.router_epoch });
+        }
+        if world.split != *split {
+            world.served.extend(versions);
+        }
+        (world.split, world.router_epoch) = (split.clone(), epoch);
+        mischief.map_or(Ok(()), |mischief| Err(planted(mischief).into()))
+    }
+
+    async fn observe(&self) -> Result<(Split, Epoch), RouterError> {
+        let world = self.0.lock();
+        Ok((world.split.clone(), world.router_epoch))
+    }
+
+    async fn drain(&self, instance: &InstanceId, _patience: Duration) -> Result<DrainReport, RouterError> {
+        match self.0.call(format!("drain {instance}")).await {
+            Some(mischief) => Err(planted(mischief).into()),
+            None => Ok(DrainReport::default()),
+        }
+    }
+
+    async fn measure(&self) -> Result<Samples, RouterError> {
+        Ok(self.0.lock().samples.clone())
+    }
+}
