@@ -1,0 +1,517 @@
+//! `interlock.toml`, phases and the workspace, as a person meets them.
+
+use interlock::{
+    config::{self, GateOverride, OnApproval, ProjectConfig, ReportFormat, Workspace, difference, parse, template},
+    error::{Code, Error},
+    model::{Comparator, Origin, service::HealthCheck},
+    phases::{self, Fact},
+};
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path};
+
+/// The shape that is a contract, word for word.
+const CONTRACT: &str = r##"[project]
+name = "shop"
+
+[services.web]
+owner      = "platform"
+escalation = "oncall@shop.test"
+command = ["{release}/web", "--port", "{port}"]              # argv, no shell
+health  = { http = "/healthz", interval = "100ms", timeout = "2s", successes = 3, deadline = "30s" }   # or tcp | exec | alive
+version = { http = "/version", token = "{version}" }         # identity: whole-token match, so 1.0.1 is not 1.0.10
+smoke   = [{ http = "/", status = 200, contains = "hello" }]
+drain = "30s"
+bake  = "10m"
+keep  = 5
+
+[environments.staging.services.web]
+target = { kind = "local" }
+router = { kind = "proxy", listen = "127.0.0.1:8080" }
+env    = { MODE = "test" }
+
+[environments.production]
+phase    = "phase-06"
+after    = "staging"                                         # the same digest must have succeeded there
+approval = { role = "chairman", expires = "60m", request_expires = "24h", on_approval = "wait" }   # or "execute"
+evidence = ["observed", "attested", "person"]                # attested: accepted, nothing supplies it yet
+
+[environments.production.services.web]
+target    = { kind = "local" }
+router    = { kind = "proxy", listen = "127.0.0.1:8081" }
+instances = 1
+env       = { MODE = "live", API_KEY = "file:/run/secrets/shop" }   # env:, file:, exec:
+dependencies = [{ name = "db", tcp = "127.0.0.1:5432" }]
+
+# How each gate is fed, and its threshold (typed comparators). A gate binds an environment only when the phase
+# or [environments.X.gates] names it; the strictest wins. Without a phase only the server's own gates apply
+# (artifact digest, secrets, dependencies, freeze) and guidance follows the deployment's states.
+[gates]
+max_age  = "24h"
+tests    = { failed = "<= 0", run = ">= 1", command = ["cargo", "nextest", "run", "--profile", "ci"], report = "target/nextest/ci/junit.xml", format = "junit" }
+coverage = { lines_percent = ">= 80", command = ["cargo", "llvm-cov", "nextest", "--lcov", "--output-path", "lcov.info"], report = "lcov.info", format = "lcov" }
+load     = { p95_ms = "<= 500", error_percent = "<= 1", command = ["k6", "run", "--summary-export", "load.json", "-e", "URL={after.url}", "load.js"], report = "load.json", format = "k6" }
+vulnerabilities = { critical = "<= 0", command = ["cargo", "audit", "--json"], report = "-", format = "cargo-audit", exit = [0, 1] }   # "-" is stdout
+"##;
+
+/// The smallest file without a fault.
+const SMALL: &str = r#"
+[project]
+name = "shop"
+[services.web]
+command = ["{release}/web"]
+health = { alive = true }
+[environments.staging.services.web]
+router = { kind = "proxy", listen = "127.0.0.1:8080" }
+"#;
+
+fn read(text: &str) -> ProjectConfig {
+    parse("interlock.toml", text).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+fn faults(text: &str) -> Vec<String> {
+    parse("interlock.toml", text).expect_err("the file has faults").0.iter().map(ToString::to_string).collect()
+}
+
+/// Returns the line of the first line that starts with `start`.
+fn line(text: &str, start: &str) -> usize {
+    text.lines().position(|line| line.starts_with(start)).unwrap() + 1
+}
+
+#[test]
+fn the_contract_is_read() {
+    let config = read(CONTRACT);
+    assert_eq!(config.project, "shop");
+    let production = config.environment(&"production".into()).unwrap();
+    assert!(production.is_production());
+    assert_eq!(production.phase.as_deref(), Some("phase-06"));
+    assert_eq!(production.after, Some("staging".into()));
+    let approval = production.approval.as_ref().unwrap();
+    assert_eq!((approval.role.as_str(), approval.expires_ms, approval.request_expires_ms), ("chairman", 3_600_000, 86_400_000));
+    assert_eq!(approval.on_approval, OnApproval::Wait);
+    assert_eq!(production.evidence, [Origin::Attested, Origin::Person, Origin::Observed].into());
+    let web = &production.services[&"web".into()];
+    assert_eq!(web.router.listen(), "127.0.0.1:8081".parse().unwrap());
+    assert_eq!(web.health.check, HealthCheck::Http("/healthz".into()));
+    assert_eq!((web.health.interval_ms, web.health.timeout_ms, web.drain_ms, web.bake_ms), (100, 2_000, 30_000, 600_000));
+    assert_eq!(web.secrets().map(|(name, _)| name).collect::<Vec<_>>(), ["API_KEY"]);
+    assert_eq!(web.dependencies[0].tcp, "127.0.0.1:5432");
+
+    let staging = config.environment(&"staging".into()).unwrap();
+    assert!(!staging.is_production() && staging.phase.is_none() && staging.evidence.contains(&Origin::Claimed));
+
+    let feed = |name: &str| &config.gates.feeds[&name.into()];
+    assert_eq!(config.gates.max_age_ms, 86_400_000);
+    assert_eq!(feed("load").thresholds["p95_ms"], "<= 500".parse::<Comparator>().unwrap());
+    assert_eq!((feed("tests").format, feed("tests").exit.as_slice()), (Some(ReportFormat::Junit), &[0][..]));
+    assert_eq!((feed("vulnerabilities").report.as_deref(), feed("vulnerabilities").exit.as_slice()), (Some("-"), &[0, 1][..]));
+}
+
+#[test]
+fn defaults_are_filled_in() {
+    let config = read(&format!("{SMALL}[environments.live]\napproval = {{ role = \"chairman\" }}\n"));
+    let web = &config.environments[&"staging".into()].services[&"web".into()];
+    let health = &web.health;
+    assert_eq!((health.interval_ms, health.timeout_ms, health.successes, health.deadline_ms), (100, 5_000, 3, 30_000));
+    assert_eq!((web.drain_ms, web.bake_ms, web.keep, web.instances), (30_000, 600_000, 5, 1));
+    let live = &config.environments[&"live".into()];
+    assert_eq!((live.phase.as_deref(), live.evidence.contains(&Origin::Claimed)), (Some("phase-06"), false));
+    assert_eq!(live.approval.as_ref().unwrap().expires_ms, 3_600_000);
+}
+
+#[test]
+fn five_faults_are_five_lines() {
+    let text = CONTRACT
+        .replace("health  = { http", "helth  = { http")
+        .replace("drain = \"30s\"", "drain = \"30\"")
+        .replace("after    = \"staging\"", "after    = \"stagin\"")
+        .replace("instances = 1", "instances = \"1\"")
+        .replace("lines_percent = \">= 80\"", "lines_percent = 80");
+    let told = faults(&text);
+    // A misspelt key is missing under its right name, too.
+    let expected = [
+        (line(&text, "[services.web]"), "services.web: `health` is missing"),
+        (line(&text, "helth"), "services.web.helth: unknown key; did you mean `health`?"),
+        (line(&text, "drain"), "services.web.drain: `30` is no duration; write \"100ms\", \"30s\", \"10m\" or \"24h\""),
+        (line(&text, "after"), "environments.production.after: there is no environment `stagin`; did you mean `staging`?"),
+        (line(&text, "instances"), "environments.production.services.web.instances: is string, not a whole number; write 3"),
+        (line(&text, "coverage"), "gates.coverage.lines_percent: is no comparator; write \">= 80\", \"<= 0\" or \"== 1\""),
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    for (told, (line, text)) in told.iter().zip(expected) {
+        assert!(told.starts_with(&format!("interlock.toml:{line}: {text}")), "{told}");
+    }
+}
+
+#[test]
+fn each_rule_tells_its_own_fault() {
+    let environment = |text: &str| format!("{SMALL}{text}\n");
+    let live = |text: &str| format!("{SMALL}[environments.live]\napproval = {{ role = \"chairman\" }}\n{text}\n");
+    let service = |text: &str| SMALL.replace("health = { alive = true }", text);
+    let gate = |text: &str| format!("{SMALL}[gates]\n{text}\n");
+    let cases = [
+        (environment("[environments.live]\nafter = \"live\""), "`live` comes after itself"),
+        (environment("[environments.a]\nafter = \"b\"\n[environments.b]\nafter = \"a\""), "comes after itself"),
+        (
+            environment("[environments.live.services.wep]\nrouter = { kind = \"proxy\", listen = \"127.0.0.1:9\" }"),
+            "not declared in [services]; did you mean `web`?",
+        ),
+        (
+            environment("[environments.live.services.web]\nrouter = { kind = \"proxy\", listen = \"127.0.0.1:8080\" }"),
+            "taken by staging/web",
+        ),
+        (environment("[environments.live.services.web]\nrouter = { kind = \"proxy\", listen = \"0.0.0.0:8080\" }"), "taken by staging/web"),
+        (environment("[environments.Live]"), "`Live` is no name"),
+        (environment("[environments.live]\nphase = \"phase-7\""), "`phase-7` is unknown; did you mean `phase-06`?"),
+        (environment("[environments.live]\nevidence = []"), "no evidence would count"),
+        (live("evidence = [\"observed\", \"claimed\"]"), "`claimed` never counts"),
+        (live("gates = { tets = \"off\" }"), "did you mean `tests`? gates are tests, coverage, load, vulnerabilities, rollback_ready"),
+        (live("gates = { freeze = \"off\" }"), "cannot be off"),
+        (live("gates = { tests = \"on\" }"), "`on` is unknown"),
+        (live("gates = { tests = { lines_percent = \">= 1\" } }"), "unknown key; known here: run, failed"),
+        (live("gates = { tests = { run = \"<= 1\" } }\n[gates]\ntests = { run = \">= 5\" }"), "`run <= 1` contradicts `run >= 5`"),
+        (SMALL.replace("127.0.0.1:8080", "localhost:8080"), "`localhost:8080` is no address"),
+        (SMALL.replace("127.0.0.1:8080", "127.0.0.1:0"), "port 0"),
+        (SMALL.replace("router = {", "env = { DB_PASSWORD = \"hunter2\" }\nrouter = {"), "looks like a secret written out; refer to it"),
+        (SMALL.replace("router = {", "env = { A = \"env:\" }\nrouter = {"), "refers to nothing"),
+        (SMALL.replace("router = {", "env = { \"A-B\" = \"x\" }\nrouter = {"), "`A-B` is no variable"),
+        (SMALL.replace("router = {", "dependencies = [{ name = \"db\", tcp = \"db\" }]\nrouter = {"), "`db` is no host and port"),
+        (SMALL.replace("[\"{release}/web\"]", "\"{release}/web\""), "there is no shell"),
+        (service(""), "`health` is missing"),
+        (service("health = { http = \"/\", alive = true }"), "needs exactly one of"),
+        (service("health = { http = \"healthz\" }"), "`healthz` is no path"),
+        (service("health = { tcp = true, interval = \"20s\" }"), "`deadline` ends before"),
+        (service("health = { alive = true }\nversion = { http = \"/v\", token = \"ok\" }"), "does not tell versions apart"),
+        (service("health = { alive = true }\nkeep = 0"), "not within 1 to 100"),
+        (gate("tests = { command = [\"t\"] }"), "`report` is missing"),
+        (gate("tests = { command = [\"t\"], report = \"r\" }"), "`format` is missing; write one of junit"),
+        (gate("tests = { command = [\"t\"], report = \"r\", format = \"lcov\" }"), "holds nothing for `tests`; write one of junit"),
+        (gate("tests = { command = [\"t\"], report = \"../r\", format = \"junit\" }"), "leads out of the checkout"),
+        (gate("tests = { report = \"r\" }"), "is read with a `command` only"),
+        (gate("lint = {}"), "unknown key; known here: max_age, tests"),
+        (SMALL.replace("name = \"shop\"", "name = \"Shop 1\""), "`Shop 1` is no name"),
+        (SMALL.replace("[project]", "[project]\nname = \"twice\""), "duplicate key"),
+    ];
+    for (text, expected) in cases {
+        let told = faults(&text);
+        assert!(told.iter().any(|fault| fault.contains(expected)), "{expected}: {told:#?}");
+        // A circle of two is told at both of its ends; a literal secret is never repeated.
+        assert!(told.len() <= 2 && !told.concat().contains("hunter2"), "{told:#?}");
+    }
+}
+
+#[test]
+fn what_is_not_built_is_refused_by_its_word() {
+    let before_health = |text: &str| SMALL.replace("health =", &format!("{text}\nhealth ="));
+    let before_router = |text: &str| SMALL.replace("router =", &format!("{text}\nrouter ="));
+    let cases = [
+        before_health("migrations = { command = [\"m\"] }"),
+        before_health("backup = true"),
+        before_health("prepare = [\"x\"]"),
+        before_health("artifact = { kind = \"oci\" }"),
+        before_router("hosts = [\"a\"]"),
+        before_router("weights = [10, 90]"),
+        before_router("target = { kind = \"docker\", image = \"x\" }"),
+        SMALL.replace("kind = \"proxy\",", "kind = \"proxy\", tls = true,"),
+        SMALL.replace("kind = \"proxy\"", "kind = \"haproxy\""),
+        format!("hosts = {{}}\n{SMALL}"),
+    ];
+    for text in cases {
+        let told = faults(&text);
+        assert!(told.len() == 1 && told[0].contains("reserved, not built yet"), "{told:#?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_toml_tells_its_places_without_echoes() {
+    let broken = SMALL.replace("name = \"shop\"", "name = \"shop").replace("health = {", "helth = {");
+    let told = faults(&broken);
+    assert!(told[0].starts_with("interlock.toml:3: "), "{told:#?}");
+    assert!(told.iter().all(|fault| !fault.contains("is missing")), "{told:#?}");
+    assert!(faults("").len() == 3, "an empty file lacks its three parts");
+    assert!(faults("\u{0}\n[[").iter().all(|fault| !fault.contains('\n')));
+}
+
+#[test]
+fn an_error_carries_every_fault() {
+    let error = Error::from(parse("interlock.toml", "").unwrap_err());
+    assert_eq!(error.code, Code::InvalidConfiguration);
+    assert_eq!(error.details.unwrap()["faults"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn the_template_loads_as_it_is_and_with_its_examples() {
+    let config = read(&template("My Shop"));
+    assert_eq!(config.project, "my-shop");
+    assert!(config.environments[&"production".into()].is_production());
+    assert!(config.gates.feeds.is_empty());
+
+    let examples = [
+        "# owner ",
+        "# escalation ",
+        "# version ",
+        "# smoke ",
+        "# instances ",
+        "# dependencies ",
+        "# tests ",
+        "# coverage ",
+        "# load ",
+        "# vulnerabilities ",
+    ];
+    let uncomment = |line: &str| if examples.iter().any(|start| line.starts_with(start)) { line[2..].to_owned() } else { line.to_owned() };
+    let full = template("shop").lines().map(uncomment).collect::<Vec<_>>().join("\n");
+    assert_eq!(read(&full).gates.feeds.len(), 4);
+}
+
+#[test]
+fn a_difference_says_what_reaches_whom() {
+    let config = read(CONTRACT);
+    assert!(difference(Some(&config), &config).is_empty());
+    let changed = |from: &str, to: &str| {
+        assert!(CONTRACT.contains(from), "{from}");
+        let new = read(&CONTRACT.replace(from, to));
+        let told = difference(Some(&config), &new);
+        let line = |d: &config::EnvironmentDifference| {
+            let paths: Vec<&str> = d.changes.iter().map(|change| change.path.as_str()).collect();
+            format!("{}{}: {}", d.environment, if d.needs_approval { "!" } else { "" }, paths.join(" "))
+        };
+        told.iter().map(line).collect::<Vec<_>>()
+    };
+    assert_eq!(changed("\"live\"", "\"dead\""), ["production!: environments.production.services.web.env.MODE"]);
+    assert_eq!(
+        changed("\"test\"", "\"live\""),
+        ["production!: environments.staging.services.web.env.MODE", "staging: environments.staging.services.web.env.MODE"],
+        "an environment that production depends on is part of it"
+    );
+    assert_eq!(changed("8081", "8082"), ["production!: environments.production.services.web.router.listen"]);
+    let removed = changed(", error_percent = \"<= 1\"", "");
+    assert_eq!(removed, ["production!: gates.feeds.load.thresholds.error_percent", "staging: gates.feeds.load.thresholds.error_percent"]);
+    let loosened = changed("approval = {", "# approval = {");
+    assert!(loosened[0].starts_with("production!: environments.production.approval.expires_ms"), "{loosened:?}");
+    let bound = changed("phase    = \"phase-06\"", "gates = { coverage = \"off\" }");
+    assert_eq!(bound, ["production!: environments.production.gates environments.production.gates.coverage"]);
+
+    let first = difference(None, &config);
+    assert_eq!(
+        first.iter().map(|d| (d.environment.as_str(), d.needs_approval)).collect::<Vec<_>>(),
+        [("production", true), ("staging", false)]
+    );
+    let gone = difference(Some(&config), &read(SMALL));
+    assert!(gone.iter().any(|d| d.environment.as_str() == "production" && d.needs_approval && d.changes.iter().all(|c| c.new.is_none())));
+}
+
+#[test]
+fn the_effective_configuration_binds_what_reaches_a_service_and_nothing_else() {
+    let hash = |text: &str, environment: &str| read(text).effective_sha256(&environment.into(), &"web".into()).unwrap();
+    let production = hash(CONTRACT, "production");
+    assert_eq!(production, hash(&CONTRACT.replace("# argv, no shell", "# spaces  and words"), "production"));
+    assert_eq!(production, hash(&CONTRACT.replace("MODE = \"test\"", "MODE = \"rehearsal\""), "production"));
+    for (from, to) in [("127.0.0.1:8080", "127.0.0.1:8090"), ("keep  = 5", "keep = 6"), ("<= 500", "<= 600"), ("\"wait\"", "\"execute\"")] {
+        assert_ne!(production, hash(&CONTRACT.replace(from, to), "production"), "{from}");
+    }
+    assert!(read(CONTRACT).effective(&"production".into(), &"api".into()).is_none());
+    let off = read(&format!("{SMALL}[environments.staging.gates]\nload = \"off\"\n"));
+    assert_eq!(off.environments[&"staging".into()].gates[&"load".into()], GateOverride::Off);
+}
+
+#[test]
+fn every_phase_that_configuration_knows_is_there() {
+    let names: Vec<&str> = phases::all().iter().map(|phase| phase.name.as_str()).collect();
+    assert_eq!(names, config::PHASES);
+    assert!(names.contains(&config::DEFAULT_PHASE) && phases::builtin("phase-99").is_none());
+}
+
+#[test]
+fn phase_06_renders_its_thresholds_from_one_place() {
+    let phase = phases::builtin("phase-06").unwrap();
+    let rendered = phase.render();
+    assert!(rendered.len() <= 6 * 1024, "{} bytes", rendered.len());
+    assert!(!rendered.contains("{{"), "{rendered}");
+    for expected in
+        ["`coverage`: lines_percent >= 80", "`load`: p95_ms <= 500", "4. [ ] **Execute Deploy** (agent, `execute_deployment`)", "`freeze`"]
+    {
+        assert!(rendered.contains(expected), "{expected} in\n{rendered}");
+    }
+    for (_, thresholds) in &phase.gates {
+        assert!(thresholds.values().all(|threshold| !phase.body.contains(&threshold.to_string())));
+    }
+    assert!(phase.steps.iter().all(|step| phase.guidance(step).len() <= 1024));
+}
+
+#[test]
+fn a_missing_fact_asks_and_never_skips() {
+    let phase = phases::builtin("phase-06").unwrap();
+    let mut facts = BTreeMap::new();
+    let step = |facts: &BTreeMap<String, Fact>| phase.current_step(facts).map(|step| step.id.clone());
+    assert_eq!(step(&facts).as_deref(), Some("pre-deploy-checks"));
+    facts.extend(phases::FACTS.iter().map(|(name, _)| (name.to_string(), Fact::True)));
+    assert_eq!(step(&facts), None);
+    facts.insert("approved".into(), Fact::Missing("who approves?".into()));
+    assert_eq!(step(&facts).as_deref(), Some("approve"));
+    facts.insert("uat_signed".into(), Fact::False);
+    assert_eq!(step(&facts).as_deref(), Some("pre-deploy-checks"));
+    facts.insert("verified".into(), Fact::False);
+    assert_eq!(phase.open_exits(&facts).collect::<Vec<_>>(), ["verified"]);
+}
+
+#[test]
+fn a_phase_with_faults_tells_them_with_their_lines() {
+    let good = include_str!("../prompts/phase-06.md");
+    let bad = good
+        .replace("{ lines_percent: \">= 80\" }", "{ line_percent: \"> 80\" }")
+        .replace("done_when: [approved]", "done_when: [aproved]")
+        .replace("operation: write_runbook", "operation: write_runbok")
+        .replace("[ci/deploy-logs.txt", "[../deploy-logs.txt")
+        .replace("{{gates}}", "{{gate}}");
+    let told: Vec<String> = phases::parse("p.md", &bad).unwrap_err().0.iter().map(ToString::to_string).collect();
+    let at = |needle: &str| bad.lines().position(|line| line.contains(needle)).unwrap() + 1;
+    let expected = [
+        (1, "the body does not show `{{gates}}`".to_owned()),
+        (at("line_percent"), "gates.coverage.line_percent: unknown measure".into()),
+        (at("line_percent"), "gates.coverage.line_percent: `> 80` is no comparator".into()),
+        (at("id: approve"), "steps.approve.done_when: unknown fact `aproved`; did you mean `approved`?".into()),
+        (at("id: runbook"), "steps.runbook: unknown operation `write_runbok`; did you mean `write_runbook`?".into()),
+        (at("artifacts: ["), "artifacts: `../deploy-logs.txt` leads out".into()),
+        (at("{{gate}}"), "unknown place `{{gate}}`; did you mean `gates`?".into()),
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    for (told, (line, text)) in told.iter().zip(expected) {
+        assert!(told.starts_with(&format!("p.md:{line}: {text}")), "{told}");
+    }
+    let shape = phases::parse("p.md", &good.replace("owner: ", "ownr: ")).unwrap_err();
+    assert!(shape.to_string().contains("ownr"), "{shape}");
+}
+
+fn workspace(folder: &Path) -> Workspace {
+    fs::write(folder.join("interlock.toml"), SMALL).unwrap();
+    Workspace::at(folder).unwrap()
+}
+
+#[test]
+fn a_workspace_is_found_by_name_or_upwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("a/b");
+    fs::create_dir_all(&inner).unwrap();
+    assert_eq!(Workspace::find_from(None, &inner).unwrap_err().code, Code::NoWorkspace);
+    let expected = workspace(folder.path());
+    for (named, current) in [(None, inner.as_path()), (Some(folder.path()), Path::new("/")), (Some(Path::new("../..")), &inner)] {
+        assert_eq!(Workspace::find_from(named, current).unwrap(), expected);
+    }
+    assert_eq!(Workspace::find_from(Some(&expected.config_file()), Path::new("/")).unwrap(), expected);
+    assert_eq!(Workspace::find_from(Some(&inner), folder.path()).unwrap_err().code, Code::NoWorkspace);
+}
+
+#[test]
+fn the_state_folder_is_for_this_user_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let workspace = workspace(folder.path());
+    workspace.prepare().unwrap();
+    workspace.prepare().unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for made in [workspace.state_dir(), workspace.releases_dir(), workspace.instances_dir(), workspace.logs_dir(), workspace.run_dir()] {
+        assert_eq!(mode(&made), 0o700, "{}", made.display());
+    }
+    assert_eq!(fs::read_to_string(workspace.state_dir().join(".gitignore")).unwrap(), "*\n");
+
+    let token = workspace.token().unwrap();
+    assert_eq!((token.len(), workspace.token().unwrap(), mode(&workspace.token_file())), (64, token.clone(), 0o600));
+    fs::set_permissions(workspace.token_file(), fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(workspace.token().unwrap_err().to_string().contains("others can read"));
+}
+
+#[test]
+fn two_processes_make_one_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let workspace = workspace(folder.path());
+    let tokens: Vec<String> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| workspace.token().unwrap())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(tokens.iter().all(|token| *token == tokens[0]));
+}
+
+#[test]
+fn a_planted_state_folder_is_refused() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let workspace = workspace(folder.path());
+    std::os::unix::fs::symlink(elsewhere.path(), workspace.state_dir()).unwrap();
+    assert!(workspace.prepare().is_err() && workspace.token().is_err());
+}
+
+#[test]
+fn a_long_workspace_path_has_sockets_that_bind() {
+    let folder = tempfile::tempdir().unwrap();
+    let short = workspace(folder.path());
+    assert!(short.agent_socket().starts_with(short.state_dir()), "a short path keeps its sockets");
+
+    let long = folder.path().join("d".repeat(200));
+    fs::create_dir(&long).unwrap();
+    let long = workspace(&long);
+    long.prepare().unwrap();
+    let name = format!("{}-{}-dep_12-1", "e".repeat(40), "s".repeat(40));
+    for socket in [long.agent_socket(), long.api_socket(), long.run_socket("shim"), long.run_socket(&name), short.run_socket(&name)] {
+        assert!(socket.as_os_str().len() <= 107, "{}", socket.display());
+        short.prepare().unwrap();
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        fs::remove_file(socket).unwrap();
+    }
+    let sockets = long.agent_socket().parent().unwrap().to_owned();
+    assert_eq!(fs::metadata(&sockets).unwrap().permissions().mode() & 0o777, 0o700);
+
+    // A copy of the state folder does not lead to the sockets of the workspace it was copied from.
+    let copy = folder.path().join("c".repeat(200));
+    fs::create_dir(&copy).unwrap();
+    let copy = workspace(&copy);
+    fs::create_dir(copy.state_dir()).unwrap();
+    fs::copy(long.state_dir().join("sockets"), copy.state_dir().join("sockets")).unwrap();
+    copy.prepare().unwrap();
+    assert_ne!(copy.agent_socket(), long.agent_socket());
+    let _ = (fs::remove_dir_all(&sockets), fs::remove_dir_all(copy.agent_socket().parent().unwrap()));
+}
+
+#[test]
+fn a_callers_path_stays_inside() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let workspace = workspace(folder.path());
+    workspace.prepare().unwrap();
+    let root = workspace.root.clone();
+    fs::create_dir(root.join("dist")).unwrap();
+    fs::write(root.join("dist/web"), "x").unwrap();
+    std::os::unix::fs::symlink(outside.path(), root.join("out")).unwrap();
+    std::os::unix::fs::symlink(root.join("dist"), root.join("in")).unwrap();
+    std::os::unix::fs::symlink(outside.path().join("later"), root.join("dangling")).unwrap();
+    std::os::unix::fs::symlink(workspace.state_dir(), root.join("state")).unwrap();
+
+    for good in ["dist/web", "in/web", "./dist/../dist/web", root.join("dist/web").to_str().unwrap()] {
+        assert_eq!(workspace.resolve_inside(good).unwrap(), root.join("dist/web"), "{good}");
+    }
+    assert_eq!(workspace.resolve_inside("docs/new/page.md").unwrap(), root.join("docs/new/page.md"));
+    let bad = [
+        "",
+        "..",
+        "../x",
+        "/etc/passwd",
+        "out/x",
+        "out",
+        "dangling",
+        "dangling/x",
+        ".interlock/token",
+        "state/token",
+        "new/../../x",
+        "a\0b",
+        "dist/web/x",
+    ];
+    for bad in bad {
+        assert!(workspace.resolve_inside(bad).is_err(), "{bad:?} gave {:?}", workspace.resolve_inside(bad));
+    }
+}
+
+#[test]
+fn the_database_lies_in_the_state_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let odd = folder.path().join("50% off?");
+    fs::create_dir(&odd).unwrap();
+    let url = workspace(&odd).database_url();
+    // The variable of the same name takes the place of it, where the tests run with one.
+    if std::env::var_os("INTERLOCK_DATABASE_URL").is_none() {
+        assert!(url.starts_with("sqlite:///") && url.ends_with("/50%25 off%3f/.interlock/interlock.db"), "{url}");
+    }
+}
