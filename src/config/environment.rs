@@ -135,7 +135,8 @@ struct Placement {
 fn placement<'a>(item: &Item<'a>, listeners: &mut Vec<Listener<'a>>, owner: String) -> Option<Placement> {
     let table = item.table()?;
     if let Some(item) = table.get("target") {
-        kind(&item, &[("local", ())], &["command", "docker", "ssh", "kubernetes", "ci"]).map(Table::close);
+        let table = kind(&item, &[("local", ())], &["command", "docker", "ssh", "kubernetes", "ci"]);
+        table.into_iter().for_each(Table::close);
     }
     let listen = table.require("router", "write router = { kind = \"proxy\", listen = \"127.0.0.1:8080\" }").and_then(|item| {
         let table = kind(&item, &[("proxy", ())], &["external", "kubernetes", "haproxy"])?;
@@ -179,8 +180,13 @@ fn specification(config: ServiceConfig, placement: Placement, service: ServiceNa
 /// Reads `{ kind = … }`; of a kind that is not built, nothing else is read.
 fn kind<'a>(item: &Item<'a>, known: &[(&str, ())], reserved: &[&str]) -> Option<Table<'a>> {
     let table = item.table()?;
-    table.require("kind", &format!("write kind = \"{}\"", known[0].0))?.choice(known, reserved)?;
-    Some(table)
+    match table.get("kind") {
+        Some(kind) => kind.choice(known, reserved).map(|()| table),
+        None => {
+            table.missing("`kind` is missing", &format!("write kind = \"{}\"", known[0].0));
+            None
+        }
+    }
 }
 
 fn address(item: &Item<'_>) -> Option<SocketAddr> {

@@ -37,18 +37,18 @@ fn feed(item: &Item<'_>, kind: &GateKind) -> Option<GateFeed> {
     let table = item.table()?;
     let thresholds = thresholds(&table, kind);
     let command = table.get("command");
-    let report = table.get("report");
-    let format = table.get("format");
+    let (report, format) = match command {
+        Some(_) => (
+            table.require("report", "name the file the command writes, or \"-\" for its standard output"),
+            table.require("format", &format!("write one of {}", formats(kind).join(", "))),
+        ),
+        None => (table.get("report"), table.get("format")),
+    };
     let exit = table.get("exit");
-    match &command {
-        Some(_) if report.is_none() => {
-            table.missing("`report` is missing", "name the file the command writes, or \"-\" for its standard output")
-        }
-        Some(_) if format.is_none() => table.missing("`format` is missing", &format!("write one of {}", formats(kind).join(", "))),
-        None => [&report, &format, &exit].into_iter().flatten().for_each(|item| {
+    if command.is_none() {
+        for item in [&report, &format, &exit].into_iter().flatten() {
             item.mismatch("is read with a `command` only", Some("add `command`, or leave this out".into()));
-        }),
-        _ => (),
+        }
     }
     let feed = GateFeed {
         thresholds,

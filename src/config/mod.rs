@@ -11,6 +11,8 @@ mod init;
 mod reader;
 mod service;
 mod workspace;
+#[cfg(test)]
+mod workspace_tests;
 
 pub use effective::{Change, EnvironmentDifference, difference};
 pub use init::template;

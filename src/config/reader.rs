@@ -2,7 +2,10 @@
 //!
 //! A reading function returns `None` when it has told a fault; what is built from it does not matter then, because a file with a fault is refused whole.
 
-use crate::model::{Fault, Faults, fault::suggestion};
+use crate::model::{
+    Fault, Faults,
+    fault::{nearest, suggestion},
+};
 use std::{
     cell::RefCell,
     ops::{Range, RangeInclusive},
@@ -31,6 +34,8 @@ pub struct Table<'a> {
     at: usize,
     entries: &'a DeTable<'a>,
     asked: RefCell<Vec<&'static str>>,
+    /// Keys that must be there and are not, each with its hint; a misspelt one is told once, as unknown.
+    absent: RefCell<Vec<(&'static str, String)>>,
 }
 
 /// A value of the file.
@@ -54,7 +59,7 @@ impl<'a> Reader<'a> {
 
     /// Returns the table of the whole file.
     pub fn root(&'a self, entries: &'a DeTable<'a>) -> Table<'a> {
-        Table { reader: self, path: String::new(), at: 0, entries, asked: RefCell::default() }
+        Table { reader: self, path: String::new(), at: 0, entries, asked: RefCell::default(), absent: RefCell::default() }
     }
 
     /// Returns every fault in the order of the lines; of a file that is no TOML at most one a line.
@@ -83,11 +88,11 @@ impl<'a> Table<'a> {
         self.entries.iter().find(|(name, _)| name.get_ref() == key).map(|(name, value)| self.item(name, value))
     }
 
-    /// Returns the value of a key; its absence is a fault.
+    /// Returns the value of a key; its absence is a fault, told by [`Table::close`].
     pub fn require(&self, key: &'static str, hint: &str) -> Option<Item<'a>> {
         let found = self.get(key);
         if found.is_none() {
-            self.missing(format!("`{key}` is missing"), hint);
+            self.absent.borrow_mut().push((key, hint.to_owned()));
         }
         found
     }
@@ -104,14 +109,20 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Tells every key that was not asked for.
+    /// Tells every key that was not asked for, and every one that is missing.
     pub fn close(self) {
         let asked = self.asked.borrow();
         for (name, item) in self.items().into_iter().filter(|(name, _)| !asked.contains(name)) {
-            match RESERVED.contains(&name) {
-                true => item.fault_at_key("reserved, not built yet", Some(format!("leave `{name}` out"))),
-                false => item.fault_at_key("unknown key", suggestion(name, asked.iter().copied())),
+            if RESERVED.contains(&name) {
+                item.fault_at_key("reserved, not built yet", Some(format!("leave `{name}` out")));
+                continue;
             }
+            let meant = nearest(name, asked.iter().copied());
+            self.absent.borrow_mut().retain(|(absent, _)| Some(*absent) != meant);
+            item.fault_at_key("unknown key", suggestion(name, asked.iter().copied()));
+        }
+        for (key, hint) in self.absent.borrow().iter() {
+            self.missing(format!("`{key}` is missing"), hint);
         }
     }
 
@@ -236,7 +247,14 @@ impl<'a> Item<'a> {
     /// Reads a table.
     pub fn table(&self) -> Option<Table<'a>> {
         let Some(entries) = self.value.get_ref().as_table() else { return self.wrong("a table", "{ … }") };
-        Some(Table { reader: self.reader, path: self.path.clone(), at: self.key.start, entries, asked: RefCell::default() })
+        Some(Table {
+            reader: self.reader,
+            path: self.path.clone(),
+            at: self.key.start,
+            entries,
+            asked: RefCell::default(),
+            absent: RefCell::default(),
+        })
     }
 
     /// Tells whether this is a text, and so not a table.

@@ -7,6 +7,8 @@
 mod load;
 mod render;
 mod strictest;
+#[cfg(test)]
+mod tests;
 
 pub use load::parse;
 pub use strictest::{Contradiction, strictest};
