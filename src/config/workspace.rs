@@ -116,6 +116,21 @@ impl Workspace {
         self.state_dir().join("logs")
     }
 
+    /// Returns the folder of approvers' sealed keys.
+    pub fn approvers_dir(&self) -> PathBuf {
+        self.state_dir().join("approvers")
+    }
+
+    /// Returns the file that says which server runs.
+    pub fn server_file(&self) -> PathBuf {
+        self.state_dir().join("server.json")
+    }
+
+    /// Returns the file whose lock the running server holds.
+    pub fn lock_file(&self) -> PathBuf {
+        self.state_dir().join("server.lock")
+    }
+
     /// Returns `INTERLOCK_DATABASE_URL`, or the address of the database in the state folder.
     pub fn database_url(&self) -> String {
         std::env::var("INTERLOCK_DATABASE_URL").ok().filter(|url| !url.is_empty()).unwrap_or_else(|| self.own_database_url())

@@ -1,7 +1,7 @@
 //! A decision: a document a person's key has signed. Checking the signature is pure, so the engine checks it again at execution.
 
 use super::{
-    digest::{Sha256, canonical_json, hex},
+    digest::{Sha256, canonical_json, hex, unhex},
     ids::{ApproverName, EnvironmentName},
     time::Timestamp,
 };
@@ -108,13 +108,6 @@ impl SignedDecision {
 
 fn signed_bytes(decision: &Decision) -> Vec<u8> {
     [DOMAIN, &canonical_json(decision)].concat()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || !text.len().is_multiple_of(2) {
-        return None;
-    }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
 }
 
 #[cfg(test)]

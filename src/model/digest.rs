@@ -56,6 +56,14 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// Returns the bytes that lower- or upper-case hex stands for; `None` for anything else.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    if !text.is_ascii() || !text.len().is_multiple_of(2) {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+}
+
 /// Returns the canonical JSON of a value (RFC 8785): the bytes that are hashed and signed.
 pub fn canonical_json<T: Serialize>(value: &T) -> Vec<u8> {
     serde_jcs::to_vec(value).expect("our own types have a canonical form")

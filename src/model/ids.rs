@@ -70,6 +70,13 @@ text_id! {
     EvidenceId;
 }
 
+impl RunbookId {
+    /// Returns the id of the runbook of a service in an environment.
+    pub fn of(environment: &EnvironmentName, service: &ServiceName) -> Self {
+        RunbookId(format!("rb_{environment}_{service}"))
+    }
+}
+
 impl InstanceId {
     /// Returns the id of the `index`-th instance (from 1) that `deployment` starts.
     pub fn of(environment: &EnvironmentName, service: &ServiceName, deployment: &DeploymentId, index: u32) -> Self {

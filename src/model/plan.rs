@@ -78,8 +78,9 @@ pub struct Base {
 }
 
 /// How traffic moves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
 pub enum Strategy {
     /// A whole new set beside the old one, then one atomic switch.
     #[default]

@@ -110,7 +110,7 @@ type Answered = (Response<Incoming>, Claim, Sender);
 /// How a try ended that brought no response.
 enum Missed {
     /// The instance saw nothing of the request.
-    Unsent(Request<Upload>),
+    Unsent(Box<Request<Upload>>),
     /// It may have seen it.
     Sent,
     /// No further try is of use.
@@ -127,7 +127,7 @@ impl Exchange<'_> {
         let again = match self.attempt(&mut claim, pooled, request).await {
             Ok((response, sender)) => return Ok((response, claim, sender)),
             Err(Missed::Ended(failure)) => return Err(failure),
-            Err(Missed::Unsent(request)) => request,
+            Err(Missed::Unsent(request)) => *request,
             Err(Missed::Sent) if self.is_bodiless && is_idempotent(&self.head.method) => {
                 Request::from_parts(self.head.clone(), Upload::none(self.progress.clone()))
             }
@@ -160,7 +160,7 @@ impl Exchange<'_> {
                 Ok(sender) => sender,
                 Err(err) => {
                     tracing::debug!("no connection to `{}`: {err:#}", claim.instance.id);
-                    return Err(Missed::Unsent(request));
+                    return Err(Missed::Unsent(Box::new(request)));
                 }
             },
         };
@@ -174,7 +174,7 @@ impl Exchange<'_> {
                 }
                 Err(mut err) => Err(match err.take_message() {
                     _ if self.progress.failed() => Missed::Ended(Failure::Client),
-                    Some(request) => Missed::Unsent(request),
+                    Some(request) => Missed::Unsent(Box::new(request)),
                     None => {
                         tracing::debug!("`{}` broke off: {}", claim.instance.id, err.error());
                         Missed::Sent

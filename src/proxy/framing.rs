@@ -60,7 +60,7 @@ impl Framing {
         }
     }
 
-    /// Returns whether a head has begun and not ended.
+    /// Returns whether the next byte belongs to a head.
     pub fn is_between_requests(&self) -> bool {
         self.state == State::Head
     }

@@ -121,7 +121,7 @@ fn bind(path: &Path) -> std::io::Result<UnixListener> {
         std::fs::create_dir_all(folder)?;
     }
     match std::fs::remove_file(path) {
-        Err(err) if err.kind() != std::io::ErrorKind::NotFound => return Err(err),
+        Err(err) if err.kind() != std::io::ErrorKind::NotFound => Err(err),
         _ => UnixListener::bind(path),
     }
 }

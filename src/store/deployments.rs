@@ -36,6 +36,8 @@ pub struct DeploymentFilter {
     pub service: Option<ServiceName>,
     /// Of this environment only.
     pub environment: Option<EnvironmentName>,
+    /// Of this directive only.
+    pub directive: Option<DirectiveId>,
     /// In this state only.
     pub state: Option<DeploymentState>,
     /// Only those accepted before this cursor.
@@ -86,10 +88,12 @@ impl Store {
     pub async fn deployments(&self, filter: &DeploymentFilter) -> Result<(Vec<Deployment>, Option<i64>)> {
         let limit = if filter.limit == 0 { 20 } else { i64::from(filter.limit) };
         let rows = sql("SELECT * FROM deployments WHERE ($1 IS NULL OR service = $1) AND ($2 IS NULL OR environment = $2)
-                        AND ($3 IS NULL OR state = $3) AND number < $4 ORDER BY number DESC LIMIT $5")
+                        AND ($3 IS NULL OR state = $3) AND ($4 IS NULL OR directive_id = $4) AND number < $5
+                        ORDER BY number DESC LIMIT $6")
         .bind(filter.service.as_ref())
         .bind(filter.environment.as_ref())
         .bind(filter.state)
+        .bind(filter.directive.as_ref())
         .bind(filter.before.unwrap_or(i64::MAX))
         .bind(limit + 1)
         .all(self.pool())

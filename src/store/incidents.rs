@@ -26,7 +26,7 @@ pub struct NewIncident {
 }
 
 /// An incident as it was recorded.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Incident {
     /// `inc_1`.
     pub id: String,

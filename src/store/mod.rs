@@ -47,7 +47,7 @@ pub use plans::PlanRecord;
 pub use revisions::Revision;
 pub use runbooks::{NewRunbookVersion, Runbook, RunbookReview, RunbookState, RunbookVersion};
 pub use serving::ServingSet;
-pub use transitions::{DeploymentChange, UndoRequest};
+pub use transitions::{DeploymentChange, TrafficMove, UndoRequest};
 pub use ventures::Venture;
 
 use crate::model::{Caller, Clock, Sha256, Timestamp};

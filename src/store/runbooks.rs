@@ -25,6 +25,19 @@ pub enum RunbookState {
     Superseded,
 }
 
+impl RunbookState {
+    /// Returns the column's text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RunbookState::Draft => "draft",
+            RunbookState::InReview => "in_review",
+            RunbookState::Published => "published",
+            RunbookState::Returned => "returned",
+            RunbookState::Superseded => "superseded",
+        }
+    }
+}
+
 /// A runbook: which of its versions counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runbook {
@@ -89,7 +102,7 @@ pub struct RunbookVersion {
 }
 
 /// What a reviewer said.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RunbookReview {
     /// Of which version.
     pub version: i64,

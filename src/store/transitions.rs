@@ -23,6 +23,16 @@ pub struct DeploymentChange {
     pub held_by: Option<Option<String>>,
 }
 
+/// Where traffic moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrafficMove {
+    /// To the new set.
+    To,
+    /// Back to what served before.
+    Back,
+}
+
 /// Somebody wants a deployment undone; the worker sees it between and during steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UndoRequest {
@@ -78,6 +88,32 @@ impl Store {
             json!({ "from": from, "event": event, "to": to, "epoch": epoch, "reason": change.undo_reason, "code": change.failure_code });
         write.commit(by, "transition", id, detail).await?;
         Ok(Some(deployment))
+    }
+
+    /// Notes the instant traffic moved to a deployment, or back; `false` when `epoch` is no longer the lease's. The first note stays.
+    pub async fn note_traffic(&self, by: &Caller, id: &DeploymentId, epoch: Epoch, moved: TrafficMove) -> Result<bool> {
+        let mut write = self.write().await?;
+        let at = write.at;
+        let (shifted_at, unshifted_at) = match moved {
+            TrafficMove::To => (Some(at), None),
+            TrafficMove::Back => (None, Some(at)),
+        };
+        let noted = sql("UPDATE deployments SET shifted_at = COALESCE(shifted_at, $1), unshifted_at = COALESCE(unshifted_at, $2),
+                             updated_at = CASE WHEN updated_at < $3 THEN $3 ELSE updated_at + 1 END
+                         WHERE id = $4 AND epoch = $5
+                             AND epoch = (SELECT leases.epoch FROM leases WHERE leases.environment = deployments.environment)")
+        .bind(shifted_at)
+        .bind(unshifted_at)
+        .bind(at)
+        .bind(id)
+        .bind(epoch)
+        .run(write.on())
+        .await?;
+        if noted == 0 {
+            return Ok(false);
+        }
+        write.commit(by, "note_traffic", id, json!({ "moved": moved, "epoch": epoch })).await?;
+        Ok(true)
     }
 
     /// Hands a deployment to the lease that was taken over; `false` when that lease is not the newest, or the deployment is settled.

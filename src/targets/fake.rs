@@ -286,6 +286,15 @@ impl Router for FakeRouter {
         }
     }
 
+    async fn probe(&self, _path: Option<&str>, _interval: Duration) -> Result<(), RouterError> {
+        Ok(())
+    }
+
+    async fn stop(&self) -> Result<(), RouterError> {
+        self.0.lock().split = Split::default();
+        Ok(())
+    }
+
     async fn measure(&self) -> Result<Samples, RouterError> {
         Ok(self.0.lock().samples.clone())
     }

@@ -274,7 +274,7 @@ impl Target for LocalTarget {
         match self.ask(&instance.id, Op::Fence { epoch: lease.epoch }, PATIENCE).await? {
             Some(Reply::StaleEpoch { given, seen }) => return Err(TargetError::StaleEpoch { given, seen }),
             Some(_) if same => return Ok(self.look(&instance.id).await?.context("the instance was just there")?),
-            Some(_) => drop(self.stop(lease, &instance.id, GRACE).await?),
+            Some(_) => _ = self.stop(lease, &instance.id, GRACE).await?,
             None => {}
         }
         if let Some(status) = Status::read(&dir)? {

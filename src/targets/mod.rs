@@ -10,6 +10,7 @@ pub mod local;
 pub mod probe;
 pub mod proxy_router;
 mod release_archive;
+mod release_files;
 pub mod release_store;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -50,6 +51,12 @@ pub trait Router: Send + Sync {
 
     /// Waits until no request is in flight on the instance, at most `patience`; then ends what is left and counts it.
     async fn drain(&self, instance: &InstanceId, patience: Duration) -> Result<DrainReport, RouterError>;
+
+    /// Probes itself through its own listener at this interval; `None` stops that. The probes are counted apart.
+    async fn probe(&self, path: Option<&str>, interval: Duration) -> Result<(), RouterError>;
+
+    /// Ends the router; fine when it does not run.
+    async fn stop(&self) -> Result<(), RouterError>;
 
     /// Returns the counters of everything since the router's start, per version; two readings give a window.
     async fn measure(&self) -> Result<Samples, RouterError>;

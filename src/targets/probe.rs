@@ -28,10 +28,12 @@ const REMEMBERED: usize = 20;
 /// Asks over plain HTTP/1.1.
 #[derive(Debug, Clone)]
 pub struct Probe {
+    /// Whom it asks: an instance, or a listener.
+    pub address: SocketAddr,
     /// Patience with one request for identity or smoke.
     pub timeout: Duration,
-    /// Where an `exec` health check runs.
-    pub cwd: PathBuf,
+    /// Where an `exec` health check runs; the caller's folder when none.
+    pub cwd: Option<PathBuf>,
 }
 
 /// One try of a health check.
@@ -106,8 +108,10 @@ pub enum ProbeFailure {
         last: Vec<Attempt>,
     },
     /// It ended by itself.
-    #[error("the instance ended before it was healthy")]
-    Exited {
+    #[error("the instance ended before it was healthy: {how}")]
+    Ended {
+        /// `exit 3`, `signal 9`, or in the caller's words.
+        how: String,
         /// The last tries, oldest first.
         last: Vec<Attempt>,
     },
@@ -135,44 +139,35 @@ impl SmokeReport {
         self.checks.iter().filter(|check| !check.passed)
     }
 
-    /// Turns a report with failures into an error.
-    pub fn into_result(self) -> Result<Self, ProbeFailure> {
-        if self.checks.iter().all(|check| check.passed) { Ok(self) } else { Err(ProbeFailure::SmokeFailed { report: self }) }
-    }
-
     fn first_failure(&self) -> String {
         self.failed().next().map(|check| format!("{}: expected {}, got {}", check.path, check.expected, check.got)).unwrap_or_default()
     }
 }
 
-impl Default for Probe {
-    fn default() -> Self {
-        Probe { timeout: Duration::from_secs(5), cwd: ".".into() }
-    }
-}
-
 impl Probe {
-    /// Waits until the check succeeds as often in a row as asked; gives up at the deadline, or as soon as `alive` says no.
+    /// Returns a probe of this address with 5 seconds of patience.
+    pub fn new(address: SocketAddr) -> Self {
+        Probe { address, timeout: Duration::from_secs(5), cwd: None }
+    }
+
+    /// Waits until the check succeeds as often in a row as asked; gives up at the deadline, or as soon as `ended` says how the instance ended.
     ///
-    /// `places` fill an `exec` check's argv. A [`HealthCheck::Alive`] asks `alive` alone.
-    pub async fn health(
-        &self,
-        address: SocketAddr,
-        health: &Health,
-        places: &[(&str, &str)],
-        alive: impl Fn() -> bool,
-    ) -> Result<HealthReport, ProbeFailure> {
+    /// A [`HealthCheck::Alive`] asks `ended` alone.
+    pub async fn health<F>(&self, health: &Health, ended: impl Fn() -> F) -> Result<HealthReport, ProbeFailure>
+    where
+        F: Future<Output = Option<String>>,
+    {
         let (began, timeout) = (Instant::now(), Duration::from_millis(health.timeout_ms));
         let (mut attempts, mut in_a_row, mut last) = (0, 0, Vec::new());
         loop {
-            let (start, lives) = (Instant::now(), alive());
-            if !lives {
-                return Err(ProbeFailure::Exited { last });
+            if let Some(how) = ended().await {
+                return Err(ProbeFailure::Ended { how, last });
             }
+            let start = Instant::now();
             let seen = match &health.check {
-                HealthCheck::Http(path) => self.http_health(address, path, timeout).await,
-                HealthCheck::Tcp => connect(address, timeout).await.map(|_| "connected".to_owned()),
-                HealthCheck::Exec(argv) => self.exec(argv, places, timeout).await,
+                HealthCheck::Http(path) => self.http_health(path, timeout).await,
+                HealthCheck::Tcp => connect(self.address, timeout).await.map(|_| "connected".to_owned()),
+                HealthCheck::Exec(argv) => self.exec(argv, timeout).await,
                 HealthCheck::Alive => Ok("alive".to_owned()),
             };
             attempts += 1;
@@ -184,7 +179,10 @@ impl Probe {
                 last.remove(0);
             }
             // An instance that ended during the check was not healthy, whoever answered on its port.
-            if in_a_row >= health.successes.max(1) && alive() {
+            if in_a_row >= health.successes.max(1) {
+                if let Some(how) = ended().await {
+                    return Err(ProbeFailure::Ended { how, last });
+                }
                 return Ok(HealthReport { attempts, millis: millis(began, Instant::now()), last });
             }
             let next = start + Duration::from_millis(health.interval_ms);
@@ -199,9 +197,9 @@ impl Probe {
     }
 
     /// Checks that the version's token stands in the answer as a whole word.
-    pub async fn identity(&self, address: SocketAddr, check: &IdentityCheck, version: &str) -> Result<IdentityReport, ProbeFailure> {
+    pub async fn identity(&self, check: &IdentityCheck, version: &str) -> Result<IdentityReport, ProbeFailure> {
         let (start, token, path) = (Instant::now(), fill(&check.token, &[("version", version)]), check.http.clone());
-        let seen = match get(address, &path, self.timeout).await {
+        let seen = match get(self.address, &path, self.timeout).await {
             Ok((200..=299, body)) if has_whole_token(&body, &token) => {
                 return Ok(IdentityReport { path, token, latency_ms: millis(start, Instant::now()) });
             }
@@ -212,12 +210,12 @@ impl Probe {
         Err(ProbeFailure::WrongVersion { path, wanted: token, seen })
     }
 
-    /// Sends every smoke check and says how each was answered.
-    pub async fn smoke(&self, address: SocketAddr, checks: &[SmokeCheck]) -> SmokeReport {
+    /// Sends every smoke check; a failure holds the whole report too.
+    pub async fn smoke(&self, checks: &[SmokeCheck]) -> Result<SmokeReport, ProbeFailure> {
         let mut report = SmokeReport::default();
         for check in checks {
             let start = Instant::now();
-            let answer = get(address, &check.http, self.timeout).await;
+            let answer = get(self.address, &check.http, self.timeout).await;
             let latency_ms = millis(start, Instant::now());
             let holds = |body: &str| check.contains.as_ref().is_none_or(|text| body.contains(text.as_str()));
             let (got, body, passed) = match answer {
@@ -238,20 +236,26 @@ impl Probe {
                 passed,
             });
         }
-        report
+        if report.failed().next().is_some() { Err(ProbeFailure::SmokeFailed { report }) } else { Ok(report) }
     }
 
-    async fn http_health(&self, address: SocketAddr, path: &str, timeout: Duration) -> Result<String, String> {
-        let (status, body) = get(address, path, timeout).await?;
+    async fn http_health(&self, path: &str, timeout: Duration) -> Result<String, String> {
+        let (status, body) = get(self.address, path, timeout).await?;
         let seen = format!("{status} {}", visible_line(&body, HEAD));
         if (200..300).contains(&status) { Ok(seen) } else { Err(seen) }
     }
 
-    async fn exec(&self, argv: &[String], places: &[(&str, &str)], timeout: Duration) -> Result<String, String> {
-        let argv: Vec<String> = argv.iter().map(|word| fill(word, places)).collect();
+    async fn exec(&self, argv: &[String], timeout: Duration) -> Result<String, String> {
+        let port = self.address.port().to_string();
+        let argv: Vec<String> = argv.iter().map(|word| fill(word, &[("port", &port)])).collect();
         let (program, arguments) = argv.split_first().ok_or("the command is empty")?;
         let mut command = tokio::process::Command::new(program);
-        command.args(arguments).current_dir(&self.cwd).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(arguments)
+            .current_dir(self.cwd.as_deref().unwrap_or(".".as_ref()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let mut child = command.process_group(0).kill_on_drop(true).spawn().map_err(|err| format!("cannot run `{program}`: {err}"))?;
         let group = child.id().and_then(|pid| rustix::process::Pid::from_raw(pid as i32));
         let ended = tokio::time::timeout(timeout, child.wait()).await;

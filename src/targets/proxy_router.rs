@@ -37,33 +37,9 @@ impl ProxyRouter {
         ProxyRouter { exe, dir, listen, control, client, starting: Mutex::new(()) }
     }
 
-    /// Makes the proxy request this path through its own listener while something serves; `None` ends that.
-    pub async fn probe(&self, path: Option<&str>, interval: Duration) -> Result<(), RouterError> {
-        self.ensure_running().await?;
-        self.client.probe(path, interval).await.map_err(router_error)
-    }
-
     /// Returns whether the proxy runs and answers.
     pub async fn is_running(&self) -> bool {
         self.client.version().await.is_ok()
-    }
-
-    /// Ends the proxy; returns when both processes are gone. Fine when it does not run.
-    pub async fn stop(&self) -> Result<(), RouterError> {
-        let _starting = self.starting.lock().await;
-        let Some(holder) = HolderIdentity::read(&self.dir).filter(HolderIdentity::is_alive) else { return Ok(()) };
-        match self.client.stop().await {
-            Ok(()) | Err(ClientError::NotRunning(_)) => {}
-            Err(err) => return Err(router_error(err)),
-        }
-        let deadline = Instant::now() + END;
-        while holder.is_alive() {
-            if Instant::now() >= deadline {
-                return Err(anyhow!("the proxy on {} has not ended within {} s", self.listen, END.as_secs()).into());
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
     }
 
     /// Starts the proxy when nothing answers on its control socket; a socket file left by a dead one is replaced.
@@ -124,6 +100,29 @@ impl Router for ProxyRouter {
             Err(ClientError::NotRunning(_)) => Ok(DrainReport::default()),
             Err(err) => Err(router_error(err)),
         }
+    }
+
+    async fn probe(&self, path: Option<&str>, interval: Duration) -> Result<(), RouterError> {
+        self.ensure_running().await?;
+        self.client.probe(path, interval).await.map_err(router_error)
+    }
+
+    /// Returns when both processes are gone.
+    async fn stop(&self) -> Result<(), RouterError> {
+        let _starting = self.starting.lock().await;
+        let Some(holder) = HolderIdentity::read(&self.dir).filter(HolderIdentity::is_alive) else { return Ok(()) };
+        match self.client.stop().await {
+            Ok(()) | Err(ClientError::NotRunning(_)) => {}
+            Err(err) => return Err(router_error(err)),
+        }
+        let deadline = Instant::now() + END;
+        while holder.is_alive() {
+            if Instant::now() >= deadline {
+                return Err(anyhow!("the proxy on {} has not ended within {} s", self.listen, END.as_secs()).into());
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
     }
 
     /// A proxy that does not run is an error here: no counters must never look like good ones.

@@ -1,6 +1,9 @@
 //! Unpacks a `.tar.gz` that nobody vouches for: no path out of the folder, no device, no hard link, no bomb.
 
-use super::release_store::{ArtifactError, Limits, plain, unusable};
+use super::{
+    release_files::{plain, unusable},
+    release_store::{ArtifactError, Limits},
+};
 use crate::model::text::visible_line;
 use std::{
     fs::{self, File, OpenOptions, Permissions},

@@ -2,22 +2,18 @@
 //!
 //! All functions block; the caller moves them off its async threads.
 
-use crate::model::{Sha256, digest::hex, text::visible_line};
-use rustix::fs::OFlags;
+use super::release_files::Tally;
+use crate::model::{Sha256, text::visible_line};
 use serde::{Deserialize, Serialize};
-use sha2::Digest as _;
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, ErrorKind, Read, Write},
-    os::unix::{
-        ffi::{OsStrExt, OsStringExt},
-        fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
-    },
-    path::{Component, Path, PathBuf},
+    fs::{self, File},
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
 /// Where pinned releases stand: one folder per digest.
+#[derive(Debug, Clone)]
 pub struct ReleaseStore {
     dir: PathBuf,
     limits: Limits,
@@ -91,8 +87,8 @@ pub enum ArtifactError {
     #[error("release {} is not pinned", .0.short())]
     NotPinned(Sha256),
     /// The disk is full, or a size limit of the system was hit; nothing was kept.
-    #[error("the disk is full, or a size limit was hit, while copying the artifact")]
-    DiskFull,
+    #[error("the disk is full, or a size limit was hit, while copying the artifact: {0}")]
+    DiskFull(io::Error),
     /// The disk does not do what it should.
     #[error("reading or writing an artifact: {0}")]
     Io(io::Error),
@@ -101,13 +97,13 @@ pub enum ArtifactError {
 impl From<io::Error> for ArtifactError {
     fn from(err: io::Error) -> Self {
         match err.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => ArtifactError::DiskFull,
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => ArtifactError::DiskFull(err),
             _ => ArtifactError::Io(err),
         }
     }
 }
 
-type Result<T, E = ArtifactError> = std::result::Result<T, E>;
+pub(super) type Result<T, E = ArtifactError> = std::result::Result<T, E>;
 
 impl ReleaseStore {
     /// Returns the store in a folder, which is made when first needed.
@@ -131,7 +127,7 @@ impl ReleaseStore {
         let copied = Temporary::under(&self.dir)?;
         let name = path.file_name().unwrap_or_default().to_owned();
         let lower = name.to_string_lossy().to_lowercase();
-        let mut tally = Tally { limits: self.limits, entries: 0, bytes: 0, lines: Vec::new() };
+        let mut tally = Tally::new(self.limits);
         if path.is_dir() {
             tally.copy_folder(&path, &path, &copied.0, Path::new(""), 0)?;
         } else if lower.ends_with(".tar.gz") || lower.ends_with(".tgz") {
@@ -141,7 +137,7 @@ impl ReleaseStore {
         } else {
             tally.copy_file(&path, &copied.0, Path::new(&name))?;
         }
-        if tally.lines.is_empty() {
+        if tally.is_empty() {
             return Err(ArtifactError::Empty(shown));
         }
         let pinned = tally.pinned();
@@ -167,7 +163,7 @@ impl ReleaseStore {
     /// Reads every pinned byte again and returns the folder, if they still are what the digest says.
     pub fn verify(&self, digest: &Sha256) -> Result<PathBuf> {
         let place = self.place(digest)?;
-        let mut tally = Tally { limits: self.limits, entries: 0, bytes: 0, lines: Vec::new() };
+        let mut tally = Tally::new(self.limits);
         match tally.read_folder(&place, Path::new("")) {
             Ok(()) if tally.pinned().digest == *digest => Ok(place),
             Err(ArtifactError::Io(err)) if err.kind() != ErrorKind::NotFound => Err(ArtifactError::Io(err)),
@@ -274,154 +270,4 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
-}
-
-/// What has been read so far: one line per file, and the sums that are limited.
-struct Tally {
-    limits: Limits,
-    entries: u64,
-    bytes: u64,
-    lines: Vec<(Vec<u8>, String, u64)>,
-}
-
-impl Tally {
-    /// Copies a folder; `root` is the artifact, `inside` the path in the copy.
-    fn copy_folder(&mut self, root: &Path, folder: &Path, to: &Path, inside: &Path, depth: u32) -> Result<()> {
-        if depth > 100 {
-            return Err(unusable(inside, "folders or links are nested too deep"));
-        }
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            let (mut path, inside) = (entry.path(), inside.join(entry.file_name()));
-            self.count_entry()?;
-            if entry.file_type()?.is_symlink() {
-                path = path.canonicalize().map_err(|_| unusable(&inside, "the link leads nowhere"))?;
-                if !path.starts_with(root) {
-                    return Err(ArtifactError::Outside {
-                        path: visible_line(&inside.to_string_lossy(), 200),
-                        why: "is a link that leads out of the artifact",
-                    });
-                }
-            }
-            let kind = fs::symlink_metadata(&path)?.file_type();
-            if kind.is_dir() {
-                self.copy_folder(root, &path, to, &inside, depth + 1)?;
-            } else if kind.is_file() {
-                self.copy_file(&path, to, &inside)?;
-            } else {
-                return Err(unusable(&inside, "neither a file nor a folder"));
-            }
-        }
-        Ok(())
-    }
-
-    fn copy_file(&mut self, from: &Path, to: &Path, inside: &Path) -> Result<()> {
-        let mut source = open(from)?;
-        let before = source.metadata()?;
-        if !before.is_file() {
-            return Err(unusable(inside, "neither a file nor a folder"));
-        }
-        let target = to.join(inside);
-        if let Some(folder) = target.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let mut copy = OpenOptions::new().write(true).create_new(true).open(&target)?;
-        let (sha256, size) = self.read(&mut source, |bytes| copy.write_all(bytes))?;
-        let after = source.metadata()?;
-        let state = |of: &fs::Metadata| (of.len(), of.mtime(), of.mtime_nsec(), of.ctime(), of.ctime_nsec());
-        if size != before.len() || state(&before) != state(&after) {
-            return Err(ArtifactError::Changing(visible_line(&inside.to_string_lossy(), 200)));
-        }
-        let is_executable = before.mode() & 0o111 != 0;
-        copy.set_permissions(fs::Permissions::from_mode(if is_executable { 0o555 } else { 0o444 }))?;
-        self.add(inside, is_executable, size, sha256);
-        Ok(())
-    }
-
-    /// Reads a pinned folder, in which only files and folders can be.
-    fn read_folder(&mut self, root: &Path, inside: &Path) -> Result<()> {
-        for entry in fs::read_dir(root.join(inside))? {
-            let entry = entry?;
-            let (kind, inside) = (entry.file_type()?, inside.join(entry.file_name()));
-            self.count_entry()?;
-            if kind.is_dir() {
-                self.read_folder(root, &inside)?;
-            } else if kind.is_file() {
-                let mut file = open(&entry.path())?;
-                let is_executable = file.metadata()?.mode() & 0o111 != 0;
-                let (sha256, size) = self.read(&mut file, |_| Ok(()))?;
-                self.add(&inside, is_executable, size, sha256);
-            } else {
-                return Err(unusable(&inside, "neither a file nor a folder"));
-            }
-        }
-        Ok(())
-    }
-
-    fn read(&mut self, file: &mut File, mut keep: impl FnMut(&[u8]) -> io::Result<()>) -> Result<(String, u64)> {
-        let (mut hasher, mut buffer, mut size) = (sha2::Sha256::new(), vec![0; 64 << 10], 0);
-        loop {
-            let read = match file.read(&mut buffer)? {
-                0 => return Ok((hex(&hasher.finalize()), size)),
-                read => read,
-            };
-            size += read as u64;
-            self.bytes += read as u64;
-            if self.bytes > self.limits.bytes {
-                return Err(ArtifactError::TooLarge(format!("more than {} bytes", self.limits.bytes)));
-            }
-            hasher.update(&buffer[..read]);
-            keep(&buffer[..read])?;
-        }
-    }
-
-    fn count_entry(&mut self) -> Result<()> {
-        self.entries += 1;
-        match self.entries > self.limits.entries {
-            true => Err(ArtifactError::TooLarge(format!("more than {} entries", self.limits.entries))),
-            false => Ok(()),
-        }
-    }
-
-    fn add(&mut self, inside: &Path, is_executable: bool, size: u64, sha256: String) {
-        let mark = if is_executable { 'x' } else { '-' };
-        self.lines.push((inside.as_os_str().as_bytes().to_vec(), format!("{mark} {size} {sha256}"), size));
-    }
-
-    fn pinned(mut self) -> Pinned {
-        self.lines.sort();
-        let mut hasher = sha2::Sha256::new();
-        for (path, facts, _) in &self.lines {
-            // A path holds any byte but zero, so zero ends it.
-            hasher.update(path);
-            hasher.update([0]);
-            hasher.update(facts);
-            hasher.update("\n");
-        }
-        let size_bytes = self.lines.iter().map(|(_, _, size)| size).sum();
-        Pinned { digest: Sha256(hex(&hasher.finalize())), files: self.lines.len() as u64, size_bytes }
-    }
-}
-
-/// Opens a file for reading without following a link and without waiting for a pipe's other end.
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32).open(path)
-}
-
-pub(super) fn unusable(path: &Path, why: impl Into<String>) -> ArtifactError {
-    ArtifactError::Unusable { path: visible_line(&path.to_string_lossy(), 200), why: why.into() }
-}
-
-/// Returns the path as one of plain names only, or `None` when it climbs or starts at the root.
-pub(super) fn plain(path: &[u8]) -> Option<PathBuf> {
-    let path = PathBuf::from(std::ffi::OsString::from_vec(path.to_vec()));
-    let mut plain = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::Normal(name) => plain.push(name),
-            Component::CurDir => {}
-            _ => return None,
-        }
-    }
-    Some(plain)
 }

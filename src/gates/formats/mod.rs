@@ -11,8 +11,9 @@ pub mod oha;
 pub mod sarif;
 mod severity;
 
+pub use crate::config::ReportFormat as Format;
+
 use crate::model::{GateName, text::visible_line};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -24,24 +25,6 @@ use std::{
 pub const MAX_REPORT_BYTES: u64 = 32 * 1024 * 1024;
 
 const MAX_NOTES: usize = 5;
-
-/// How a report is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Format {
-    /// JUnit XML, as nextest, surefire, pytest and others write it.
-    Junit,
-    /// LCOV tracefile.
-    Lcov,
-    /// SARIF 2.1.0.
-    Sarif,
-    /// `cargo audit --json`.
-    CargoAudit,
-    /// k6's `--summary-export`, or the data of its `handleSummary`.
-    K6,
-    /// `oha --output-format json`.
-    Oha,
-}
 
 impl Format {
     /// Returns the formats that can feed a gate; none for a gate that reads no report.
