@@ -1,4 +1,126 @@
-//! Being built.
+//! The engine: directive → gates → plan → approval → deploy → verify → rollback → runbook, and what it does by itself.
+//!
+//! What is decided is pure (`decide`, `planner`, `bindings`, `watch`, `gate_rules`, `runbook`); what is done is small and goes
+//! through the journal. Only this layer touches a target or a router, and always with a lease in hand.
 
-/// Runs deployments.
-pub struct Engine;
+pub mod adapters;
+pub mod background;
+pub mod bindings;
+pub mod checks;
+pub mod configuration;
+pub mod decide;
+pub mod directives;
+pub mod down;
+pub mod execute;
+pub mod facts;
+pub mod failpoint;
+pub mod files;
+pub mod gate_rules;
+pub mod git;
+pub mod hold;
+pub mod lint;
+pub mod outcome;
+pub mod own_gates;
+pub mod planner;
+pub mod planning;
+pub mod probing;
+pub mod recheck;
+pub mod reconcile;
+pub mod report;
+pub mod rollback;
+pub mod run;
+pub mod runbook;
+pub mod runbooks;
+pub mod status;
+pub mod steps;
+pub mod undo;
+pub mod watch;
+pub mod worker;
+
+use crate::{
+    config::Workspace,
+    error::{Error, Result},
+    model::{Clock, DeploymentId},
+    store::Store,
+    targets::release_store::ReleaseStore,
+};
+use adapters::Adapters;
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// The engine of one workspace. One server holds one; everything it knows is in the store.
+pub struct Engine {
+    /// The folder it works for.
+    pub workspace: Workspace,
+    /// The record.
+    pub store: Store,
+    /// Where the present comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where instances run and what moves traffic.
+    pub adapters: Box<dyn Adapters>,
+    /// The bytes of releases.
+    pub releases: ReleaseStore,
+    /// The name under which this server holds leases.
+    pub holder: String,
+    /// Deployments a worker of this process walks.
+    walking: Mutex<HashSet<DeploymentId>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Engine {
+    /// Returns an engine over an open store; nothing runs until [`Engine::start`].
+    pub fn new(workspace: Workspace, store: Store, clock: Arc<dyn Clock>, adapters: Box<dyn Adapters>) -> Arc<Self> {
+        let releases = ReleaseStore::new(workspace.releases_dir());
+        let holder = format!("server-{}-{:08x}", std::process::id(), rand::random::<u32>());
+        Arc::new(Engine {
+            workspace,
+            store,
+            clock,
+            adapters,
+            releases,
+            holder,
+            walking: Mutex::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// Restores what served, takes up what was left unfinished, and starts the background work.
+    pub async fn start(self: &Arc<Self>) -> Result<()> {
+        self.reconcile().await?;
+        self.take_up_unfinished().await?;
+        let engine = Arc::clone(self);
+        self.spawn(async move { engine.background().await });
+        Ok(())
+    }
+
+    /// Stops the background work and the workers between two steps; deployments go on at the next start.
+    pub async fn shut_down(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(5), self.tasks.wait()).await;
+    }
+
+    /// Runs work that outlives the call that asked for it.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(work);
+    }
+
+    /// Ends when the server stops.
+    pub(crate) async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Runs blocking work off the async threads.
+    pub(crate) async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        tokio::task::spawn_blocking(work).await.map_err(Error::internal)
+    }
+}

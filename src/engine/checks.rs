@@ -1,0 +1,253 @@
+//! Pre-deploy checks: makes the evidence that is missing by running the configured commands as a job, and evaluates every gate.
+
+use super::{
+    Engine,
+    gate_rules::{Binding, bindings},
+};
+use crate::{
+    config::GateFeed,
+    error::{Code, Error, Result},
+    gates::{
+        self, EvidenceView, Measures,
+        observe::{ObservedRun, observe},
+    },
+    model::{Caller, Directive, GateResult, Origin, Verdict, catalog::GateSource, service::fill},
+    store::{Job, JobState, NewEvidence},
+};
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+
+/// How long one observed command may take.
+const COMMAND_LIMIT: Duration = Duration::from_secs(30 * 60);
+/// The kind under which the job is recorded.
+pub const JOB: &str = "predeploy_checks";
+
+impl Engine {
+    /// Evaluates the gates; commands whose evidence is missing run as a job first, which is returned.
+    pub async fn run_checks(self: &Arc<Self>, by: &Caller, directive: &Directive) -> Result<(Vec<GateResult>, Option<Job>)> {
+        let bindings = self.bindings(directive).await?;
+        let results = self.evaluate(directive, &bindings).await?;
+        let wanting: Vec<Binding> = bindings
+            .into_iter()
+            .filter(|binding| binding.rule.has_command && binding.rule.accepted.contains(&Origin::Observed))
+            .filter(|binding| results.iter().any(|result| result.gate == binding.rule.gate && result.verdict != Verdict::Pass))
+            .collect();
+        if wanting.is_empty() {
+            self.store.record_verdicts(by, &directive.id, &results).await?;
+            return Ok((results, None));
+        }
+        let names: Vec<String> = wanting.iter().map(|binding| binding.rule.gate.to_string()).collect();
+        let (job, existing) = self.store.start_job(by, &directive.id, JOB, &json!({ "gates": names })).await?;
+        if !existing {
+            let (engine, by, directive, id) = (Arc::clone(self), by.clone(), directive.clone(), job.id.clone());
+            self.spawn(async move {
+                let outcome = engine.observe_all(&by, &directive, wanting).await;
+                let (state, detail) = match outcome {
+                    Ok(()) => (JobState::Done, json!({ "gates": names })),
+                    Err(_) if engine.is_stopping() => (JobState::Interrupted, json!({ "gates": names })),
+                    Err(error) => (JobState::Failed, json!({ "gates": names, "error": error })),
+                };
+                if let Err(error) = engine.store.finish_job(&by, &id, state, &detail).await {
+                    tracing::warn!("recording the end of checks for `{}`: {error}", directive.id);
+                }
+            });
+        }
+        Ok((results, Some(job)))
+    }
+
+    /// Evaluates every gate that binds the directive's environment, from the record and the live world; runs nothing.
+    pub async fn evaluate_gates(&self, directive: &Directive) -> Result<Vec<GateResult>> {
+        let bindings = self.bindings(directive).await?;
+        self.evaluate(directive, &bindings).await
+    }
+
+    /// Returns the gates that bind the directive's environment.
+    pub async fn bindings(&self, directive: &Directive) -> Result<Vec<Binding>> {
+        let (applied, environment, _) = self.service(&directive.environment, &directive.service).await?;
+        let phase = self.phase_of(&directive.environment).await?;
+        bindings(&applied.config, &environment, phase.as_ref(), &directive.id)
+    }
+
+    async fn observe_all(&self, by: &Caller, directive: &Directive, wanting: Vec<Binding>) -> Result<()> {
+        for binding in wanting {
+            if let Some(feed) = &binding.feed {
+                self.observe_one(by, directive, &binding, feed).await?;
+            }
+        }
+        let results = self.evaluate_gates(directive).await?;
+        self.store.record_verdicts(by, &directive.id, &results).await?;
+        Ok(())
+    }
+
+    async fn observe_one(&self, by: &Caller, directive: &Directive, binding: &Binding, feed: &GateFeed) -> Result<()> {
+        let (Some(command), Some(report), Some(format)) = (&feed.command, &feed.report, feed.format) else { return Ok(()) };
+        let after = self.after_listener(directive).await?;
+        let command: Vec<String> = match &after {
+            Some((url, _)) => command.iter().map(|word| fill(word, &[("after.url", url)])).collect(),
+            None => command.clone(),
+        };
+        let mut fault = match (&after, command.iter().any(|word| word.contains("{after.url}"))) {
+            (_, true) => Some("the command names {after.url}, but the environment has no `after` that serves".to_owned()),
+            (Some((_, serves)), _) if uses_after(feed) && !serves => {
+                Some("the environment in `after` does not serve these bytes".to_owned())
+            }
+            _ => None,
+        };
+        let mut evidence = NewEvidence {
+            directive: directive.id.clone(),
+            gate: binding.rule.gate.clone(),
+            origin: Origin::Observed,
+            format: word(format),
+            commit: directive.commit.clone(),
+            digest: directive.digest.clone(),
+            measures: None,
+            fault: None,
+            exit_code: None,
+            body: Vec::new(),
+            detail: json!({ "command": command }),
+        };
+        if fault.is_none() {
+            match (&directive.commit, self.run_observed(directive, command, report.clone()).await) {
+                (None, _) => fault = Some("the workspace is no git repository: nothing can be observed at a commit".into()),
+                (_, Err(reason)) => fault = Some(reason),
+                (_, Ok(observation)) => {
+                    evidence.exit_code = observation.exit_code.map(i64::from);
+                    evidence.detail = json!({
+                        "command": evidence.detail["command"], "duration_ms": observation.duration_ms,
+                        "signal": observation.signal, "output": crate::model::text::visible(&observation.output_tail, 4000),
+                    });
+                    fault = observation.fault;
+                    if let Some(body) = observation.report {
+                        match gates::read_report(format, &body) {
+                            Ok(measures) => evidence.measures = Some(measures.values),
+                            Err(error) => fault = fault.or(Some(error.to_string())),
+                        }
+                        evidence.body = body;
+                    }
+                }
+            }
+            // The environment measured must still serve these bytes after the run.
+            if uses_after(feed) && !self.after_listener(directive).await?.is_some_and(|(_, serves)| serves) {
+                fault = Some("the environment in `after` changed while it was measured".into());
+            }
+        }
+        evidence.fault = fault;
+        self.store.add_evidence(by, evidence).await?;
+        Ok(())
+    }
+
+    async fn run_observed(
+        &self,
+        directive: &Directive,
+        command: Vec<String>,
+        report: String,
+    ) -> Result<gates::observe::Observation, String> {
+        let Some(commit) = directive.commit.clone() else { return Err("no commit is known".into()) };
+        let run = ObservedRun {
+            workspace: self.workspace.root.clone(),
+            commit,
+            command,
+            report,
+            scratch: gates::observe::scratch_of(&self.workspace.root),
+            timeout: COMMAND_LIMIT,
+            cancel: self.stop.child_token(),
+            environment: gates::observe::allowed_environment(),
+        };
+        observe(run, |_, _| ()).await.map_err(|error| error.to_string())
+    }
+
+    /// Returns the listener's address in the environment named by `after`, and whether it serves these bytes.
+    async fn after_listener(&self, directive: &Directive) -> Result<Option<(String, bool)>> {
+        let (_, environment, _) = self.service(&directive.environment, &directive.service).await?;
+        let Some(after) = environment.after else { return Ok(None) };
+        let (_, _, spec) = self.service(&after, &directive.service).await?;
+        let serving = self.store.serving(&directive.service, &after).await?;
+        let serves = serving.is_some_and(|set| set.digest == directive.digest);
+        Ok(Some((format!("http://{}", spec.router.listen()), serves)))
+    }
+
+    async fn evaluate(&self, directive: &Directive, bindings: &[Binding]) -> Result<Vec<GateResult>> {
+        let evidence = self.store.evidence_of(&directive.id).await?;
+        let now = self.clock.now();
+        let mut results = Vec::new();
+        for binding in bindings {
+            let mut result = match binding.source {
+                GateSource::Evidence => {
+                    let measures: Vec<Option<Measures>> = evidence
+                        .iter()
+                        .map(|record| record.measures.clone().map(|values| Measures { values, notes: Vec::new() }))
+                        .collect();
+                    let views: Vec<EvidenceView<'_>> = evidence
+                        .iter()
+                        .zip(&measures)
+                        .filter(|(record, _)| record.gate == binding.rule.gate)
+                        .map(|(record, measures)| EvidenceView {
+                            origin: record.origin,
+                            sha256: &record.sha256,
+                            measures: measures.as_ref(),
+                            fault: record.fault.as_deref(),
+                            exit_code: record.exit_code.map(|code| code as i32),
+                            commit: record.commit.as_deref(),
+                            digest: &record.digest,
+                            recorded_at: record.recorded_at,
+                        })
+                        .collect();
+                    gates::evaluate(&binding.rule, &views, directive.commit.as_deref(), &directive.digest, now)
+                }
+                GateSource::Record | GateSource::Server => self.evaluate_own(directive, binding).await?,
+            };
+            result.asked_by = binding.asked_by.clone();
+            result.checked_at = now;
+            results.push(result);
+        }
+        Ok(results)
+    }
+
+    /// Records evidence an agent hands over; where `claimed` cannot count, it is refused and says who can supply what.
+    pub async fn record_evidence(
+        &self,
+        by: &Caller,
+        directive: &Directive,
+        kind: &str,
+        body: Vec<u8>,
+        format: crate::config::ReportFormat,
+    ) -> Result<()> {
+        let (_, environment, _) = self.service(&directive.environment, &directive.service).await?;
+        if !environment.evidence.contains(&Origin::Claimed) {
+            let counts: Vec<String> = environment.evidence.iter().map(ToString::to_string).collect();
+            return Err(Error::new(
+                Code::DeniedByPolicy,
+                format!("evidence handed over does not count in `{}`: it takes {}", environment.name, counts.join(", ")),
+            )
+            .hint("call `run_predeploy_checks`: the server runs the configured command itself"));
+        }
+        let measures = gates::read_report(format, &body).map_err(|error| {
+            Error::invalid(format!("the report cannot be read: {error}")).hint("hand over the report as the tool wrote it")
+        })?;
+        let evidence = NewEvidence {
+            directive: directive.id.clone(),
+            gate: kind.into(),
+            origin: Origin::Claimed,
+            format: word(format),
+            commit: directive.commit.clone(),
+            digest: directive.digest.clone(),
+            measures: Some(measures.values),
+            fault: None,
+            exit_code: None,
+            body,
+            detail: serde_json::Value::Null,
+        };
+        self.store.add_evidence(by, evidence).await?;
+        Ok(())
+    }
+}
+
+fn uses_after(feed: &GateFeed) -> bool {
+    feed.command.iter().flatten().any(|word| word.contains("{after.url}"))
+}
+
+/// Returns the format as configuration writes it.
+fn word(format: crate::config::ReportFormat) -> String {
+    let found = crate::config::ReportFormat::ALL.iter().find(|(_, known)| *known == format);
+    found.map_or_else(String::new, |(name, _)| (*name).to_owned())
+}

@@ -1,0 +1,166 @@
+//! The applied configuration: what is in force per environment, and how a new revision gets there. The file on disk is never used.
+
+use super::Engine;
+use crate::{
+    config::{self, EnvironmentConfig, EnvironmentDifference, ProjectConfig},
+    error::{Code, Error, Result},
+    model::{Caller, EnvironmentName, ServiceName, ServiceSpec, Sha256},
+};
+use serde::{Deserialize, Serialize};
+
+/// A revision as it is in force somewhere.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    /// Its number, from 1.
+    pub revision: i64,
+    /// What it says.
+    pub config: ProjectConfig,
+}
+
+/// What waits for a signature when a configuration reaches an environment with approval.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConfigurationProposal {
+    /// The revision.
+    pub revision: i64,
+    /// SHA-256 of its text.
+    pub sha256: Sha256,
+    /// The environments that wait for the signature.
+    pub environments: Vec<EnvironmentName>,
+    /// What changes in them.
+    pub differences: Vec<EnvironmentDifference>,
+    /// The whole text.
+    pub text: String,
+}
+
+/// What applying a text did.
+#[derive(Debug, Clone, Serialize)]
+pub struct ApplyOutcome {
+    /// The revision's number.
+    pub revision: i64,
+    /// The environments where it is in force now.
+    pub in_force: Vec<EnvironmentName>,
+    /// What changed, per environment.
+    pub differences: Vec<EnvironmentDifference>,
+    /// What waits for an approver's decision.
+    pub proposal: Option<ConfigurationProposal>,
+}
+
+impl Engine {
+    /// Returns the configuration in force in an environment.
+    pub async fn applied(&self, environment: &EnvironmentName) -> Result<Applied> {
+        match self.store.in_force(environment).await? {
+            Some(revision) => self.applied_revision(revision).await,
+            None if self.store.pending(environment).await?.is_some() => Err(Error::new(
+                Code::ConfigurationPending,
+                format!("the configuration of `{environment}` waits for its first approver's signature"),
+            )),
+            None => Err(Error::not_found("environment", environment)),
+        }
+    }
+
+    /// Returns an environment as configured, with the service's specification.
+    pub async fn service(&self, environment: &EnvironmentName, service: &ServiceName) -> Result<(Applied, EnvironmentConfig, ServiceSpec)> {
+        let applied = self.applied(environment).await?;
+        let config = applied.config.environment(environment).cloned().ok_or_else(|| Error::not_found("environment", environment))?;
+        let spec =
+            config.services.get(service).cloned().ok_or_else(|| {
+                Error::not_found("service", service).hint(format!("`{environment}` has: {}", names(config.services.keys())))
+            })?;
+        Ok((applied, config, spec))
+    }
+
+    /// Returns the newest revision, in force or not; `None` before the first.
+    pub async fn newest(&self) -> Result<Option<Applied>> {
+        match self.store.latest_revision().await? {
+            Some(record) => Ok(Some(Applied { revision: record.revision, config: parse(&record.text)? })),
+            None => Ok(None),
+        }
+    }
+
+    async fn applied_revision(&self, revision: i64) -> Result<Applied> {
+        let record = self.store.revision(revision).await?.ok_or_else(|| Error::not_found("configuration revision", revision))?;
+        Ok(Applied { revision, config: parse(&record.text)? })
+    }
+
+    /// Stores a text as a revision. It comes into force at once where nobody has to sign, and waits elsewhere.
+    pub async fn apply(&self, by: &Caller, text: &str) -> Result<ApplyOutcome> {
+        let new = parse(text)?;
+        let sha256 = Sha256::of(text.as_bytes());
+        let mut differences = Vec::new();
+        for difference in self.differences(&new).await? {
+            differences.push(difference);
+        }
+        let revision = self.store.add_revision(by, text, &sha256).await?;
+        let (waiting, free): (Vec<_>, Vec<_>) = differences.iter().partition(|difference| difference.needs_approval);
+        let waiting: Vec<EnvironmentDifference> =
+            waiting.into_iter().filter(|difference| !difference.changes.is_empty()).cloned().collect();
+        let mut in_force: Vec<EnvironmentName> = free.into_iter().map(|difference| difference.environment.clone()).collect();
+        // An environment whose effective configuration stays the same moves on with the revision: nothing there changes.
+        let unchanged = new.environments.keys().filter(|name| !differences.iter().any(|difference| &difference.environment == *name));
+        in_force.extend(unchanged.cloned());
+        self.store.set_in_force(by, revision, &in_force).await?;
+        let environments: Vec<EnvironmentName> = waiting.iter().map(|difference| difference.environment.clone()).collect();
+        self.store.set_pending(by, revision, &environments).await?;
+        let proposal = (!environments.is_empty()).then(|| ConfigurationProposal {
+            revision,
+            sha256,
+            environments,
+            differences: waiting,
+            text: text.to_owned(),
+        });
+        Ok(ApplyOutcome { revision, in_force, differences, proposal })
+    }
+
+    /// Returns the proposal that waits for a decision, if any.
+    pub async fn pending_proposal(&self) -> Result<Option<ConfigurationProposal>> {
+        let Some(record) = self.store.latest_revision().await? else { return Ok(None) };
+        let new = parse(&record.text)?;
+        let differences: Vec<_> = self
+            .differences(&new)
+            .await?
+            .into_iter()
+            .filter(|difference| difference.needs_approval && !difference.changes.is_empty())
+            .collect();
+        let environments: Vec<EnvironmentName> = differences.iter().map(|difference| difference.environment.clone()).collect();
+        Ok((!environments.is_empty()).then(|| ConfigurationProposal {
+            revision: record.revision,
+            sha256: record.sha256.clone(),
+            environments,
+            differences,
+            text: record.text.clone(),
+        }))
+    }
+
+    /// Returns what a configuration would change, per environment, against what is in force there.
+    pub async fn differences(&self, new: &ProjectConfig) -> Result<Vec<EnvironmentDifference>> {
+        let mut environments: std::collections::BTreeSet<EnvironmentName> = new.environments.keys().cloned().collect();
+        environments.extend(self.store.configured_environments().await?);
+        let mut differences = Vec::new();
+        for environment in environments {
+            let old = match self.store.in_force(&environment).await? {
+                Some(revision) => Some(self.applied_revision(revision).await?.config),
+                None => None,
+            };
+            let found = config::difference(old.as_ref(), new).into_iter().find(|difference| difference.environment == environment);
+            differences.extend(found);
+        }
+        Ok(differences)
+    }
+
+    /// Tells whether the file on disk differs from the newest revision: shown, never used.
+    pub async fn drifted(&self) -> Result<bool> {
+        let Some(record) = self.store.latest_revision().await? else { return Ok(false) };
+        let text = std::fs::read_to_string(self.workspace.config_file()).unwrap_or_default();
+        Ok(Sha256::of(text.as_bytes()) != record.sha256)
+    }
+}
+
+fn parse(text: &str) -> Result<ProjectConfig> {
+    Ok(config::parse(config::FILE_NAME, text)?)
+}
+
+/// Joins names for a message.
+pub fn names<T: ToString>(names: impl Iterator<Item = T>) -> String {
+    let names: Vec<String> = names.map(|name| format!("`{}`", name.to_string())).collect();
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}

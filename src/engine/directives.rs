@@ -1,0 +1,157 @@
+//! Opens and cancels work orders. The release's bytes are copied and pinned before the directive exists.
+
+use super::{Engine, git, recheck::artifact_error};
+use crate::{
+    error::{Code, Error, Result},
+    model::{Caller, Directive, DirectiveId, DirectiveState, EnvironmentName, Release, ServiceName, text},
+    phases::Phase,
+    store::NewDirective,
+};
+
+/// What a caller says about a new directive. Texts are an agent's words: stored as data, never joined to ours.
+#[derive(Debug, Clone, Default)]
+pub struct Order {
+    /// The service.
+    pub service: String,
+    /// The environment.
+    pub environment: String,
+    /// The version.
+    pub version: String,
+    /// The artifact's path in the workspace.
+    pub artifact: String,
+    /// The commit; the workspace's HEAD when absent.
+    pub commit: Option<String>,
+    /// One line.
+    pub title: Option<String>,
+    /// Why.
+    pub rationale: Option<String>,
+    /// What.
+    pub description: Option<String>,
+    /// How far it reaches.
+    pub scope: Option<String>,
+    /// `critical`, `high`, `medium` (default) or `low`.
+    pub priority: Option<String>,
+    /// The venture.
+    pub venture: Option<String>,
+    /// Directives that must be completed first.
+    pub depends_on: Vec<String>,
+}
+
+impl Engine {
+    /// Opens a directive; one that is open for the same service, environment and digest is returned with `true`.
+    pub async fn create_directive(&self, by: &Caller, order: Order) -> Result<(Directive, bool)> {
+        let (service, environment) = (ServiceName::from(order.service), EnvironmentName::from(order.environment));
+        self.service(&environment, &service).await?;
+        check_version(&order.version)?;
+        let priority = order.priority.unwrap_or_else(|| "medium".into());
+        if !["critical", "high", "medium", "low"].contains(&priority.as_str()) {
+            return Err(Error::invalid("`priority` is one of critical, high, medium, low"));
+        }
+        let mut depends_on = Vec::new();
+        for id in order.depends_on {
+            depends_on.push(self.directive(&DirectiveId::from(id)).await?.id);
+        }
+        let commit = self.resolve_commit(order.commit.as_deref()).await?;
+        let phase = self.phase_of(&environment).await?;
+        let (releases, root, artifact) = (self.releases.clone(), self.workspace.root.clone(), order.artifact);
+        let pinned = self.blocking(move || releases.pin(&root, &artifact)).await?.map_err(artifact_error)?;
+        let release = Release {
+            service: service.clone(),
+            version: order.version.clone(),
+            commit: commit.clone(),
+            digest: pinned.digest.clone(),
+            files: pinned.files,
+            size_bytes: pinned.size_bytes,
+        };
+        let line = |text: Option<String>, otherwise: String| text.map_or(otherwise, |text| text.trim().to_owned());
+        let title = line(order.title, format!("deploy {service} {} to {environment}", order.version));
+        if title.chars().count() > 500 {
+            return Err(Error::invalid("`title` has at most 500 characters"));
+        }
+        let new = NewDirective {
+            title,
+            rationale: line(order.rationale, "none given".into()),
+            description: line(order.description, format!("{service} {} ({})", order.version, release.digest.short())),
+            scope: line(order.scope, format!("{service} in {environment}")),
+            priority,
+            environment,
+            venture: order.venture,
+            depends_on,
+            phase: phase.as_ref().map(|phase| phase.name.clone()),
+            phase_sha256: phase.map(|phase| phase.sha256),
+        };
+        let (directive, existing) = self.store.create_directive(by, new, &release).await?;
+        if existing && directive.version != release.version {
+            let message = format!("`{}` is open for these bytes as version {}", directive.id, directive.version);
+            return Err(Error::new(Code::WrongState, message).hint("the bytes are the same: use that directive, or cancel it first"));
+        }
+        Ok((directive, existing))
+    }
+
+    /// Gives a directive up; only its creator may, and only while nothing was deployed.
+    pub async fn cancel_directive(&self, by: &Caller, id: &DirectiveId, reason: &str) -> Result<Directive> {
+        let directive = self.directive(id).await?;
+        if directive.state == DirectiveState::Cancelled {
+            return Ok(directive);
+        }
+        if directive.created_by != by.principal {
+            return Err(Error::new(Code::DeniedByPolicy, format!("`{id}` was created by `{}`", directive.created_by))
+                .hint("its creator may cancel it"));
+        }
+        let filter = crate::store::DeploymentFilter { directive: Some(id.clone()), limit: 1, ..Default::default() };
+        let (deployments, _) = self.store.deployments(&filter).await?;
+        if let Some(deployment) = deployments.first() {
+            return Err(Error::new(Code::WrongState, format!("`{id}` has deployed: `{}`", deployment.id))
+                .hint("call `rollback_deployment` to take it back"));
+        }
+        let open = [DirectiveState::Active, DirectiveState::InProgress];
+        if !self.store.set_directive_state(by, id, &open, DirectiveState::Cancelled, Some(reason)).await? {
+            return Err(Error::new(Code::WrongState, format!("`{id}` is {}", directive.state.as_str())));
+        }
+        self.directive(id).await
+    }
+
+    /// Returns a directive, or `not_found`.
+    pub async fn directive(&self, id: &DirectiveId) -> Result<Directive> {
+        self.store.directive(id).await?.ok_or_else(|| Error::not_found("directive", id))
+    }
+
+    /// Refuses unless the directive is open.
+    pub async fn open_directive(&self, id: &DirectiveId) -> Result<Directive> {
+        let directive = self.directive(id).await?;
+        match directive.state.is_open() {
+            true => Ok(directive),
+            false => Err(Error::new(Code::WrongState, format!("`{id}` is {}", directive.state.as_str()))
+                .hint("create a new directive for further work")),
+        }
+    }
+
+    /// Returns the phase the environment's configuration names; never the agent's choice.
+    pub async fn phase_of(&self, environment: &EnvironmentName) -> Result<Option<Phase>> {
+        let applied = self.applied(environment).await?;
+        let name = applied.config.environment(environment).and_then(|environment| environment.phase.clone());
+        match name {
+            None => Ok(None),
+            Some(name) => crate::phases::builtin(&name).cloned().map(Some).ok_or_else(|| Error::not_found("phase", &name)),
+        }
+    }
+
+    async fn resolve_commit(&self, asked: Option<&str>) -> Result<Option<String>> {
+        let root = &self.workspace.root;
+        match asked {
+            None => Ok(git::commit(root, "HEAD").await),
+            Some(revision) => match git::commit(root, revision).await {
+                Some(id) => Ok(Some(id)),
+                None => Err(Error::invalid(format!("no commit `{}` in the workspace's repository", text::visible_line(revision, 80)))),
+            },
+        }
+    }
+}
+
+fn check_version(version: &str) -> Result<()> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".+_-".contains(&byte);
+    match (1..=64).contains(&version.len()) && version.bytes().all(fits) && version.as_bytes()[0].is_ascii_alphanumeric() {
+        true => Ok(()),
+        false => Err(Error::invalid("`version` has 1 to 64 letters, digits, `.`, `-`, `_` or `+`, and begins with a letter or digit")),
+    }
+}

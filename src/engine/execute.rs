@@ -1,0 +1,90 @@
+//! Takes a plan up: checks it, claims the environment, and hands it to a worker. The call returns at once.
+
+use super::{Engine, failpoint};
+use crate::{
+    error::{Code, Error, Result},
+    model::{Caller, Deployment, DirectiveState, EnvironmentName, PlanId, PlanState},
+    store::{Claim, PlanRecord},
+};
+use serde_json::json;
+use std::sync::Arc;
+
+impl Engine {
+    /// Returns a plan's record, with a request or approval whose time is over marked as expired.
+    pub async fn plan_record(&self, id: &PlanId) -> Result<PlanRecord> {
+        let record = self.store.plan(id).await?.ok_or_else(|| Error::not_found("plan", id))?;
+        let now = self.clock.now();
+        let over = match record.state {
+            PlanState::AwaitingApproval => record.request_expires_at.is_some_and(|at| at <= now),
+            PlanState::Approved => record.approval_expires_at.is_some_and(|at| at <= now),
+            _ => false,
+        };
+        if !over {
+            return Ok(record);
+        }
+        let reason = if record.state == PlanState::Approved { "the approval was not used in time" } else { "nobody decided in time" };
+        self.store.move_plan(&Caller::server(), id, &[record.state], PlanState::Expired, Some(reason)).await?;
+        self.store.plan(id).await?.ok_or_else(|| Error::not_found("plan", id))
+    }
+
+    /// Starts a plan; a plan executed before answers with its deployment and `true`.
+    pub async fn execute(self: &Arc<Self>, by: &Caller, id: &PlanId) -> Result<(Deployment, bool)> {
+        let record = self.plan_record(id).await?;
+        match record.state {
+            PlanState::Used => (),
+            PlanState::Planned | PlanState::Approved => {
+                self.refuse_while_busy(&record.plan.environment).await?;
+                self.recheck(&record.plan).await?;
+            }
+            other => return Err(not_ready(&record, other)),
+        }
+        self.claim(by, &record).await
+    }
+
+    /// Refuses with `conflict` while a deployment is unsettled in the environment.
+    pub(crate) async fn refuse_while_busy(&self, environment: &EnvironmentName) -> Result<()> {
+        let unsettled = self.store.unsettled().await?;
+        match unsettled.into_iter().find(|deployment| &deployment.environment == environment) {
+            Some(busy) => Err(conflict(&busy)),
+            None => Ok(()),
+        }
+    }
+
+    /// Claims the environment for a plan that is ready, and starts the worker.
+    pub(crate) async fn claim(self: &Arc<Self>, by: &Caller, record: &PlanRecord) -> Result<(Deployment, bool)> {
+        failpoint::reach("claim:before").await;
+        match self.store.claim_deployment(by, &record.id, &self.holder).await? {
+            Claim::New { deployment, lease } => {
+                failpoint::reach("claim:after").await;
+                let open = [DirectiveState::Active];
+                self.store.set_directive_state(by, &record.plan.directive, &open, DirectiveState::InProgress, None).await?;
+                self.walk(deployment.id.clone(), lease);
+                Ok((*deployment, false))
+            }
+            Claim::Existing(deployment) => Ok((*deployment, true)),
+            Claim::Busy(deployment) => Err(conflict(&deployment)),
+            Claim::NoPlan => Err(Error::not_found("plan", &record.id)),
+            Claim::PlanNotReady(state) => Err(not_ready(record, state)),
+        }
+    }
+}
+
+fn conflict(busy: &Deployment) -> Error {
+    let message = format!("`{}` is {} in `{}`: one deployment per environment", busy.id, busy.state.as_str(), busy.environment);
+    Error::new(Code::Conflict, message).details(json!({ "deployment": busy.id, "state": busy.state }))
+}
+
+fn not_ready(record: &PlanRecord, state: PlanState) -> Error {
+    let id = &record.id;
+    let reason = record.reason.as_deref().unwrap_or("no reason was given");
+    match state {
+        PlanState::AwaitingApproval => Error::new(Code::ApprovalRequired, format!("`{id}` waits for a person"))
+            .hint(format!("a person runs `interlock approve {id}`; wait with `get_status`")),
+        PlanState::Rejected => {
+            Error::new(Code::ApprovalRejected, format!("`{id}` was rejected: {}", crate::model::text::visible(reason, 500)))
+        }
+        PlanState::Expired => Error::new(Code::ApprovalExpired, format!("`{id}` is expired: {reason}")),
+        PlanState::Void => Error::new(Code::ApprovalVoid, format!("`{id}` is void: {reason}")),
+        _ => Error::new(Code::WrongState, format!("`{id}` is {}", state.as_str())),
+    }
+}

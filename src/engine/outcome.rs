@@ -1,0 +1,59 @@
+//! What follows when a deployment settles: the record's measurements, the files in the workspace, the directive's completion.
+
+use super::{Engine, facts::Fact, run::Run};
+use crate::{
+    error::Result,
+    model::{Caller, Deployment, DeploymentState, Directive, DirectiveState, Purpose},
+};
+use serde_json::json;
+
+impl Engine {
+    /// Does what follows when a deployment has settled. Safe to do twice.
+    pub(crate) async fn after_settling(&self, run: &Run, deployment: &Deployment) -> Result<()> {
+        let by = Caller::server();
+        if let (Purpose::Rollback { of }, DeploymentState::Succeeded) = (&deployment.purpose, deployment.state) {
+            self.store.mark_rolled_back(&by, of, &deployment.id).await?;
+        }
+        let _ = run
+            .router
+            .probe(run.probe_path().filter(|_| deployment.state == DeploymentState::Succeeded), std::time::Duration::from_secs(1))
+            .await;
+        let samples = run.router.measure().await.ok();
+        let rollback_ms =
+            deployment.undo_reason.as_ref().and(deployment.settled_at).map(|at| at.since(deployment.created_at).as_millis() as u64);
+        self.store
+            .add_measurement(
+                &by,
+                &deployment.id,
+                "settled",
+                &json!({ "state": deployment.state, "router": samples, "rollback_ms": rollback_ms }),
+            )
+            .await?;
+        self.write_files(&deployment.id).await?;
+        let directive = self.directive(&deployment.directive).await?;
+        self.complete(&by, &directive).await?;
+        Ok(())
+    }
+
+    /// Completes every directive whose exit gates hold.
+    pub(crate) async fn complete_what_is_done(&self) -> Result<()> {
+        for directive in self.store.open_directives().await? {
+            if directive.state == DirectiveState::InProgress {
+                self.complete(&Caller::server(), &directive).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Completes a directive when its exit gates hold, and returns those that do not.
+    pub async fn complete(&self, by: &Caller, directive: &Directive) -> Result<Vec<(String, Fact)>> {
+        let missing = self.exit_gates(directive).await?;
+        if missing.is_empty() && directive.state.is_open() {
+            let open = [DirectiveState::Active, DirectiveState::InProgress];
+            self.store
+                .set_directive_state(by, &directive.id, &open, DirectiveState::Completed, Some("every exit gate holds (DEPLOY-004)"))
+                .await?;
+        }
+        Ok(missing)
+    }
+}

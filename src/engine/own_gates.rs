@@ -1,0 +1,77 @@
+//! The server's own gates: reads the record and the live world, and lets the pure evaluators judge.
+
+use super::{Engine, gate_rules::Binding};
+use crate::{
+    error::{Error, Result},
+    gates::{Ask, artifact_digest, dependencies, freeze, promoted_from, rollback_ready, secrets, sign_off},
+    model::{Directive, GateResult},
+    shim,
+};
+
+impl Engine {
+    /// Evaluates one gate that needs no report.
+    pub(crate) async fn evaluate_own(&self, directive: &Directive, binding: &Binding) -> Result<GateResult> {
+        let (_, environment, spec) = self.service(&directive.environment, &directive.service).await?;
+        let ask = Ask { directive: &directive.id, by: &binding.asked_by, now: self.clock.now() };
+        Ok(match binding.rule.gate.as_str() {
+            artifact_digest::NAME => {
+                let found = self.release_dir(&directive.digest).await.map_err(|error| error.message);
+                artifact_digest::evaluate(ask, &directive.digest, found.as_ref().map(|_| &directive.digest).map_err(String::as_str))
+            }
+            secrets::NAME => {
+                let references: Vec<_> = spec.secrets().map(|(name, reference)| (name.to_owned(), reference)).collect();
+                let check =
+                    move || references.into_iter().map(|(name, reference)| (name, shim::secrets::check(&reference))).collect::<Vec<_>>();
+                secrets::evaluate(ask, &self.blocking(check).await?)
+            }
+            dependencies::NAME => dependencies::evaluate(ask, &dependencies::check(&spec.dependencies).await),
+            freeze::NAME => {
+                let freezes = self.store.active_freezes(&directive.environment, ask.now).await?;
+                let freezes: Vec<_> = freezes
+                    .iter()
+                    .map(|frozen| freeze::Freeze {
+                        reason: &frozen.reason,
+                        by: &frozen.created_by,
+                        from: frozen.starts_at,
+                        until: frozen.ends_at,
+                    })
+                    .collect();
+                freeze::evaluate(ask, &freezes)
+            }
+            rollback_ready::NAME => {
+                let Some(base) = self.base(&directive.service, &directive.environment).await? else {
+                    return Ok(rollback_ready::evaluate(ask, rollback_ready::WayBack::First));
+                };
+                let found = self.release_dir(&base.digest).await.map(|_| ()).map_err(|error| error.message);
+                let on_disk = found.as_ref().map(|_| ()).map_err(String::as_str);
+                rollback_ready::evaluate(ask, rollback_ready::WayBack::To { version: &base.version, on_disk })
+            }
+            promoted_from::NAME => {
+                let Some(after) = &environment.after else {
+                    return Err(Error::new(
+                        crate::error::Code::InvalidConfiguration,
+                        format!("gate `promoted_from` binds `{}`, which names no environment in `after`", environment.name),
+                    ));
+                };
+                let succeeded = self.store.succeeded_with(after, &directive.service, &directive.digest).await?;
+                let succeeded = succeeded.as_ref().map(|deployment| &deployment.id);
+                promoted_from::evaluate(ask, promoted_from::Promotion { after, digest: &directive.digest, succeeded, latest_other: None })
+            }
+            sign_off::NAME => {
+                let signed = self.store.sign_offs(&directive.id).await?;
+                let signed: Vec<_> = signed
+                    .iter()
+                    .map(|signed| sign_off::SignedFact {
+                        fact: &signed.fact,
+                        digest: &signed.digest,
+                        accepted: true,
+                        by: &signed.approver,
+                        at: signed.at,
+                    })
+                    .collect();
+                sign_off::evaluate(ask, "uat", &directive.digest, &signed)
+            }
+            other => return Err(Error::not_found("gate", other)),
+        })
+    }
+}

@@ -1,0 +1,122 @@
+//! Freezes a plan: looks at what serves and what the gates say, and opens the approval request where the environment asks for one.
+
+use super::{
+    Engine,
+    planner::{PlanInput, plan},
+};
+use crate::{
+    error::{Code, Error, Result},
+    model::{
+        Caller, Directive, DirectiveState, GateResult, PlanState, Purpose, Verdict,
+        plan::{PlannedPhase, RequiredApproval},
+        text,
+    },
+    store::PlanRecord,
+};
+use serde_json::json;
+use std::time::Duration;
+
+/// A plan with what stands in its way.
+pub struct Planned {
+    /// The plan's record.
+    pub record: PlanRecord,
+    /// Whether the same plan stood already.
+    pub existing: bool,
+    /// Live gates that would stop it now.
+    pub blockers: Vec<GateResult>,
+    /// Every gate's verdict.
+    pub gates: Vec<GateResult>,
+}
+
+impl Engine {
+    /// Returns the frozen plan for a directive.
+    pub async fn plan_deployment(&self, by: &Caller, directive: &Directive) -> Result<Planned> {
+        self.refuse_unmet_dependencies(directive).await?;
+        let plans = self.store.plans_of(&directive.id).await?;
+        let plans: Vec<&PlanRecord> = plans.iter().filter(|record| record.plan.purpose == Purpose::Deploy).collect();
+        if let Some(rejected) = plans.iter().find(|record| record.state == PlanState::Rejected) {
+            let reason = text::visible(rejected.reason.as_deref().unwrap_or("no reason was given"), 500);
+            return Err(Error::new(Code::ApprovalRejected, format!("`{}` was rejected: {reason}", rejected.id))
+                .hint("mend it in a new directive, or ask an approver to approve the rejected plan after all"));
+        }
+        let (applied, environment, spec) = self.service(&directive.environment, &directive.service).await?;
+        let gates = self.evaluate_gates(directive).await?;
+        let (live, bound): (Vec<_>, Vec<_>) = gates.iter().cloned().partition(|gate| gate.live);
+        let failing: Vec<&GateResult> = bound.iter().filter(|gate| gate.verdict != Verdict::Pass).collect();
+        if !failing.is_empty() {
+            return Err(gates_refusal(&failing));
+        }
+        let base = self.base(&directive.service, &directive.environment).await?;
+        if base.as_ref().is_some_and(|base| base.digest == directive.digest) {
+            let deployment = base.map(|base| base.deployment.to_string()).unwrap_or_default();
+            return Err(Error::new(Code::WrongState, format!("these bytes serve already, since `{deployment}`"))
+                .hint("there is nothing to deploy; call `complete_directive`, or cancel the directive"));
+        }
+        let phase = self.phase_of(&directive.environment).await?;
+        let spent = plans.iter().filter(|record| matches!(record.state, PlanState::Used | PlanState::Void)).count();
+        let approval = environment.approval.clone();
+        let plan = plan(PlanInput {
+            project: &applied.config.project,
+            directive: &directive.id,
+            purpose: Purpose::Deploy,
+            version: &directive.version,
+            commit: directive.commit.as_deref(),
+            digest: &directive.digest,
+            spec: &spec,
+            config_sha256: applied
+                .config
+                .effective_sha256(&directive.environment, &directive.service)
+                .ok_or_else(|| Error::not_found("service", &directive.service))?,
+            base,
+            attempt: spent as u32 + 1,
+            phase: phase.map(|phase| PlannedPhase { name: phase.name, sha256: phase.sha256 }),
+            gates: &gates,
+            guarantees: self.adapters.router(&spec).guarantees(),
+            approval: approval.as_ref().map(|approval| RequiredApproval { role: approval.role.clone(), expires_ms: approval.expires_ms }),
+        });
+        let state = if approval.is_some() { PlanState::AwaitingApproval } else { PlanState::Planned };
+        let request_expires_at = approval.map(|approval| self.clock.now().plus(Duration::from_millis(approval.request_expires_ms)));
+        let id = plan.id();
+        // A newer plan takes the place of the older ones: nobody is asked to decide over what will not run.
+        for older in plans.iter().filter(|record| record.id != id) {
+            let open = [PlanState::Planned, PlanState::AwaitingApproval, PlanState::Approved];
+            self.store.move_plan(by, &older.id, &open, PlanState::Void, Some(&format!("replaced by {id}"))).await?;
+        }
+        let (mut record, existing) = self.store.save_plan(by, &plan, state, request_expires_at).await?;
+        if existing {
+            record = self.plan_record(&id).await?;
+        }
+        if let (PlanState::Expired, Some(until)) = (record.state, request_expires_at) {
+            self.store.reopen_request(by, &id, until).await?;
+            record = self.plan_record(&id).await?;
+        }
+        let active = [DirectiveState::Active];
+        self.store.set_directive_state(by, &directive.id, &active, DirectiveState::InProgress, None).await?;
+        let blockers = live.into_iter().filter(|gate| gate.verdict != Verdict::Pass).collect();
+        Ok(Planned { record, existing, blockers, gates })
+    }
+
+    async fn refuse_unmet_dependencies(&self, directive: &Directive) -> Result<()> {
+        for id in &directive.depends_on {
+            let needed = self.directive(id).await?;
+            if needed.state != DirectiveState::Completed {
+                return Err(Error::new(
+                    Code::GateFailed,
+                    format!("`{}` depends on `{id}`, which is {}", directive.id, needed.state.as_str()),
+                )
+                .hint("complete that directive first"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the refusal that lists gates which do not pass: each with what it needs, who can supply it and how.
+pub fn gates_refusal(gates: &[&GateResult]) -> Error {
+    let names: Vec<String> = gates.iter().map(|gate| format!("{} is {} ({})", gate.gate, gate.verdict, gate.reason)).collect();
+    let error = Error::new(Code::GateFailed, names.join("; ")).details(json!({ "gates": gates }));
+    match gates.first().and_then(|gate| Some((gate.who?, gate.how.clone()?))) {
+        Some((who, how)) => error.who(who).hint(how),
+        None => error,
+    }
+}

@@ -1,0 +1,172 @@
+//! Looks at instances and listeners the way a customer would: health, identity, smoke; and watches the new set while it serves.
+
+use super::{
+    run::Run,
+    steps::StepFailure,
+    watch::{Trigger, Watcher, Window, window},
+};
+use crate::{
+    model::{Caller, ServiceSpec, service::HealthCheck},
+    store::{ServingSet, TrafficMove},
+    targets::{DrainReport, InstanceSpec, Observed, Samples, probe::Probe},
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How often the router probes itself through its listener while a deployment is under way.
+pub const INTERVAL: Duration = Duration::from_millis(200);
+/// How often the new set's counters are read.
+const SAMPLING: Duration = Duration::from_millis(250);
+
+impl Run {
+    /// Checks one instance directly: health first, then identity and smoke.
+    pub async fn verify_instance(&self, observed: &Observed, version: &str, spec: &ServiceSpec) -> Result<Value, StepFailure> {
+        let probe = self.probe(observed.address);
+        let health = probe.health(&spec.health, || self.has_ended(observed)).await?;
+        let identity = match &spec.version {
+            Some(check) => Some(probe.identity(check, version).await?),
+            None => None,
+        };
+        let smoke = probe.smoke(&spec.smoke).await?;
+        Ok(json!({ "instance": observed.instance, "address": observed.address, "health": health, "identity": identity, "smoke": smoke }))
+    }
+
+    /// Returns how the instance's process has ended since it was observed; `None` while it runs.
+    async fn has_ended(&self, observed: &Observed) -> Option<String> {
+        match self.target.observe(&observed.instance).await {
+            Ok(Some(now)) if now.running && now.restarts == observed.restarts => None,
+            Ok(Some(now)) => Some(now.last_exit.unwrap_or_else(|| "it was started again".into())),
+            Ok(None) => Some("it is gone".into()),
+            // A target that does not answer says nothing about the instance.
+            Err(_) => None,
+        }
+    }
+
+    fn probe(&self, address: std::net::SocketAddr) -> Probe {
+        Probe { cwd: Some(self.engine.workspace.root.clone()), ..Probe::new(address) }
+    }
+
+    /// Checks identity and smoke through the listener, as a customer reaches it.
+    pub async fn verify_listener(&self, version: &str, spec: &ServiceSpec) -> Result<Value, StepFailure> {
+        let listen = spec.router.listen();
+        let probe = self.probe(listen);
+        let identity = match &spec.version {
+            Some(check) => Some(probe.identity(check, version).await?),
+            None => None,
+        };
+        let smoke = probe.smoke(&spec.smoke).await?;
+        Ok(json!({ "listener": listen, "identity": identity, "smoke": smoke }))
+    }
+
+    /// Returns the path the router probes itself with; none when health is not asked over HTTP.
+    pub fn probe_path(&self) -> Option<&str> {
+        match &self.spec.health.check {
+            HealthCheck::Http(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Drains instances together, each with the service's patience.
+    pub async fn drain<'a>(&self, instances: impl Iterator<Item = &'a crate::model::InstanceId>) -> Result<Vec<DrainReport>, StepFailure> {
+        let patience = Duration::from_millis(self.spec.drain_ms);
+        let drains = instances.map(|instance| self.router.drain(instance, patience));
+        Ok(futures_util::future::try_join_all(drains).await?)
+    }
+
+    /// Returns the old set's instances that still run.
+    pub async fn warm_base(&self) -> Result<Vec<Observed>, StepFailure> {
+        let mut warm = Vec::new();
+        for instance in self.base.iter().flat_map(|base| &base.instances) {
+            warm.extend(self.target.observe(instance).await?.filter(|observed| observed.running));
+        }
+        Ok(warm)
+    }
+
+    /// Makes sure every instance of the old set runs and is verified, and returns them.
+    pub async fn restored_base(&self, base: &ServingSet) -> Result<Vec<Observed>, StepFailure> {
+        let mut restored = Vec::new();
+        for spec in base.instance_specs()? {
+            let before = self.target.observe(&spec.id).await?.filter(|observed| observed.running);
+            let observed = match before {
+                Some(observed) => observed,
+                None => self.start_again(&spec).await?,
+            };
+            restored.push(observed);
+        }
+        Ok(restored)
+    }
+
+    async fn start_again(&self, spec: &InstanceSpec) -> Result<Observed, StepFailure> {
+        let observed = self.target.start(&self.lease, spec).await?;
+        self.verify_instance(&observed, &spec.version, &spec.spec).await?;
+        Ok(observed)
+    }
+
+    /// Watches the new set's counters until a trigger fires.
+    pub async fn watched(&self, before: &Samples, old: Option<&Window>) -> Trigger {
+        let mut watcher = Watcher::default();
+        let restarts = self.restarts().await;
+        loop {
+            tokio::time::sleep(SAMPLING).await;
+            if let (Some(then), Some(now)) = (restarts, self.restarts().await)
+                && now > then
+            {
+                return Trigger {
+                    id: "DEPLOY-002".into(),
+                    reason: format!("{} ended and was started again {} times", self.plan.version, now - then),
+                };
+            }
+            // A router that cannot be read says nothing; its own failures are counted and seen at the next reading.
+            let Ok(samples) = self.router.measure().await else { continue };
+            let seen = window(&self.plan.version, before, &samples);
+            if let Some(trigger) = watcher.look(&self.plan.watch, self.engine.clock.now(), &seen, old) {
+                return trigger;
+            }
+        }
+    }
+
+    async fn restarts(&self) -> Option<u32> {
+        let mut total = 0;
+        for instance in self.instances() {
+            total += self.target.observe(&instance).await.ok()??.restarts;
+        }
+        Some(total)
+    }
+
+    /// Records the instant traffic moved.
+    pub async fn note_shift(&self) -> Result<(), StepFailure> {
+        self.engine.store.note_traffic(&Caller::server(), &self.id, self.lease.epoch, TrafficMove::To).await?;
+        Ok(())
+    }
+
+    /// Records the new set as the verified one that serves; what served before stays known behind it.
+    pub async fn record_serving(&self) -> Result<(), StepFailure> {
+        let release_dir = self.engine.release_dir(&self.plan.digest).await?;
+        let specs: Vec<InstanceSpec> =
+            (1..=self.instances().len() as u32).map(|index| self.instance_spec(index, release_dir.clone())).collect();
+        let set = ServingSet {
+            service: self.plan.service.clone(),
+            environment: self.plan.environment.clone(),
+            deployment: self.id.clone(),
+            version: self.plan.version.clone(),
+            digest: self.plan.digest.clone(),
+            commit: self.plan.commit.clone(),
+            instances: self.instances(),
+            specs: serde_json::to_value(specs).expect("instance specifications are JSON"),
+            verified_at: self.engine.clock.now(),
+            // Only one set back is remembered: going further is a person's decision.
+            base: self.base.clone().map(|base| Box::new(ServingSet { base: None, ..base })),
+        };
+        self.engine.store.set_serving(&Caller::server(), self.lease.epoch, &set).await?;
+        Ok(())
+    }
+}
+
+impl ServingSet {
+    /// Returns what its instances run, to start them again.
+    pub fn instance_specs(&self) -> Result<Vec<InstanceSpec>, StepFailure> {
+        serde_json::from_value(self.specs.clone()).map_err(|error| {
+            StepFailure::new(crate::error::Code::Internal, format!("the recorded set of `{}` cannot be read: {error}", self.deployment))
+        })
+    }
+}

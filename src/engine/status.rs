@@ -1,0 +1,151 @@
+//! Where things stand: a directive with everything that hangs on it, and the overview of all environments.
+
+use super::{Engine, checks::JOB, facts::Fact};
+use crate::{
+    error::Result,
+    model::{Deployment, DeploymentState, Directive, EnvironmentName, GateResult, PlanState, Purpose, ServiceName, Timestamp},
+    phases::Phase,
+    store::{Job, PlanRecord, RunbookVersion},
+};
+use serde::Serialize;
+
+/// A directive with everything that hangs on it.
+pub struct DirectiveView {
+    /// The directive.
+    pub directive: Directive,
+    /// The newest verdict of each gate.
+    pub gates: Vec<GateResult>,
+    /// Checks that run now.
+    pub checking: Option<Job>,
+    /// The newest forward plan.
+    pub plan: Option<PlanRecord>,
+    /// The newest forward deployment.
+    pub deployment: Option<Deployment>,
+    /// A rollback of it that is under way.
+    pub rollback: Option<Deployment>,
+    /// Exit gates that do not hold.
+    pub missing: Vec<(String, Fact)>,
+    /// Runbooks written for it.
+    pub runbooks: Vec<RunbookVersion>,
+    /// The phase that governs it.
+    pub phase: Option<Phase>,
+    /// The text of the phase's current step.
+    pub step: Option<String>,
+    /// When it was looked at.
+    pub now: Timestamp,
+}
+
+/// One service in one environment.
+#[derive(Debug, Clone, Serialize)]
+pub struct Place {
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// The service.
+    pub service: ServiceName,
+    /// What serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serves: Option<String>,
+    /// The deployment whose set serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
+    /// A deployment under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub under_way: Option<String>,
+    /// Why it is frozen, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<String>,
+    /// What a deployment there requires.
+    pub requires: String,
+    /// The address customers connect to.
+    pub listen: String,
+}
+
+impl Engine {
+    /// Returns a directive with everything that hangs on it.
+    pub async fn view(&self, directive: Directive) -> Result<DirectiveView> {
+        let plans = self.store.plans_of(&directive.id).await?;
+        let newest = plans
+            .into_iter()
+            .filter(|record| record.plan.purpose == Purpose::Deploy)
+            .max_by_key(|record| (record.state != PlanState::Void, record.created_at));
+        let deployment = self.latest_deployment(&directive).await?;
+        let rollback = match &deployment {
+            Some(deployment) => self.store.rollback_of(&deployment.id).await?.filter(|rollback| !rollback.state.is_settled()),
+            None => None,
+        };
+        let phase = self.phase_of(&directive.environment).await?;
+        let step = match &phase {
+            Some(phase) => {
+                let facts = self.facts(&directive).await?;
+                phase.current_step(&facts).map(|step| phase.guidance(step))
+            }
+            None => None,
+        };
+        let job = self.store.latest_job(&directive.id, JOB).await?;
+        Ok(DirectiveView {
+            gates: self.store.verdicts(&directive.id).await?,
+            checking: job.filter(|job| job.state == crate::store::JobState::Running),
+            plan: newest,
+            deployment,
+            rollback,
+            missing: if directive.state.is_open() { self.exit_gates(&directive).await? } else { Vec::new() },
+            runbooks: self.runbooks_of(&directive).await?,
+            phase,
+            step,
+            now: self.clock.now(),
+            directive,
+        })
+    }
+
+    /// Returns every service in every environment, as the newest configuration names them.
+    pub async fn places(&self) -> Result<Vec<Place>> {
+        let Some(newest) = self.newest().await? else { return Ok(Vec::new()) };
+        let unsettled = self.store.unsettled().await?;
+        let mut places = Vec::new();
+        for environment in newest.config.environments.values() {
+            let freezes = self.store.active_freezes(&environment.name, self.clock.now()).await?;
+            let in_force = self.store.in_force(&environment.name).await?.is_some();
+            let mut requires = Vec::new();
+            if !in_force {
+                requires.push("its configuration signed first".to_owned());
+            }
+            requires.extend(environment.phase.iter().map(|phase| format!("phase {phase}")));
+            requires.extend(environment.after.iter().map(|after| format!("after {after}")));
+            requires.extend(environment.approval.iter().map(|approval| format!("approval of {}", approval.role)));
+            if requires.is_empty() {
+                requires.push("nothing but the server's own gates".to_owned());
+            }
+            for (service, spec) in &environment.services {
+                let serving = self.store.serving(service, &environment.name).await?;
+                let under_way =
+                    unsettled.iter().find(|deployment| deployment.environment == environment.name && &deployment.service == service);
+                places.push(Place {
+                    environment: environment.name.clone(),
+                    service: service.clone(),
+                    serves: serving.as_ref().map(|set| set.version.clone()),
+                    deployment: serving.map(|set| set.deployment.to_string()),
+                    under_way: under_way
+                        .map(|deployment| format!("{} {} is {}", deployment.id, deployment.version, deployment.state.as_str())),
+                    frozen: freezes.first().map(|freeze| freeze.reason.clone()),
+                    requires: requires.join(", "),
+                    listen: spec.router.listen().to_string(),
+                });
+            }
+        }
+        Ok(places)
+    }
+}
+
+impl DirectiveView {
+    /// Returns the deployment that is under way for it, forward or back.
+    pub fn under_way(&self) -> Option<&Deployment> {
+        self.rollback.as_ref().or(self.deployment.as_ref().filter(|deployment| !deployment.state.is_settled()))
+    }
+
+    /// Tells whether its deployment is in force: succeeded and not taken back.
+    pub fn is_deployed(&self) -> bool {
+        self.deployment
+            .as_ref()
+            .is_some_and(|deployment| deployment.state == DeploymentState::Succeeded && deployment.rolled_back_by.is_none())
+    }
+}

@@ -1,0 +1,169 @@
+//! Does one step, and finds out after a crash whether it happened. Every step is safe to do twice.
+
+use super::{run::Run, watch::Window};
+use crate::{
+    error::{Code, Error},
+    model::{Action, InstanceId, Step},
+    targets::{RouterError, TargetError, probe::ProbeFailure},
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long an instance may take to end after SIGTERM.
+pub const GRACE: Duration = Duration::from_secs(10);
+
+/// Why a step did not work.
+#[derive(Debug, Clone)]
+pub struct StepFailure {
+    /// The stable code.
+    pub code: Code,
+    /// What went wrong.
+    pub message: String,
+    /// What was seen, for the record.
+    pub details: Value,
+}
+
+impl StepFailure {
+    /// Returns a failure without details.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        StepFailure { code, message: message.into(), details: Value::Null }
+    }
+}
+
+impl From<TargetError> for StepFailure {
+    fn from(error: TargetError) -> Self {
+        let code = match &error {
+            TargetError::StaleEpoch { .. } => Code::StaleEpoch,
+            TargetError::Exited { .. } => Code::InstanceExited,
+            TargetError::Secret(_) | TargetError::Failed(_) => Code::TargetFailed,
+        };
+        StepFailure::new(code, error.to_string())
+    }
+}
+
+impl From<RouterError> for StepFailure {
+    fn from(error: RouterError) -> Self {
+        let code = match &error {
+            RouterError::StaleEpoch { .. } => Code::StaleEpoch,
+            RouterError::PortTaken(_) => Code::PortTaken,
+            RouterError::Failed(_) => Code::RouterFailed,
+        };
+        StepFailure::new(code, error.to_string())
+    }
+}
+
+impl From<Error> for StepFailure {
+    fn from(error: Error) -> Self {
+        StepFailure { code: error.code, message: error.message, details: error.details.unwrap_or(Value::Null) }
+    }
+}
+
+impl From<crate::store::StoreError> for StepFailure {
+    fn from(error: crate::store::StoreError) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl From<ProbeFailure> for StepFailure {
+    fn from(failure: ProbeFailure) -> Self {
+        let code = match &failure {
+            ProbeFailure::Unhealthy { .. } => Code::Unhealthy,
+            ProbeFailure::WrongVersion { .. } => Code::WrongVersion,
+            ProbeFailure::SmokeFailed { .. } => Code::SmokeFailed,
+            ProbeFailure::Ended { .. } => Code::InstanceExited,
+        };
+        StepFailure { code, message: failure.to_string(), details: serde_json::to_value(&failure).unwrap_or(Value::Null) }
+    }
+}
+
+/// Does the step, and returns what came out for the record.
+pub async fn perform(run: &Run, step: &Step) -> Result<Value, StepFailure> {
+    match &step.action {
+        Action::Recheck => {
+            run.engine.recheck(&run.plan).await?;
+            Ok(json!({ "bindings": "unchanged" }))
+        }
+        Action::Start { index } => start(run, *index).await,
+        Action::VerifyInstances => verify_instances(run).await,
+        Action::Shift => shift(run).await,
+        Action::VerifyListener => run.verify_listener(&run.plan.version, &run.spec).await,
+        Action::Drain => {
+            let old = run.base.iter().flat_map(|base| &base.instances);
+            Ok(json!({ "drained": run.drain(old).await? }))
+        }
+        Action::Bake { duration_ms } => {
+            let from = run.deployment().await?.shifted_at.unwrap_or(run.engine.clock.now());
+            let until = from.plus(Duration::from_millis(*duration_ms));
+            while run.engine.clock.now() < until {
+                let left = until.since(run.engine.clock.now()).min(Duration::from_millis(200));
+                tokio::time::sleep(left.max(Duration::from_millis(5))).await;
+            }
+            // No counters at the end is no watch: that never passes.
+            let seen = run.router.measure().await?;
+            Ok(json!({ "watched_until": until, "probes": seen.probes }))
+        }
+        Action::Retire => retire(run).await,
+    }
+}
+
+/// Finds out whether a step whose end was not recorded has happened.
+pub async fn observe(run: &Run, step: &Step) -> Result<bool, StepFailure> {
+    match &step.action {
+        Action::Start { index } => {
+            let instance = InstanceId::of(&run.plan.environment, &run.plan.service, &run.id, *index);
+            Ok(run.target.observe(&instance).await?.is_some_and(|observed| observed.running))
+        }
+        Action::Shift => {
+            let (split, _) = run.router.observe().await?;
+            let serving: Vec<_> = split.serving().map(|share| share.instance.clone()).collect();
+            Ok(!serving.is_empty() && serving == run.instances())
+        }
+        // Checks and waits are done again; stopping what is stopped is harmless.
+        _ => Ok(false),
+    }
+}
+
+async fn start(run: &Run, index: u32) -> Result<Value, StepFailure> {
+    let release_dir = run.engine.release_dir(&run.plan.digest).await?;
+    let observed = run.target.start(&run.lease, &run.instance_spec(index, release_dir)).await?;
+    if !observed.running {
+        let how = observed.last_exit.unwrap_or_else(|| "at once".into());
+        return Err(StepFailure::new(Code::InstanceExited, format!("instance `{}` ended: {how}", observed.instance)));
+    }
+    Ok(json!({ "instance": observed.instance, "address": observed.address, "argv": observed.argv, "pid": observed.pid }))
+}
+
+async fn verify_instances(run: &Run) -> Result<Value, StepFailure> {
+    let mut reports = Vec::new();
+    for observed in run.running(&run.instances()).await? {
+        let report = run.verify_instance(&observed, &run.plan.version, &run.spec).await?;
+        reports.push(report);
+    }
+    Ok(json!({ "instances": reports }))
+}
+
+async fn shift(run: &Run) -> Result<Value, StepFailure> {
+    let new = run.running(&run.instances()).await?;
+    let old = run.warm_base().await?;
+    // A router that does not run yet starts counting at zero when it is set.
+    let before = run.router.measure().await.unwrap_or_default();
+    // The first rates of the old set are what the new set is compared with.
+    let old_window: Option<Window> =
+        run.base.as_ref().map(|base| super::watch::window(&base.version, &crate::targets::Samples::default(), &before));
+    run.router.set(&Run::split(&new, &old), run.lease.epoch).await?;
+    run.router.probe(run.probe_path(), super::probing::INTERVAL).await?;
+    run.note_shift().await?;
+    Ok(json!({ "to": run.plan.version, "from": run.base.as_ref().map(|base| &base.version), "before": before, "old": old_window }))
+}
+
+async fn retire(run: &Run) -> Result<Value, StepFailure> {
+    run.record_serving().await?;
+    let mut stopped = Vec::new();
+    for instance in run.base.iter().flat_map(|base| &base.instances) {
+        let report = run.target.stop(&run.lease, instance, GRACE).await?;
+        stopped.push(json!({ "instance": instance, "graceful": report.graceful }));
+    }
+    let new = run.running(&run.instances()).await?;
+    run.router.set(&Run::split(&new, &[]), run.lease.epoch).await?;
+    Ok(json!({ "stopped": stopped }))
+}

@@ -1,0 +1,79 @@
+//! Undoes one step. An undo is tried again until it works or the rollback's time is over; then a person is told what was not undone.
+
+use super::{
+    run::Run,
+    steps::{GRACE, StepFailure},
+};
+use crate::{
+    error::Code,
+    model::{Action, Caller, InstanceId, Split, Step},
+    store::TrafficMove,
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long undoing may take before a person is asked (5 min, seed stage-30).
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Undoes the step, and returns what came out for the record.
+pub async fn undo(run: &Run, step: &Step) -> Result<Value, StepFailure> {
+    let started = tokio::time::Instant::now();
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match once(run, step).await {
+            Ok(output) => return Ok(output),
+            Err(failure) if failure.code == Code::StaleEpoch || started.elapsed() > PATIENCE || run.engine.is_stopping() => {
+                return Err(failure);
+            }
+            Err(failure) => {
+                tracing::warn!(deployment.id = %run.id, step = %step.id, "undo did not work yet: {}", failure.message);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+        }
+    }
+}
+
+async fn once(run: &Run, step: &Step) -> Result<Value, StepFailure> {
+    match &step.action {
+        Action::Shift => unshift(run).await,
+        Action::Start { index } => {
+            let instance = InstanceId::of(&run.plan.environment, &run.plan.service, &run.id, *index);
+            let report = run.target.stop(&run.lease, &instance, GRACE).await?;
+            Ok(json!({ "stopped": instance, "graceful": report.graceful }))
+        }
+        _ => Ok(Value::Null),
+    }
+}
+
+/// Moves traffic back to the old set: at once while it is warm, else as soon as it runs and is verified again.
+async fn unshift(run: &Run) -> Result<Value, StepFailure> {
+    let by = Caller::server();
+    let new: Vec<_> = {
+        let mut still = Vec::new();
+        for instance in run.instances() {
+            still.extend(run.target.observe(&instance).await?.filter(|observed| observed.running));
+        }
+        still
+    };
+    let Some(base) = &run.base else {
+        run.router.set(&Split::default(), run.lease.epoch).await?;
+        run.router.probe(None, super::probing::INTERVAL).await?;
+        run.engine.store.note_traffic(&by, &run.id, run.lease.epoch, TrafficMove::Back).await?;
+        run.engine.store.withdraw_serving(&by, run.lease.epoch, &run.plan.service, &run.plan.environment).await?;
+        let drained = run.drain(run.instances().iter()).await?;
+        return Ok(json!({ "withdrawn": true, "drained": drained }));
+    };
+    let old = run.restored_base(base).await?;
+    run.router.set(&Run::split(&old, &new), run.lease.epoch).await?;
+    run.engine.store.note_traffic(&by, &run.id, run.lease.epoch, TrafficMove::Back).await?;
+    run.engine.store.set_serving(&by, run.lease.epoch, base).await?;
+    let spec = base.instance_specs()?.into_iter().next().map(|instance| instance.spec);
+    let verified = match &spec {
+        Some(spec) => Some(run.verify_listener(&base.version, spec).await?),
+        None => None,
+    };
+    let drained = run.drain(new.iter().map(|observed| &observed.instance)).await?;
+    run.router.set(&Run::split(&old, &[]), run.lease.epoch).await?;
+    Ok(json!({ "to": base.version, "verified": verified, "drained": drained }))
+}

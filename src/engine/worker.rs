@@ -1,0 +1,296 @@
+//! Walks one deployment: asks [`decide::next`] what to do, writes it down, does it, writes down what came out, and asks again.
+
+use super::{
+    Engine,
+    decide::{self, Asked, Move},
+    failpoint,
+    run::Run,
+    steps::{self, StepFailure},
+    undo,
+    watch::{Trigger, Window},
+};
+use crate::{
+    error::{Code, Result},
+    model::{Action, Caller, Deployment, DeploymentId, Event, Lease, Step, StepState},
+    store::{DeploymentChange, NewIncident},
+    targets::Samples,
+};
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+use tracing::{info, warn};
+
+impl Engine {
+    /// Walks a deployment in the background; does nothing when this process walks it already.
+    pub(crate) fn walk(self: &Arc<Self>, id: DeploymentId, lease: Lease) {
+        if !self.walking.lock().expect("no holder of this lock panics").insert(id.clone()) {
+            return;
+        }
+        let engine = Arc::clone(self);
+        self.spawn(async move {
+            engine.walk_to_the_end(&id, lease).await;
+            engine.walking.lock().expect("no holder of this lock panics").remove(&id);
+        });
+    }
+
+    /// Tells whether a worker of this process walks the deployment.
+    pub(crate) fn is_walking(&self, id: &DeploymentId) -> bool {
+        self.walking.lock().expect("no holder of this lock panics").contains(id)
+    }
+
+    async fn walk_to_the_end(self: &Arc<Self>, id: &DeploymentId, lease: Lease) {
+        let mut pause = Duration::from_millis(200);
+        while !self.is_stopping() {
+            match self.turns(id, &lease).await {
+                Ok(()) => return,
+                Err(error) if error.code == Code::StaleEpoch => {
+                    info!(deployment.id = %id, "another server walks `{id}` now");
+                    return;
+                }
+                // Fail closed: no new step starts while the record cannot be written; what serves goes on serving.
+                Err(error) => {
+                    warn!(deployment.id = %id, "`{id}` waits: {error}");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(2));
+                }
+            }
+        }
+    }
+
+    async fn turns(self: &Arc<Self>, id: &DeploymentId, lease: &Lease) -> Result<()> {
+        let deployment = self.deployment(id).await?;
+        let run = Run::of(self, &deployment, lease.clone()).await?;
+        let mut changes = self.store.changes();
+        loop {
+            if self.is_stopping() {
+                return Ok(());
+            }
+            changes.mark_unchanged();
+            let deployment = run.deployment().await?;
+            let journal = run.journal().await?;
+            let undo = self.store.undo_request(id).await?;
+            let asked = Asked { undo: undo.is_some(), held: deployment.held_by.is_some() };
+            match decide::next(deployment.state, &run.plan.steps, &journal, asked) {
+                Move::Start => run.goes(&deployment, Event::Started).await?,
+                Move::Observe(step) => run.settle_unknown(step).await?,
+                Move::Do(step) => run.do_step(step).await?,
+                Move::BeginWatch => run.goes(&deployment, Event::Shifted).await?,
+                Move::Pause => run.goes(&deployment, Event::Held).await?,
+                Move::Resume { watched: false } => run.goes(&deployment, Event::Released).await?,
+                Move::Resume { watched: true } => run.goes(&deployment, Event::ReleasedToVerifying).await?,
+                Move::Wait => run.wait(&mut changes).await?,
+                Move::TurnBack => {
+                    let reason = undo.as_ref().map_or("a step failed", |undo| undo.reason.as_str()).to_owned();
+                    info!(deployment.id = %id, "turning `{id}` back: {reason}");
+                    let failure_code = undo.map(|undo| undo.code);
+                    run.changes(
+                        &deployment,
+                        Event::Undo,
+                        DeploymentChange { undo_reason: Some(reason), failure_code, ..Default::default() },
+                    )
+                    .await?;
+                    failpoint::reach("turn-back:after").await;
+                }
+                Move::Undo(step) => run.undo_step(&deployment, step).await?,
+                Move::Finish => {
+                    run.goes(&deployment, Event::Finished).await?;
+                    failpoint::reach("finish:after").await;
+                }
+                Move::FinishUndo => {
+                    run.goes(&deployment, Event::Undone).await?;
+                    failpoint::reach("finish-undo:after").await;
+                }
+                Move::GiveUp(_) => run.goes(&deployment, Event::Lost).await?,
+                Move::Nothing => {
+                    self.after_settling(&run, &deployment).await?;
+                    info!(deployment.id = %id, "`{id}` is {}", deployment.state.as_str());
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+impl Run {
+    async fn goes(&self, deployment: &Deployment, event: Event) -> Result<()> {
+        self.changes(deployment, event, DeploymentChange::default()).await
+    }
+
+    async fn changes(&self, deployment: &Deployment, event: Event, change: DeploymentChange) -> Result<()> {
+        // No row means that somebody else moved it on: the next turn reads the new state.
+        self.engine.store.transition(&Caller::server(), &self.id, self.lease.epoch, deployment.state, event, change).await?;
+        Ok(())
+    }
+
+    async fn settle_unknown(&self, step: &Step) -> Result<()> {
+        use StepState::{Executing, Intent, Pending, Unknown};
+        let (to, output) = match steps::observe(self, step).await {
+            Ok(true) => (StepState::Done, json!({ "observed": "it had happened" })),
+            Ok(false) => (Pending, json!({ "observed": "it had not happened" })),
+            Err(failure) => return Err(crate::error::Error::new(failure.code, failure.message).after(1)),
+        };
+        if to == StepState::Done && step.action == Action::Shift {
+            self.note_shift().await.map_err(|failure| crate::error::Error::new(failure.code, failure.message))?;
+        }
+        self.write(step, &[Intent, Executing, Unknown], to, Some(&output)).await
+    }
+
+    async fn do_step(&self, step: &Step) -> Result<()> {
+        let name = step.id.as_str();
+        failpoint::reach(&format!("{name}:before-intent")).await;
+        self.write(step, &[StepState::Pending], StepState::Intent, None).await?;
+        failpoint::reach(&format!("{name}:after-intent")).await;
+        self.write(step, &[StepState::Intent], StepState::Executing, None).await?;
+        info!(deployment.id = %self.id, step = name, "{}", step.title);
+        let outcome = self.with_limits(step).await;
+        failpoint::reach(&format!("{name}:after-effect")).await;
+        match outcome {
+            Outcome::Done(output) => self.write(step, &[StepState::Executing], StepState::Done, Some(&output)).await?,
+            // The step stays `executing`: turning back undoes it whether it happened or not.
+            Outcome::Interrupted => (),
+            Outcome::Failed(failure) if failure.code == Code::StaleEpoch => {
+                return Err(crate::error::Error::new(Code::StaleEpoch, failure.message));
+            }
+            Outcome::Failed(failure) => self.fail(step, "DEPLOY-001", failure).await?,
+            Outcome::Triggered(trigger) => {
+                let failure = StepFailure::new(Code::ThresholdCrossed, trigger.reason.clone());
+                self.fail(step, &trigger.id, failure).await?;
+            }
+        }
+        failpoint::reach(&format!("{name}:after-result")).await;
+        Ok(())
+    }
+
+    async fn fail(&self, step: &Step, trigger: &str, failure: StepFailure) -> Result<()> {
+        let by = Caller::server();
+        let shifted = self.deployment().await?.shifted_at.is_some();
+        let trigger = if shifted && trigger == "DEPLOY-001" { "DEPLOY-002" } else { trigger };
+        let action = if shifted { "traffic back to what served before" } else { "abort; nothing moved" };
+        let evidence = json!({ "step": step.id, "code": failure.code, "details": failure.details });
+        self.open_incident(trigger, &failure.message, action, evidence).await?;
+        let output = json!({ "error": { "code": failure.code, "message": failure.message, "details": failure.details } });
+        let reason = format!("{}: {}", step.id, failure.message);
+        self.engine.store.request_undo(&by, &self.id, &reason, failure.code.as_str()).await?;
+        self.write(step, &[StepState::Executing], StepState::Failed, Some(&output)).await
+    }
+
+    async fn open_incident(&self, rule: &str, summary: &str, action: &str, evidence: Value) -> Result<()> {
+        let severity = if rule == "DEPLOY-001" {
+            "P2"
+        } else if rule == "DEPLOY-002" {
+            "P1"
+        } else {
+            "P0"
+        };
+        let incident = NewIncident {
+            deployment: self.id.clone(),
+            rule: rule.to_owned(),
+            severity: severity.to_owned(),
+            summary: summary.to_owned(),
+            action: action.to_owned(),
+            evidence,
+        };
+        self.engine.store.add_incident(&Caller::server(), incident).await?;
+        Ok(())
+    }
+
+    /// Does the step within its time; an abort, and once traffic has moved a trigger, ends it early.
+    async fn with_limits(&self, step: &Step) -> Outcome {
+        let limit = Duration::from_millis(step.timeout_ms);
+        tokio::select! {
+            biased;
+            () = self.asked_to_undo() => Outcome::Interrupted,
+            () = self.engine.stopped() => Outcome::Interrupted,
+            trigger = self.trigger(step) => Outcome::Triggered(trigger),
+            done = tokio::time::timeout(limit, steps::perform(self, step)) => match done {
+                Ok(Ok(output)) => Outcome::Done(output),
+                Ok(Err(failure)) => Outcome::Failed(failure),
+                Err(_) => Outcome::Failed(StepFailure::new(Code::StepTimeout, format!("`{}` took longer than {limit:?}", step.id))),
+            },
+        }
+    }
+
+    async fn trigger(&self, step: &Step) -> Trigger {
+        let Some((before, old)) = self.watch_baseline(step).await else { return std::future::pending().await };
+        self.watched(&before, old.as_ref()).await
+    }
+
+    /// Returns the reading at the switch; none while traffic has not moved or is no longer watched.
+    async fn watch_baseline(&self, step: &Step) -> Option<(Samples, Option<Window>)> {
+        if !matches!(step.action, Action::VerifyListener | Action::Drain | Action::Bake { .. }) {
+            return None;
+        }
+        let journal = self.journal().await.ok()?;
+        let output = &journal.iter().find(|entry| entry.step.as_str() == "shift")?.output;
+        // After a crash right at the switch its reading is lost; counting from now is the best that is known.
+        let before = match serde_json::from_value(output["before"].clone()) {
+            Ok(samples) => samples,
+            Err(_) => self.router.measure().await.ok()?,
+        };
+        Some((before, serde_json::from_value(output["old"].clone()).ok().flatten()))
+    }
+
+    async fn asked_to_undo(&self) {
+        let mut changes = self.engine.store.changes();
+        loop {
+            if let Ok(Some(_)) = self.engine.store.undo_request(&self.id).await {
+                return;
+            }
+            if changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    async fn wait(&self, changes: &mut tokio::sync::watch::Receiver<i64>) -> Result<()> {
+        let watched = self.plan.steps.iter().find(|step| matches!(step.action, Action::Bake { .. }));
+        let journal = self.journal().await?;
+        let shifted = journal.iter().any(|entry| entry.step.as_str() == "verify-listener" && entry.state == StepState::Done);
+        let watching = async {
+            match (watched, shifted) {
+                (Some(bake), true) => self.trigger(bake).await,
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = changes.changed() => (),
+            () = self.engine.stopped() => (),
+            // Held with traffic on the new set: the triggers stay armed.
+            trigger = watching => {
+                let by = Caller::server();
+                self.open_incident(&trigger.id, &trigger.reason, "traffic back to what served before", Value::Null).await?;
+                self.engine.store.request_undo(&by, &self.id, &trigger.reason, Code::ThresholdCrossed.as_str()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn undo_step(&self, deployment: &Deployment, step: &Step) -> Result<()> {
+        use StepState::{Done, Executing, Failed, Intent, Undoing, Undone, Unknown};
+        let name = step.id.as_str();
+        failpoint::reach(&format!("undo-{name}:before-intent")).await;
+        self.write(step, &[Intent, Executing, Done, Failed, Unknown, Undoing], Undoing, None).await?;
+        failpoint::reach(&format!("undo-{name}:after-intent")).await;
+        match undo::undo(self, step).await {
+            Ok(output) => {
+                failpoint::reach(&format!("undo-{name}:after-effect")).await;
+                self.write(step, &[Undoing], Undone, Some(&json!({ "undone": output }))).await?;
+                failpoint::reach(&format!("undo-{name}:after-result")).await;
+                Ok(())
+            }
+            Err(_) if self.engine.is_stopping() => Ok(()),
+            Err(failure) if failure.code == Code::StaleEpoch => Err(crate::error::Error::new(Code::StaleEpoch, failure.message)),
+            Err(failure) => {
+                let message = format!("`{name}` could not be undone: {}", failure.message);
+                self.open_incident("STUCK", &message, "a person chooses", failure.details).await?;
+                self.goes(deployment, Event::Lost).await
+            }
+        }
+    }
+}
+
+enum Outcome {
+    Done(Value),
+    Failed(StepFailure),
+    Triggered(Trigger),
+    Interrupted,
+}
