@@ -1,1 +1,132 @@
-//! Being built.
+//! Decisions: the only code that approves, signs off, publishes, applies or enrols. Operations cannot reach it (`tests/tidy.rs`).
+//!
+//! A decision is a signed document, not a call: [`review`] hands out the exact bytes, a person's side renders and signs them, and
+//! [`decide`] accepts the signature or refuses it. To add a kind: a variant of `DecisionKind`, one file here, one arm in each match.
+
+mod approver;
+mod configuration;
+mod plan;
+mod runbook;
+mod sign_off;
+
+pub use approver::{Enrolment, enrol_first};
+
+use crate::{
+    engine::Engine,
+    error::{Code, Error, Result},
+    model::{Caller, DecisionKind, DecisionVerdict, EnvironmentName, Sha256, SignedDecision},
+    store::{DecisionEffect, RecordDecisionError},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// What a person is to decide over.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    /// What kind.
+    pub kind: DecisionKind,
+    /// The plan, directive, runbook or revision; for an approver the enrolment itself.
+    pub subject: Value,
+    /// Yes or no.
+    pub verdict: DecisionVerdict,
+}
+
+/// The exact bytes a person is shown, and what a decision over them must name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Review {
+    /// What kind.
+    pub kind: DecisionKind,
+    /// Canonical JSON of a plan, sign-off or enrolment; the text of a configuration or runbook. The person's side hashes and renders exactly this.
+    pub document: String,
+    /// SHA-256 of `document`.
+    pub subject_sha256: Sha256,
+    /// The environment it counts in.
+    pub environment: Option<EnvironmentName>,
+    /// The head of the audit chain now.
+    pub audit_head: Sha256,
+    /// The role that may decide; none when any approver may.
+    pub role: Option<String>,
+}
+
+/// Who may decide over a subject, and what follows.
+struct Matter {
+    document: String,
+    environment: Option<EnvironmentName>,
+    role: Option<String>,
+    effect: Effect,
+}
+
+type Effect = Box<dyn FnOnce(&SignedDecision) -> Result<DecisionEffect> + Send>;
+
+/// Returns the bytes a person decides over.
+pub async fn review(engine: &Engine, question: &Question) -> Result<Review> {
+    let matter = matter(engine, question).await?;
+    Ok(Review {
+        kind: question.kind,
+        subject_sha256: Sha256::of(matter.document.as_bytes()),
+        document: matter.document,
+        environment: matter.environment,
+        audit_head: engine.store.audit_head().await?.1,
+        role: matter.role,
+    })
+}
+
+/// Accepts a signed decision, records it with its effect in one transaction, and returns what follows.
+pub async fn decide(engine: &Arc<Engine>, by: &Caller, question: &Question, signed: &SignedDecision) -> Result<Value> {
+    let decision = &signed.decision;
+    let refuse = |why: &str| Error::new(Code::DecisionRefused, why);
+    let matter = matter(engine, question).await?;
+    let approver = engine.store.approver(&decision.approver).await?.ok_or_else(|| refuse("nobody of that name is an approver"))?;
+    if !signed.is_signed_by(&approver.key) {
+        return Err(refuse("the signature is not that person's over this document"));
+    }
+    if decision.kind != question.kind || decision.verdict != question.verdict {
+        return Err(refuse("the decision is of another kind than what is asked"));
+    }
+    if decision.subject_sha256 != Sha256::of(matter.document.as_bytes()) {
+        return Err(refuse("the decision is over other bytes than those that stand now"));
+    }
+    if decision.environment != matter.environment {
+        return Err(refuse("the decision names another environment"));
+    }
+    if decision.expires_at <= engine.clock.now() {
+        return Err(refuse("the decision is expired"));
+    }
+    if matter.role.as_ref().is_some_and(|role| *role != approver.role) {
+        return Err(refuse("that person does not have the role this asks for"));
+    }
+    if decision.verdict == DecisionVerdict::Reject && decision.reason.as_deref().is_none_or(|reason| reason.trim().is_empty()) {
+        return Err(refuse("a refusal needs a reason"));
+    }
+    let effect = (matter.effect)(signed)?;
+    engine.store.record_decision(by, signed, effect).await.map_err(|error| match error {
+        RecordDecisionError::NonceUsed => refuse("this decision was used already"),
+        other => other.into(),
+    })?;
+    tracing::info!(approver = %approver.name, "`{}` decided: {:?} {:?}", approver.name, decision.verdict, decision.kind);
+    Ok(
+        json!({ "recorded": true, "kind": decision.kind, "verdict": decision.verdict, "approver": approver.name, "subject_sha256": decision.subject_sha256 }),
+    )
+}
+
+async fn matter(engine: &Engine, question: &Question) -> Result<Matter> {
+    match question.kind {
+        DecisionKind::Plan => plan::matter(engine, question).await,
+        DecisionKind::Configuration => configuration::matter(engine, question).await,
+        DecisionKind::SignOff => sign_off::matter(engine, question).await,
+        DecisionKind::Runbook => runbook::matter(engine, question).await,
+        DecisionKind::Approver => approver::matter(question),
+    }
+}
+
+/// Returns the document of something that is shown as JSON.
+fn canonical(value: &impl Serialize) -> String {
+    String::from_utf8(crate::model::canonical_json(value)).expect("JSON is UTF-8")
+}
+
+/// Reads a subject that is one name.
+fn name(question: &Question) -> Result<&str> {
+    question.subject.as_str().ok_or_else(|| Error::invalid("`subject` is a name"))
+}

@@ -5,8 +5,27 @@
 
 mod arguments;
 mod entry;
+mod guidance;
 mod refusal;
 mod registry;
+mod waiting;
+
+mod cancel_directive;
+mod complete_directive;
+mod create_directive;
+mod execute_deployment;
+mod get_deployment;
+mod get_runbook;
+mod get_status;
+mod hold_deployment;
+mod list_deployments;
+mod plan_deployment;
+mod read_log;
+mod record_evidence;
+mod rollback_deployment;
+mod run_predeploy_checks;
+mod verify_deployment;
+mod write_runbook;
 
 pub use arguments::REQUEST_BYTES;
 pub use entry::Entry;
@@ -23,7 +42,26 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::sync::{Arc, LazyLock};
 
-static ALL: LazyLock<Vec<Entry>> = LazyLock::new(Vec::new);
+static ALL: LazyLock<Vec<Entry>> = LazyLock::new(|| {
+    vec![
+        Entry::of::<get_status::GetStatus>(),
+        Entry::of::<create_directive::CreateDirective>(),
+        Entry::of::<cancel_directive::CancelDirective>(),
+        Entry::of::<record_evidence::RecordEvidence>(),
+        Entry::of::<run_predeploy_checks::RunPredeployChecks>(),
+        Entry::of::<plan_deployment::PlanDeployment>(),
+        Entry::of::<execute_deployment::ExecuteDeployment>(),
+        Entry::of::<get_deployment::GetDeployment>(),
+        Entry::of::<hold_deployment::HoldDeployment>(),
+        Entry::of::<verify_deployment::VerifyDeployment>(),
+        Entry::of::<rollback_deployment::RollbackDeployment>(),
+        Entry::of::<write_runbook::WriteRunbook>(),
+        Entry::of::<get_runbook::GetRunbook>(),
+        Entry::of::<complete_directive::CompleteDirective>(),
+        Entry::of::<list_deployments::ListDeployments>(),
+        Entry::of::<read_log::ReadLog>(),
+    ]
+});
 
 /// Returns every operation, in the order docs and `tools/list` show them.
 pub fn all() -> Vec<Entry> {

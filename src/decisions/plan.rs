@@ -1,0 +1,42 @@
+//! Approve or reject a plan: the person signs the plan itself, and so everything in it.
+
+use super::{Matter, Question, name};
+use crate::{
+    engine::Engine,
+    error::{Code, Error, Result},
+    model::{DecisionVerdict, PlanId, PlanState},
+    store::DecisionEffect,
+};
+use std::time::Duration;
+
+pub(super) async fn matter(engine: &Engine, question: &Question) -> Result<Matter> {
+    let record = engine.plan_record(&PlanId::from(name(question)?)).await?;
+    let Some(required) = record.plan.approval.clone() else {
+        return Err(Error::new(Code::WrongState, format!("`{}` needs no approval", record.id)));
+    };
+    // An approver may approve after all what was rejected: that is how a rejected plan is reopened.
+    let open = match question.verdict {
+        DecisionVerdict::Approve => matches!(record.state, PlanState::AwaitingApproval | PlanState::Rejected),
+        DecisionVerdict::Reject => matches!(record.state, PlanState::AwaitingApproval | PlanState::Approved),
+    };
+    if !open {
+        let reason = record.reason.as_deref().unwrap_or("no reason recorded");
+        return Err(Error::new(Code::WrongState, format!("`{}` is {} ({reason})", record.id, record.state.as_str()))
+            .hint("call `plan_deployment` for a plan that stands"));
+    }
+    let (id, verdict) = (record.id.clone(), question.verdict);
+    let approval_expires_at = engine.clock.now().plus(Duration::from_millis(required.expires_ms));
+    Ok(Matter {
+        environment: Some(record.plan.environment.clone()),
+        role: Some(required.role),
+        document: super::canonical(&record.plan),
+        effect: Box::new(move |signed| {
+            Ok(match verdict {
+                DecisionVerdict::Approve => DecisionEffect::ApprovePlan { plan: id, approval_expires_at },
+                DecisionVerdict::Reject => {
+                    DecisionEffect::RejectPlan { plan: id, reason: signed.decision.reason.clone().unwrap_or_default() }
+                }
+            })
+        }),
+    })
+}

@@ -1,0 +1,48 @@
+//! `complete_directive`: asks the server to look at the exit gates; it completes by itself when they hold.
+
+use super::{Context, Effect, Operation, Reply, Toolset, guidance};
+use crate::{error::Error, model::DirectiveId, phases::Fact};
+use clap::Args;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The operation.
+pub struct CompleteDirective;
+
+/// What it takes.
+#[derive(Debug, Deserialize, Serialize, JsonSchema, Args)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// Directive id
+    #[arg(long)]
+    pub directive: String,
+}
+
+/// What it says beside the envelope.
+#[derive(Debug, Serialize)]
+pub struct Output {
+    directive: DirectiveId,
+    completed: bool,
+    /// Exit gates that do not hold: `false`, or `missing` while nobody has supplied them.
+    missing: Vec<String>,
+}
+
+impl Operation for CompleteDirective {
+    const NAME: &'static str = "complete_directive";
+    const TOOLSET: Toolset = Toolset::Core;
+    const EFFECT: Effect = Effect::Records;
+    const MANUAL: &'static str = include_str!("../../tools/complete_directive.md");
+    type Params = Params;
+    type Output = Output;
+
+    async fn run(ctx: &Context, params: Params) -> Result<Reply<Output>, Error> {
+        let id = DirectiveId::from(params.directive);
+        let directive = ctx.engine.directive(&id).await?;
+        let missing = ctx.engine.complete(&ctx.caller, &directive).await?;
+        let directive = ctx.engine.directive(&id).await?;
+        let completed = directive.state == crate::model::DirectiveState::Completed;
+        let word = |fact: &Fact| if matches!(fact, Fact::False) { "false" } else { "missing" };
+        let missing = if completed { Vec::new() } else { missing.iter().map(|(name, fact)| format!("{name}: {}", word(fact))).collect() };
+        Ok(guidance::of_directive(&ctx.engine.view(directive).await?).reply(Output { directive: id, completed, missing }))
+    }
+}

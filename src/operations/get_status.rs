@@ -1,0 +1,183 @@
+//! `get_status`: says where a directive stands, or where everything stands; waits for a change.
+
+use super::{Context, Effect, NextAction, Operation, Reply, Toolset, guidance, waiting};
+use crate::{
+    engine::status::Place,
+    error::Error,
+    model::{DirectiveId, PlanId, Sha256},
+};
+use serde_json::json;
+
+/// How many places and directives an overview shows; the rest is counted.
+const SHOWN: usize = 5;
+use clap::Args;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The operation.
+pub struct GetStatus;
+
+/// What it takes.
+#[derive(Debug, Deserialize, Serialize, JsonSchema, Args)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// Directive id; without it the overview
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directive: Option<String>,
+    /// Overview of this service only
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Overview of this environment only
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    /// Wait at most so long for a change, 45 at most
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_seconds: Option<u64>,
+    /// `token` of an earlier answer: wait only while nothing is new
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+}
+
+/// What it says beside the envelope.
+#[derive(Debug, Default, Serialize)]
+pub struct Output {
+    /// Give it as `since` to wait for what is new.
+    token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    directive: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<PlanId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deployment: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting_on: Option<&'static str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    safe_to_stop: bool,
+    /// Gates as `name: verdict (value)`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gates: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    places: Vec<Place>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    open_directives: Vec<String>,
+    /// How many more there are than shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more: Option<usize>,
+    /// Whether the file on disk differs from the newest applied revision, which alone counts.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    configuration_drifted: bool,
+}
+
+impl Operation for GetStatus {
+    const NAME: &'static str = "get_status";
+    const TOOLSET: Toolset = Toolset::Core;
+    const EFFECT: Effect = Effect::Reads;
+    const MANUAL: &'static str = include_str!("../../tools/get_status.md");
+    type Params = Params;
+    type Output = Output;
+
+    async fn run(ctx: &Context, params: Params) -> Result<Reply<Output>, Error> {
+        let wait = waiting::Wait { seconds: params.wait_seconds, since: params.since.clone(), until_over: false };
+        match &params.directive {
+            Some(directive) => {
+                let id = DirectiveId::from(directive.as_str());
+                let id = &id;
+                let look = || async move {
+                    let view = ctx.engine.view(ctx.engine.directive(id).await?).await?;
+                    let standing = guidance::of_directive(&view);
+                    ctx.progress.tell(0, None, &standing.summary);
+                    Ok::<_, Error>((standing.token(), standing.next_actions.is_empty(), (view, standing)))
+                };
+                let (token, (view, standing)) = waiting::wait(ctx, wait, look).await?;
+                let waits = standing.state == "awaiting_approval";
+                let output = Output {
+                    token,
+                    directive: Some(json!({
+                        "id": view.directive.id, "service": view.directive.service, "environment": view.directive.environment,
+                        "version": view.directive.version, "digest": view.directive.digest, "commit": view.directive.commit,
+                    })),
+                    plan: view.plan.as_ref().map(|record| record.id.clone()),
+                    deployment: view.deployment.as_ref().map(|deployment| deployment.id.to_string()),
+                    waiting_on: waits.then_some("person"),
+                    safe_to_stop: waits,
+                    gates: view
+                        .gates
+                        .iter()
+                        .map(|gate| format!("{}: {} ({})", gate.gate, gate.verdict, gate.value.as_deref().unwrap_or("no value")))
+                        .collect(),
+                    ..Output::default()
+                };
+                Ok(standing.reply(output))
+            }
+            None => {
+                let asked = &params;
+                let look = || async move {
+                    let overview = overview(ctx, asked).await?;
+                    let token = Sha256::of_canonical(&json!([overview.body.places, overview.body.open_directives])).short().to_owned();
+                    Ok::<_, Error>((token, false, overview))
+                };
+                let (token, mut overview) = waiting::wait(ctx, wait, look).await?;
+                overview.body.token = token;
+                Ok(overview)
+            }
+        }
+    }
+}
+
+async fn overview(ctx: &Context, params: &Params) -> Result<Reply<Output>, Error> {
+    let engine = &ctx.engine;
+    let asked = |place: &Place| {
+        params.service.as_ref().is_none_or(|service| place.service.as_str() == service)
+            && params.environment.as_ref().is_none_or(|environment| place.environment.as_str() == environment)
+    };
+    let mut places: Vec<Place> = engine.places().await?.into_iter().filter(asked).collect();
+    if places.is_empty() && (params.service.is_some() || params.environment.is_some()) {
+        return Err(Error::not_found(
+            "service or environment",
+            params.service.as_ref().or(params.environment.as_ref()).expect("one is given"),
+        ));
+    }
+    // Worst first: what is frozen or under way stands before what merely serves.
+    places.sort_by_key(|place| (place.frozen.is_none(), place.under_way.is_none(), place.serves.is_some()));
+    let directives: Vec<_> = engine
+        .store
+        .open_directives()
+        .await?
+        .into_iter()
+        .filter(|directive| params.service.as_ref().is_none_or(|service| directive.service.as_str() == service))
+        .filter(|directive| params.environment.as_ref().is_none_or(|environment| directive.environment.as_str() == environment))
+        .collect();
+    let drifted = engine.drifted().await?;
+    let mut next_actions: Vec<NextAction> = Vec::new();
+    if let Some(directive) = directives.first() {
+        next_actions.push(NextAction::tool("get_status", json!({ "directive": directive.id }), "go on with the newest open directive"));
+    }
+    if let Some(place) = places.first() {
+        let arguments = json!({ "service": place.service, "environment": place.environment, "version": "<version>", "artifact": "<path>" });
+        next_actions.push(NextAction::tool("create_directive", arguments, "open a work order for a release"));
+    }
+    if let Some(first) = next_actions.first_mut() {
+        first.recommended = true;
+    }
+    let serving = places.iter().filter(|place| place.serves.is_some()).count();
+    let summary = format!("{} of {} places serve; {} open directives", serving, places.len(), directives.len());
+    let more = places.len().saturating_sub(SHOWN) + directives.len().saturating_sub(SHOWN);
+    places.truncate(SHOWN);
+    let open = |directive: &crate::model::Directive| {
+        format!("{}: {} {} to {} ({})", directive.id, directive.service, directive.version, directive.environment, directive.state.as_str())
+    };
+    let body = Output {
+        open_directives: directives.iter().take(SHOWN).map(open).collect(),
+        places,
+        more: (more > 0).then_some(more),
+        configuration_drifted: drifted,
+        ..Output::default()
+    };
+    let guidance = "Nothing deploys without a directive: create one, check it, plan it, execute what is approved.".to_owned();
+    Ok(Reply { state: "overview".into(), summary, guidance, next_actions, body })
+}

@@ -1,0 +1,268 @@
+//! What an agent is told about where a directive or a deployment stands: one word, one line, the current step, and what can be done next. Pure.
+
+use super::{NextAction, Reply};
+use crate::{
+    engine::status::DirectiveView,
+    model::{Deployment, DeploymentState, DirectiveState, GateResult, Plan, PlanState, Sha256, Verdict, Who, text},
+};
+use serde_json::json;
+
+/// Where something stands, in words.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Standing {
+    /// One word.
+    pub state: String,
+    /// One line.
+    pub summary: String,
+    /// At most 1 KB.
+    pub guidance: String,
+    /// What can be done; exactly one recommended, or none at all.
+    pub next_actions: Vec<NextAction>,
+}
+
+impl Standing {
+    /// Returns the token that changes when this does; `since` compares with it.
+    pub fn token(&self) -> String {
+        Sha256::of_canonical(&(&self.state, &self.summary)).short().to_owned()
+    }
+
+    /// Returns the reply that says this, with its facts.
+    pub fn reply<T>(self, body: T) -> Reply<T> {
+        Reply { state: self.state, summary: self.summary, guidance: self.guidance, next_actions: self.next_actions, body }
+    }
+
+    fn of(state: &str, summary: String, guidance: &str, mut next_actions: Vec<NextAction>) -> Self {
+        if let Some(first) = next_actions.first_mut() {
+            first.recommended = true;
+        }
+        Standing { state: state.into(), summary, guidance: guidance.into(), next_actions }
+    }
+}
+
+/// Returns where a directive stands.
+pub fn of_directive(view: &DirectiveView) -> Standing {
+    let mut standing = directive_standing(view);
+    if let Some(step) = view.step.as_ref().filter(|_| view.directive.state.is_open()) {
+        standing.guidance = step.chars().take(1000).collect();
+    }
+    standing
+}
+
+fn directive_standing(view: &DirectiveView) -> Standing {
+    let directive = &view.directive;
+    let (id, version) = (&directive.id, &directive.version);
+    match directive.state {
+        DirectiveState::Completed => {
+            return Standing::of(
+                "completed",
+                format!("{id} is completed: {version} serves {}; nothing to do", directive.environment),
+                "",
+                vec![],
+            );
+        }
+        DirectiveState::Cancelled => return Standing::of("cancelled", format!("{id} is cancelled; nothing to do"), "", vec![]),
+        DirectiveState::Active | DirectiveState::InProgress => (),
+    }
+    if let Some(deployment) = view.under_way() {
+        return of_deployment(deployment, None);
+    }
+    if view.is_deployed() {
+        return deployed(view);
+    }
+    if let Some(deployment) = &view.deployment
+        && view.plan.as_ref().is_none_or(|plan| plan.id == deployment.plan)
+    {
+        return of_deployment(deployment, None);
+    }
+    if view.checking.is_some() {
+        let wait =
+            NextAction::tool("get_status", json!({ "directive": id, "wait_seconds": 45 }), "the checks run; wait for their verdicts");
+        return Standing::of(
+            "checking",
+            format!("pre-deploy checks of {id} are running"),
+            "Wait for the checks; their commands run in a clean checkout of the commit.",
+            vec![wait],
+        );
+    }
+    match &view.plan {
+        Some(record) if record.state != PlanState::Void => planned(view, record),
+        _ => gates(view),
+    }
+}
+
+fn gates(view: &DirectiveView) -> Standing {
+    let id = &view.directive.id;
+    let check = NextAction::tool("run_predeploy_checks", json!({ "directive": id }), "evaluate every gate");
+    if view.gates.is_empty() {
+        return Standing::of(
+            "open",
+            format!("{id} is open; its gates are not checked yet"),
+            "Run the pre-deploy checks, then plan.",
+            vec![check],
+        );
+    }
+    let failing: Vec<&GateResult> = view.gates.iter().filter(|gate| gate.verdict != Verdict::Pass && !gate.live).collect();
+    if failing.is_empty() {
+        let plan = NextAction::tool("plan_deployment", json!({ "directive": id }), "every bound gate passes: freeze the plan");
+        return Standing::of("checked", format!("the gates of {id} pass; it is not planned yet"), "Plan the deployment.", vec![plan]);
+    }
+    let names: Vec<String> = failing.iter().map(|gate| format!("{} {}", gate.gate, gate.verdict)).collect();
+    let mut actions: Vec<NextAction> = failing.iter().map(|gate| gate_action(view, gate)).collect();
+    // What a person must supply comes after what the agent can do itself.
+    actions.sort_by_key(|action| action.who != Who::Agent || action.tool.is_none());
+    actions.dedup();
+    actions.truncate(5);
+    Standing::of(
+        "gates_failing",
+        format!("{id} waits for gates: {}", names.join(", ")),
+        "Each gate says what it needs, who can supply it and how.",
+        actions,
+    )
+}
+
+fn gate_action(view: &DirectiveView, gate: &GateResult) -> NextAction {
+    let id = &view.directive.id;
+    let why = format!("{}: {}", gate.gate, gate.needs.as_deref().unwrap_or(&gate.reason));
+    match (gate.verdict, gate.who) {
+        (_, Some(Who::Person)) => NextAction { who: Who::Person, command: gate.how.clone(), ..NextAction::of(Who::Person, why) },
+        (Verdict::Inconclusive, Some(Who::Agent)) if gate.how.as_deref().is_some_and(|how| how.contains("record_evidence")) => {
+            NextAction::tool("record_evidence", json!({ "directive": id, "kind": gate.gate, "path": "<path of the report>" }), why)
+        }
+        (Verdict::Inconclusive, Some(Who::Agent)) => NextAction::tool("run_predeploy_checks", json!({ "directive": id }), why),
+        (_, who) => NextAction::of(who.unwrap_or(Who::Agent), format!("{why}; mend it, commit, build, and create a new directive")),
+    }
+}
+
+fn planned(view: &DirectiveView, record: &crate::store::PlanRecord) -> Standing {
+    let (directive, plan) = (&view.directive.id, &record.id);
+    let again = NextAction::tool("plan_deployment", json!({ "directive": directive }), "open a new request");
+    match record.state {
+        PlanState::AwaitingApproval => {
+            let until = record.request_expires_at.map(|at| format!("; the request stands until {at}")).unwrap_or_default();
+            let approve =
+                NextAction::command(format!("interlock approve {plan}"), "only a person decides; it is safe to stop and come back");
+            let wait = NextAction::tool("get_status", json!({ "directive": directive, "wait_seconds": 45 }), "wait for the decision");
+            Standing::of(
+                "awaiting_approval",
+                format!("{plan} waits for a person{until}"),
+                "A person decides elsewhere. It is safe to stop; waiting is optional.",
+                vec![approve, wait],
+            )
+        }
+        PlanState::Planned | PlanState::Approved => {
+            let execute = NextAction::tool("execute_deployment", json!({ "plan": plan }), "start it; the call returns at once");
+            Standing::of(
+                record.state.as_str(),
+                format!("{plan} is {} and can start", record.state.as_str()),
+                "Execute the plan, then wait with get_deployment.",
+                vec![execute],
+            )
+        }
+        PlanState::Rejected => {
+            let reason = text::visible_line(record.reason.as_deref().unwrap_or("no reason was given"), 300);
+            let mend = NextAction::of(Who::Agent, "mend what the reason names, and create a new directive");
+            let reopen = NextAction::command(format!("interlock approve {plan}"), "an approver may approve it after all");
+            Standing::of("rejected", format!("{plan} was rejected: {reason}"), "The reason is a person's; follow it.", vec![mend, reopen])
+        }
+        PlanState::Expired => Standing::of("expired", format!("{plan} is expired"), "Plan again to open a new request.", vec![again]),
+        PlanState::Void | PlanState::Used => Standing::of("void", format!("{plan} can no longer be used"), "Plan again.", vec![again]),
+    }
+}
+
+fn deployed(view: &DirectiveView) -> Standing {
+    let (id, version) = (&view.directive.id, &view.directive.version);
+    let deployment = view.deployment.as_ref().map(|deployment| deployment.id.to_string()).unwrap_or_default();
+    let missing: Vec<&str> = view.missing.iter().map(|(name, _)| name.as_str()).collect();
+    let mut actions = Vec::new();
+    if missing.contains(&"runbook_written") {
+        actions.push(NextAction::tool("write_runbook", json!({ "deployment": deployment }), "draft the runbook from the recorded run"));
+    }
+    if missing.contains(&"runbook_published")
+        && let Some(runbook) = view.runbooks.first()
+    {
+        actions.push(NextAction::command(format!("interlock runbook publish {}", runbook.runbook), "a person reviews and publishes it"));
+    }
+    actions.push(NextAction::tool("complete_directive", json!({ "directive": id }), "ask the server to look at the exit gates"));
+    Standing::of(
+        "deployed",
+        format!(
+            "{version} takes all traffic of {}; open: {}",
+            view.directive.environment,
+            if missing.is_empty() { "nothing".into() } else { missing.join(", ") }
+        ),
+        "Supply what the exit gates still ask for.",
+        actions,
+    )
+}
+
+/// Returns where a deployment stands; `plan` tells how long it is watched.
+pub fn of_deployment(deployment: &Deployment, plan: Option<&Plan>) -> Standing {
+    let (id, version, environment) = (&deployment.id, &deployment.version, &deployment.environment);
+    let wait =
+        NextAction::tool("get_deployment", json!({ "deployment": id, "wait_seconds": 45, "until": "settled" }), "wait until it is settled");
+    let back = NextAction::tool("rollback_deployment", json!({ "deployment": id, "reason": "<why>" }), "take it back; needs no approval");
+    let look = NextAction::tool("get_deployment", json!({ "deployment": id, "detail": true }), "read what was seen");
+    let log = NextAction::tool("read_log", json!({ "deployment": id, "tail": 50 }), "read what the instances wrote");
+    let reason = text::visible_line(deployment.undo_reason.as_deref().unwrap_or("no reason recorded"), 300);
+    let state = deployment.state.as_str();
+    match deployment.state {
+        DeploymentState::Queued | DeploymentState::Running => {
+            let summary = match deployment.shifted_at {
+                Some(_) => format!("{version} takes the traffic of {environment}; it is being checked through the listener"),
+                None => format!("{id} brings {version} to {environment}; customers are not touched yet"),
+            };
+            Standing::of(state, summary, "The server walks the plan. Wait; you may stop and come back.", vec![wait, back])
+        }
+        DeploymentState::Verifying => {
+            let until = plan.and_then(|plan| {
+                let bake = plan.steps.iter().find_map(|step| match step.action {
+                    crate::model::Action::Bake { duration_ms } => Some(std::time::Duration::from_millis(duration_ms)),
+                    _ => None,
+                })?;
+                Some(format!("; watched until {}", deployment.shifted_at?.plus(bake).hour_minute()))
+            });
+            let summary = format!("{version} takes all traffic of {environment}{}; nothing to do", until.unwrap_or_default());
+            Standing::of(state, summary, "The new set is watched with the old one warm. Wait, or take it back.", vec![wait, back])
+        }
+        DeploymentState::Paused => {
+            let held_by = deployment.held_by.as_deref().unwrap_or("nobody");
+            let lift = NextAction::tool("hold_deployment", json!({ "deployment": id, "held": false }), "lift your own hold");
+            Standing::of(
+                state,
+                format!("{id} is held by {held_by}"),
+                "It stands between two steps; its triggers stay armed.",
+                vec![lift, back],
+            )
+        }
+        DeploymentState::RollingBack => {
+            Standing::of(state, format!("{id} is on its way back: {reason}"), "The server takes it back. Wait.", vec![wait])
+        }
+        DeploymentState::RolledBack => {
+            let mend = NextAction::of(Who::Agent, "mend it, commit, build, and create a new directive");
+            Standing::of(
+                state,
+                format!("{id} did not stay: {reason}; what served before serves {environment}"),
+                "Read what was seen, mend it, and start with a new directive.",
+                vec![look, log, mend],
+            )
+        }
+        DeploymentState::Stuck => {
+            let doctor = NextAction::command("interlock doctor".to_owned(), "a person looks at what is known and chooses");
+            Standing::of(state, format!("{id} is stuck: {reason}"), "Tell the user: a person must choose.", vec![doctor, look])
+        }
+        DeploymentState::Succeeded => match &deployment.rolled_back_by {
+            Some(by) => Standing::of(
+                "rolled_back",
+                format!("{id} succeeded and was taken back by {by}"),
+                "Mend it, and start with a new directive.",
+                vec![look],
+            ),
+            None => Standing::of(
+                state,
+                format!("{version} takes all traffic of {environment}; the watch is over"),
+                "Nothing more happens by itself.",
+                vec![],
+            ),
+        },
+    }
+}

@@ -1,0 +1,87 @@
+//! `plan_deployment`: freezes the plan and, where the environment asks, opens the approval request.
+
+use super::{Context, Effect, Operation, Reply, Toolset, guidance};
+use crate::{
+    error::Error,
+    model::{DirectiveId, GateResult, Plan, PlanId, Sha256, Timestamp, plan::Strategy},
+};
+use clap::Args;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The operation.
+pub struct PlanDeployment;
+
+/// What it takes.
+#[derive(Debug, Deserialize, Serialize, JsonSchema, Args)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// Directive id
+    #[arg(long)]
+    pub directive: String,
+    /// How traffic moves; blue_green
+    #[arg(long, value_enum)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
+}
+
+/// What it says beside the envelope.
+#[derive(Debug, Serialize)]
+pub struct Output {
+    plan: PlanId,
+    existing: bool,
+    sha256: Sha256,
+    /// Who is waited for: `person`, or nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting_on: Option<&'static str>,
+    /// Whether the agent may end its session now.
+    safe_to_stop: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_expires_at: Option<Timestamp>,
+    /// From what to what.
+    diff: String,
+    rollback: String,
+    guarantees: String,
+    steps: Vec<String>,
+    /// Live gates that would stop it now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    blockers: Vec<GateResult>,
+    gates: Vec<String>,
+}
+
+impl Operation for PlanDeployment {
+    const NAME: &'static str = "plan_deployment";
+    const TOOLSET: Toolset = Toolset::Core;
+    const EFFECT: Effect = Effect::Records;
+    const MANUAL: &'static str = include_str!("../../tools/plan_deployment.md");
+    type Params = Params;
+    type Output = Output;
+
+    async fn run(ctx: &Context, params: Params) -> Result<Reply<Output>, Error> {
+        // There is one strategy; naming it is allowed, and nothing else is accepted by the type.
+        let Strategy::BlueGreen = params.strategy.unwrap_or_default();
+        let directive = ctx.engine.open_directive(&DirectiveId::from(params.directive)).await?;
+        let planned = ctx.engine.plan_deployment(&ctx.caller, &directive).await?;
+        let plan: &Plan = &planned.record.plan;
+        let waits = planned.record.state == crate::model::PlanState::AwaitingApproval;
+        let output = Output {
+            plan: planned.record.id.clone(),
+            existing: planned.existing,
+            sha256: plan.sha256(),
+            waiting_on: waits.then_some("person"),
+            safe_to_stop: waits,
+            request_expires_at: planned.record.request_expires_at,
+            diff: format!("{} -> {} ({})", plan.base.as_ref().map_or("nothing", |base| &base.version), plan.version, plan.digest.short()),
+            rollback: plan.rollback.summary.clone(),
+            guarantees: plan.guarantees.summary.clone(),
+            steps: plan.steps.iter().map(|step| format!("{}: {}", step.id, step.title)).collect(),
+            gates: planned
+                .gates
+                .iter()
+                .map(|gate| format!("{} {} ({}, asked by {})", gate.gate, gate.verdict, gate.rule, gate.asked_by))
+                .collect(),
+            blockers: planned.blockers,
+        };
+        Ok(guidance::of_directive(&ctx.engine.view(directive).await?).reply(output))
+    }
+}

@@ -1,0 +1,49 @@
+//! `run_predeploy_checks`: evaluates the gates; commands whose evidence is missing run as a job.
+
+use super::{Context, Effect, Operation, Reply, Toolset, guidance};
+use crate::{
+    error::Error,
+    model::{DirectiveId, GateResult},
+};
+use clap::Args;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The operation.
+pub struct RunPredeployChecks;
+
+/// What it takes.
+#[derive(Debug, Deserialize, Serialize, JsonSchema, Args)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// Directive id
+    #[arg(long)]
+    pub directive: String,
+}
+
+/// What it says beside the envelope.
+#[derive(Debug, Serialize)]
+pub struct Output {
+    directive: DirectiveId,
+    /// The job that runs the commands; none when nothing had to run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<String>,
+    gates: Vec<GateResult>,
+}
+
+impl Operation for RunPredeployChecks {
+    const NAME: &'static str = "run_predeploy_checks";
+    const TOOLSET: Toolset = Toolset::Core;
+    const EFFECT: Effect = Effect::Records;
+    const MANUAL: &'static str = include_str!("../../tools/run_predeploy_checks.md");
+    type Params = Params;
+    type Output = Output;
+
+    async fn run(ctx: &Context, params: Params) -> Result<Reply<Output>, Error> {
+        let directive = ctx.engine.open_directive(&DirectiveId::from(params.directive)).await?;
+        let (gates, job) = ctx.engine.run_checks(&ctx.caller, &directive).await?;
+        let id = directive.id.clone();
+        let standing = guidance::of_directive(&ctx.engine.view(directive).await?);
+        Ok(standing.reply(Output { directive: id, job: job.map(|job| job.id), gates }))
+    }
+}
