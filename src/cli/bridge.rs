@@ -5,12 +5,12 @@
 
 use super::{block_on, launch};
 use crate::{
+    config::Workspace,
     error::{Code, Error},
     mcp::{Handler, LINE_BYTES},
     model::Via,
     operations::{self, Registry},
     rpc,
-    server::Workspace,
 };
 use clap::{ArgMatches, Command};
 use serde_json::{Value, json};

@@ -1,9 +1,9 @@
 //! Reaching the server, and starting it when none runs.
 
 use crate::{
+    config::Workspace,
     error::{Code, Error},
     model::text,
-    server::Workspace,
 };
 use std::{
     fs::{self, File},
@@ -52,12 +52,12 @@ struct Started {
 impl Started {
     fn server(workspace: &Workspace) -> Result<Self, Error> {
         let fault = |err: io::Error| unavailable(format!("cannot start the server: {err}"));
-        workspace.prepare().map_err(fault)?;
+        workspace.prepare().map_err(|err| unavailable(format!("cannot start the server: {err:#}")))?;
         let said = workspace.logs_dir().join(format!("start-{}.log", std::process::id()));
         let child = Command::new(std::env::current_exe().map_err(fault)?)
             .args(["serve", "--detached", "--workspace"])
-            .arg(workspace.root())
-            .current_dir(workspace.root())
+            .arg(&workspace.root)
+            .current_dir(&workspace.root)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&said).map_err(fault)?)

@@ -2,11 +2,15 @@
 //!
 //! To add a command of its own: a file here with `command()` and `run(…)`, and a line in [`COMMANDS`].
 
+mod audit;
 mod bridge;
 mod call;
 pub mod demo;
+mod doctor;
+mod down;
 mod launch;
 mod output;
+mod people;
 mod processes;
 mod reference;
 mod serve;
@@ -16,10 +20,12 @@ pub use bridge::{Connection, bridge};
 pub use launch::connect;
 pub use reference::{codes, operations as operations_reference};
 
+use people::{apply, approver, verdicts};
+
 use crate::{
+    config::Workspace,
     error::{Code, Error},
     operations::{self, Entry},
-    server::Workspace,
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
@@ -32,6 +38,17 @@ struct Own {
 }
 
 const COMMANDS: &[Own] = &[
+    Own { name: "init", command: apply::init_command, run: apply::init },
+    Own { name: "apply", command: apply::apply_command, run: apply::apply },
+    Own { name: "approver", command: approver::command, run: approver::run },
+    Own { name: "approve", command: verdicts::approve_command, run: verdicts::approve },
+    Own { name: "reject", command: verdicts::reject_command, run: verdicts::reject },
+    Own { name: "sign-off", command: verdicts::sign_off_command, run: verdicts::sign_off },
+    Own { name: "runbook", command: verdicts::runbook_command, run: verdicts::runbook },
+    Own { name: "audit", command: audit::command, run: audit::run },
+    Own { name: "doctor", command: doctor::command, run: doctor::run },
+    Own { name: "down", command: down::command, run: down::run },
+    Own { name: "demo", command: demo::run::command, run: demo::run::run },
     Own { name: "mcp", command: bridge::command, run: bridge::run },
     Own { name: "serve", command: serve::command, run: serve::run },
     Own { name: "stop", command: stop::command, run: stop::run },

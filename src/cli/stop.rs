@@ -2,6 +2,7 @@
 
 use super::{block_on, workspace};
 use crate::{
+    config::Workspace,
     error::{Code, Error},
     server::Running,
 };
@@ -17,23 +18,26 @@ pub(super) fn command(command: Command) -> Command {
 
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Error> {
     let workspace = workspace(matches)?;
-    let Some(running) = Running::of(&workspace) else {
-        println!("no server runs in {}", workspace.root().display());
-        return Ok(());
-    };
+    match block_on(stop(&workspace))? {
+        true => println!("stopped the server in {}", workspace.root.display()),
+        false => println!("no server runs in {}", workspace.root.display()),
+    }
+    Ok(())
+}
+
+/// Ends the workspace's server and waits until it is gone; `false` when none runs.
+pub(super) async fn stop(workspace: &Workspace) -> Result<bool, Error> {
+    let Some(running) = Running::of(workspace) else { return Ok(false) };
     let pid = i32::try_from(running.pid).ok().and_then(Pid::from_raw).ok_or_else(|| Error::not_found("process", running.pid))?;
     kill_process(pid, Signal::TERM)
         .map_err(|err| Error::new(Code::TargetFailed, format!("cannot signal process {}: {err}", running.pid)))?;
-    block_on(async {
-        let ended = async {
-            while running.is_alive() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, ended)
-            .await
-            .map_err(|_| Error::new(Code::ServerRunning, format!("process {} has not ended after {PATIENCE:?}", running.pid)))
-    })?;
-    println!("stopped the server in {}", workspace.root().display());
-    Ok(())
+    let ended = async {
+        while running.is_alive() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended)
+        .await
+        .map_err(|_| Error::new(Code::ServerRunning, format!("process {} has not ended after {PATIENCE:?}", running.pid)))?;
+    Ok(true)
 }

@@ -1,6 +1,6 @@
 //! Which server runs in a workspace: `server.json`, where a process is its id and its start time, since ids come back.
 
-use super::Workspace;
+use crate::config::Workspace;
 use serde::{Deserialize, Serialize};
 use std::{fs, io, net::SocketAddr};
 

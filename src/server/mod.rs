@@ -2,18 +2,20 @@
 
 mod guard;
 mod identity;
-pub mod paths;
+mod people;
 
 pub use identity::{Running, start_time_of};
-pub use paths::Workspace;
 
 use crate::{
-    engine::Engine,
+    config::Workspace,
+    engine::{Engine, adapters::RealAdapters},
     error::{Code, Error},
     mcp::{self, PromptText},
-    model::{Sha256, Via},
+    model::{Sha256, SystemClock, Via},
     operations::Registry,
+    phases::{self, Phase},
     rpc::{self, Extra},
+    store::Store,
     telemetry,
 };
 use axum::{Json, Router, middleware, routing::get};
@@ -61,8 +63,29 @@ pub async fn run(options: ServeOptions) -> Result<(), Error> {
     let stop = stop_on_signals().map_err(Error::internal)?;
     let bound = Bound::bind(&options).await?;
     telemetry::to_files(&options.workspace.logs_dir(), "server").map_err(Error::internal)?;
-    let registry = Arc::new(Registry::over(Arc::new(Engine)));
-    bound.serve(Offer { registry, extras: Vec::new(), prompts: Arc::default() }, stop).await
+    let workspace = &options.workspace;
+    let clock = Arc::new(SystemClock);
+    let store = Store::open(&workspace.database_url(), clock.clone()).await?;
+    let exe = std::env::current_exe().map_err(Error::internal)?;
+    let adapters = Box::new(RealAdapters::new(exe, workspace.clone()));
+    let engine = Engine::new(workspace.clone(), store, clock, adapters);
+    engine.start().await?;
+    let registry = Arc::new(Registry::over(engine.clone()));
+    let served = bound.serve(Offer { registry, extras: people::methods(), prompts: prompts() }, stop).await;
+    engine.shut_down().await;
+    engine.store.close().await;
+    served
+}
+
+/// Returns every phase as a prompt.
+fn prompts() -> Arc<[PromptText]> {
+    let prompt = |phase: &Phase| PromptText {
+        name: phase.name.clone(),
+        title: phase.title.clone(),
+        description: phase.description.clone(),
+        body: phase.render(),
+    };
+    phases::all().iter().map(prompt).collect()
 }
 
 /// The workspace's lock, sockets and listener, held and not yet served.
@@ -84,9 +107,9 @@ impl Bound {
         if !listen.ip().is_loopback() {
             return Err(Error::invalid(format!("`{listen}` is not a loopback address; the server listens on this machine only")));
         }
-        workspace.prepare().map_err(|err| cannot("prepare the folder", &workspace.state_dir(), &err))?;
+        workspace.prepare().map_err(|err| Error::new(Code::TargetFailed, format!("{err:#}")))?;
         let lock = lock(workspace)?;
-        let token = workspace.token().map_err(|err| cannot("read the token", &workspace.token_file(), &err))?;
+        let token = workspace.token().map_err(|err| Error::new(Code::TargetFailed, format!("{err:#}")))?;
         let tcp = TcpListener::bind(listen).await.map_err(|err| match err.kind() {
             io::ErrorKind::AddrInUse => Error::new(Code::PortTaken, format!("`{listen}` is taken by another process")),
             _ => Error::invalid(format!("cannot listen on `{listen}`: {err}")),
@@ -106,7 +129,7 @@ impl Bound {
     pub async fn serve(self, offer: Offer, stop: CancellationToken) -> Result<(), Error> {
         let Bound { workspace, token, tcp, address, agent, api, _lock } = self;
         let Offer { registry, extras, prompts } = offer;
-        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving `{}`", workspace.root().display());
+        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving `{}`", workspace.root.display());
 
         let connections = TaskTracker::new();
         let over_stdio = mcp::Handler::new(registry.clone(), prompts.clone(), Via::McpStdio);
@@ -189,7 +212,7 @@ fn lock(workspace: &Workspace) -> Result<File, Error> {
     let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|err| cannot("open", &path, &err))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::new(Code::ServerRunning, format!("a server runs in `{}`", workspace.root().display()))),
+        Err(TryLockError::WouldBlock) => Err(Error::new(Code::ServerRunning, format!("a server runs in `{}`", workspace.root.display()))),
         Err(TryLockError::Error(err)) => Err(cannot("lock", &path, &err)),
     }
 }

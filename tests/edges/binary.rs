@@ -1,10 +1,7 @@
 //! The real binary: `interlock mcp`, `serve`, `stop`.
 
 use crate::fixtures::*;
-use interlock::{
-    error::Code,
-    server::{Running, Workspace},
-};
+use interlock::{config::Workspace, error::Code, server::Running};
 use serde_json::{Value, json};
 use std::{path::Path, process::Stdio, time::Duration};
 use tokio::{io::AsyncWriteExt, time::timeout};
@@ -39,7 +36,7 @@ fn discover() -> String {
 async fn discovery_and_the_end_of_input_exit_0_and_start_one_server() {
     let root = tempfile::tempdir().unwrap();
     std::fs::write(root.path().join("interlock.toml"), "").unwrap();
-    let _ends = Ends(Workspace::at(root.path()));
+    let _ends = Ends(Workspace::at(root.path()).unwrap());
     // Two at once, from cold: one server results.
     let (first, input) = (["mcp"], discover());
     for (code, output, said) in <[_; 2]>::from(tokio::join!(interlock(root.path(), &first, &input), interlock(root.path(), &first, &input)))
@@ -48,10 +45,10 @@ async fn discovery_and_the_end_of_input_exit_0_and_start_one_server() {
         let answer: Value = serde_json::from_str(&output).unwrap();
         assert!(answer["result"]["supportedVersions"].is_array(), "{output}");
     }
-    let running = Running::of(&Workspace::at(root.path())).unwrap();
+    let running = Running::of(&Workspace::at(root.path()).unwrap()).unwrap();
     assert_eq!(interlock(root.path(), &["serve"], "").await.0, i32::from(Code::ServerRunning.exit()));
     assert_eq!(interlock(root.path(), &["mcp"], &discover()).await.0, 0);
-    assert_eq!(Running::of(&Workspace::at(root.path())).unwrap(), running);
+    assert_eq!(Running::of(&Workspace::at(root.path()).unwrap()).unwrap(), running);
 
     let (code, output, said) = interlock(root.path(), &["stop"], "").await;
     assert_eq!(code, 0, "{said}");
@@ -79,7 +76,7 @@ async fn without_a_workspace_the_binary_speaks_mcp() {
 async fn a_killed_server_is_replaced_under_the_same_client() {
     let root = tempfile::tempdir().unwrap();
     std::fs::write(root.path().join("interlock.toml"), "").unwrap();
-    let workspace = Workspace::at(root.path());
+    let workspace = Workspace::at(root.path()).unwrap();
     let _ends = Ends(workspace.clone());
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_interlock"));
     command.args(["mcp", "--workspace"]).arg(root.path()).kill_on_drop(true).stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -3,9 +3,9 @@
 use crate::fixtures::*;
 use interlock::{
     cli::{Connection, bridge},
+    config::Workspace,
     error::{Code, Error},
     operations::Registry,
-    server::Workspace,
 };
 use serde_json::json;
 use tokio::{io::AsyncWriteExt, net::UnixStream, time::timeout};
@@ -70,7 +70,7 @@ async fn the_bridge_survives_a_server_restart() {
 #[tokio::test]
 async fn without_a_workspace_tools_are_listed_and_calls_say_why() {
     let root = tempfile::tempdir().unwrap();
-    let workspace = Workspace::at(root.path());
+    let workspace = Workspace::at(root.path()).unwrap();
     with_bridge(&workspace, async |mut client| {
         client.initialize().await;
         assert_eq!(client.ask("tools/list", json!({})).await["result"]["tools"].as_array().unwrap().len(), 3);

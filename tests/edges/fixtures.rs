@@ -1,11 +1,15 @@
 //! Operations to call, a server that offers them, and its clients.
 
 use interlock::{
-    engine::Engine,
+    config::Workspace,
+    engine::{Engine, adapters::Adapters},
     error::{Code, Error},
+    model::{ServiceSpec, SystemClock},
     operations::{Context, Effect, Entry, NextAction, Operation, Registry, Reply, Toolset},
     rpc::Extra,
-    server::{Bound, Offer, ServeOptions, Workspace},
+    server::{Bound, Offer, ServeOptions},
+    store::Store,
+    targets::{Router, Target},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -118,8 +122,23 @@ pub fn entries() -> Vec<Entry> {
     vec![Entry::of::<GetEcho>(), Entry::of::<ExecuteSlowly>(), Entry::of::<RecordNothing>()]
 }
 
-pub fn engine() -> Arc<Engine> {
-    Arc::new(Engine)
+/// Adapters that no test of the edges reaches.
+struct NoAdapters;
+
+impl Adapters for NoAdapters {
+    fn target(&self, _: &ServiceSpec) -> Arc<dyn Target> {
+        unreachable!("the edges touch no target")
+    }
+
+    fn router(&self, _: &ServiceSpec) -> Arc<dyn Router> {
+        unreachable!("the edges touch no router")
+    }
+}
+
+async fn engine(workspace: &Workspace) -> Arc<Engine> {
+    let clock = Arc::new(SystemClock);
+    let store = Store::open(&workspace.database_url(), clock.clone()).await.unwrap();
+    Engine::new(workspace.clone(), store, clock, Box::new(NoAdapters))
 }
 
 pub struct TestServer {
@@ -132,10 +151,10 @@ pub struct TestServer {
 impl TestServer {
     pub async fn start(root: &Path) -> Self {
         std::fs::write(root.join("interlock.toml"), "").unwrap();
-        let workspace = Workspace::at(root);
+        let workspace = Workspace::at(root).unwrap();
         let bound = Bound::bind(&options(root)).await.unwrap();
         let (address, stop) = (bound.address(), CancellationToken::new());
-        let registry = Arc::new(Registry::with_entries(entries(), Ok(engine())));
+        let registry = Arc::new(Registry::with_entries(entries(), Ok(engine(&workspace).await)));
         let decide = Extra {
             name: "decide",
             call: |ctx, params| Box::pin(async move { Ok(json!({"by": ctx.caller.principal, "params": params})) }),
@@ -198,7 +217,7 @@ impl TestServer {
 }
 
 pub fn options(root: &Path) -> ServeOptions {
-    ServeOptions { workspace: Workspace::at(root), listen: "127.0.0.1:0".parse().unwrap() }
+    ServeOptions { workspace: Workspace::at(root).unwrap(), listen: "127.0.0.1:0".parse().unwrap() }
 }
 
 pub type Reader = Lines<BufReader<Box<dyn AsyncRead + Send + Unpin>>>;

@@ -1,0 +1,69 @@
+//! Shows a document as a person reads it, from the very bytes that are signed. What an agent wrote is marked, and nothing is invisible.
+
+use crate::{
+    decisions::Review,
+    error::{Error, Result},
+    model::{DecisionKind, Plan, text},
+};
+use serde_json::Value;
+
+/// Returns the document as lines for the terminal.
+pub fn render(review: &Review) -> Result<String> {
+    let mut lines = match review.kind {
+        DecisionKind::Plan => plan(&serde_json::from_str(&review.document).map_err(Error::internal)?),
+        // The text itself is what is signed; nothing of it is left out.
+        DecisionKind::Configuration | DecisionKind::Runbook => vec![text::visible(&review.document, usize::MAX)],
+        DecisionKind::SignOff | DecisionKind::Approver => {
+            let document: Value = serde_json::from_str(&review.document).map_err(Error::internal)?;
+            document
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(name, value)| format!("{name}: {}", text::visible_line(&plain(value), 300)))
+                .collect()
+        }
+    };
+    lines.push(format!("sha256 {}", review.subject_sha256));
+    Ok(lines.join("\n") + "\n")
+}
+
+fn plan(plan: &Plan) -> Vec<String> {
+    let from = plan.base.as_ref().map_or("nothing".to_owned(), |base| format!("{} ({})", base.version, base.deployment));
+    let mut lines = vec![
+        format!("Plan {}", plan.id()),
+        format!("  {} in {}: {from} -> {}", plan.service, plan.environment, text::visible_line(&plan.version, 80)),
+        format!("  directive {}, attempt {}, commit {}", plan.directive, plan.attempt, plan.commit.as_deref().unwrap_or("unknown")),
+        format!("  release {}", plan.digest),
+        format!("  configuration {}", plan.config_sha256),
+        format!("  starts {}", text::visible_line(&serde_json::to_string(&plan.command).unwrap_or_default(), 300)),
+        format!("  way back: {}", plan.rollback.summary),
+        format!("  router: {}", plan.guarantees.summary),
+        format!(
+            "  goes back by itself above {} % errors or p95 {} ms for {} s, and at once on downtime",
+            plan.watch.error_percent,
+            plan.watch.p95_ms,
+            plan.watch.sustained_ms / 1000
+        ),
+        "  gates:".into(),
+    ];
+    for gate in &plan.gates {
+        let value = gate.value.as_deref().unwrap_or("no value");
+        lines.push(format!(
+            "    {} {}: {} ({}; asked by {})",
+            gate.verdict,
+            gate.gate,
+            text::visible_line(value, 100),
+            gate.rule,
+            gate.asked_by
+        ));
+    }
+    let live: Vec<&str> = plan.live_gates.iter().map(|gate| gate.as_str()).collect();
+    lines.push(format!("    checked again at execution: {}", live.join(", ")));
+    lines.push("  steps:".into());
+    lines.extend(plan.steps.iter().map(|step| format!("    {}: {}", step.id, text::visible_line(&step.title, 200))));
+    lines
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

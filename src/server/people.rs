@@ -1,0 +1,100 @@
+//! The methods of `api.sock` beside the operations: what people ask at the command line. Nothing here decides by itself; a
+//! decision is the signature it carries.
+
+use crate::{
+    decisions::{self, Enrolment, Question},
+    error::{Code, Error, Result},
+    model::{EnvironmentName, ServiceName, SignedDecision},
+    operations::Context,
+    rpc::Extra,
+};
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+/// Returns every method for people.
+pub fn methods() -> Vec<Extra> {
+    vec![
+        Extra { name: "apply", call: |ctx, params| reply(async move { apply(&ctx, read(params)?).await }) },
+        Extra {
+            name: "review",
+            call: |ctx, params| reply(async move { Ok(json!(decisions::review(&ctx.engine, &read(params)?).await?)) }),
+        },
+        Extra { name: "decide", call: |ctx, params| reply(async move { decide(&ctx, read(params)?).await }) },
+        Extra {
+            name: "enrol_first",
+            call: |ctx, params| reply(async move { decisions::enrol_first(&ctx.engine, &ctx.caller, &read::<Enrolment>(params)?).await }),
+        },
+        Extra { name: "approvers", call: |ctx, _| reply(async move { approvers(&ctx).await }) },
+        Extra { name: "audit_verify", call: |ctx, _| reply(async move { audit(&ctx).await }) },
+        Extra { name: "measure", call: |ctx, params| reply(async move { measure(&ctx, read(params)?).await }) },
+        Extra { name: "down", call: |ctx, params| reply(async move { down(&ctx, read(params)?).await }) },
+    ]
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Apply {
+    text: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Decide {
+    question: Question,
+    signed: SignedDecision,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Measure {
+    service: ServiceName,
+    environment: EnvironmentName,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Down {
+    environment: EnvironmentName,
+}
+
+async fn apply(ctx: &Context, Apply { text }: Apply) -> Result<Value> {
+    Ok(json!(ctx.engine.apply(&ctx.caller, &text).await?))
+}
+
+async fn decide(ctx: &Context, Decide { question, signed }: Decide) -> Result<Value> {
+    decisions::decide(&ctx.engine, &ctx.caller, &question, &signed).await
+}
+
+async fn approvers(ctx: &Context) -> Result<Value> {
+    let approvers = ctx.engine.store.approvers().await?;
+    let shown =
+        approvers.iter().map(|approver| json!({ "name": approver.name, "role": approver.role, "fingerprint": approver.key.fingerprint() }));
+    Ok(json!({ "approvers": shown.collect::<Vec<_>>() }))
+}
+
+async fn audit(ctx: &Context) -> Result<Value> {
+    let report = ctx.engine.store.audit_verify().await?;
+    match &report.broken {
+        Some(broken) => Err(Error::new(Code::AuditBroken, format!("entry {} does not fit: {}", broken.seq, broken.why))),
+        None => Ok(json!({ "entries": report.entries, "head": report.head })),
+    }
+}
+
+async fn measure(ctx: &Context, Measure { service, environment }: Measure) -> Result<Value> {
+    let (_, _, spec) = ctx.engine.service(&environment, &service).await?;
+    let samples = ctx.engine.adapters.router(&spec).measure().await;
+    Ok(json!(samples.map_err(|error| Error::new(Code::RouterFailed, error.to_string()))?))
+}
+
+async fn down(ctx: &Context, Down { environment }: Down) -> Result<Value> {
+    Ok(json!({ "stopped": ctx.engine.down(&ctx.caller, &environment).await? }))
+}
+
+fn read<T: DeserializeOwned>(params: Value) -> Result<T> {
+    serde_json::from_value(params).map_err(|error| Error::invalid(error.to_string()))
+}
+
+fn reply(work: impl Future<Output = Result<Value>> + Send + 'static) -> BoxFuture<'static, Result<Value>> {
+    Box::pin(work)
+}
