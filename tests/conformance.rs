@@ -2,7 +2,7 @@
 
 mod clients;
 
-use clients::{DEADLINE, Workspace, binary, finish, runtime};
+use clients::{DEADLINE, Workspace, binary, finish, free_address, runtime};
 use std::{io, net::SocketAddr};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -58,7 +58,7 @@ async fn the_conformance_scenarios_of_a_server_without_fixtures_pass() {
     // The server's own port on another loopback address: `Host` stays true through the relay, and the suite's forged ones stay forged.
     let relay = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = relay.local_addr().unwrap();
-    let mut workspace = Workspace::new().await;
+    let mut workspace = Workspace::new(free_address()).await;
     let (server, token) = workspace.serve(&format!("127.0.0.2:{}", address.port())).await;
     let relaying = tokio::spawn(relay_all(relay, server, token));
 
@@ -82,7 +82,7 @@ async fn the_conformance_scenarios_of_a_server_without_fixtures_pass() {
 #[tokio::test]
 async fn the_inspector_finds_nothing_wrong_with_the_tools() {
     let Some(node) = runtime("node", "INTERLOCK_NODE") else { return };
-    let workspace = Workspace::new().await;
+    let workspace = Workspace::new(free_address()).await;
     for era in ["legacy", "modern"] {
         let mut command = Command::new(&node);
         command.arg(format!("{}/.bin/mcp-inspector", modules())).args([

@@ -33,20 +33,22 @@ pub fn binary() -> PathBuf {
     std::env::var_os("INTERLOCK_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_interlock").into(), PathBuf::from)
 }
 
+/// Returns an address nobody listens on now.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
 /// A git repository with a configuration whose one service is the demo's, and the server in it. Ends with what it started.
 pub struct Workspace {
     folder: tempfile::TempDir,
-    /// Where the service's customers are served.
-    pub listen: SocketAddr,
     server: Option<Child>,
 }
 
 impl Workspace {
-    /// Makes the workspace; nothing runs in it yet.
-    pub async fn new() -> Self {
+    /// Makes the workspace, whose service is to be served at `listen`; nothing runs in it yet.
+    pub async fn new(listen: SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let workspace = Workspace { folder, listen, server: None };
+        let workspace = Workspace { folder, server: None };
         fs::write(workspace.path().join("interlock.toml"), configuration(&binary(), listen)).unwrap();
         fs::write(workspace.path().join(".gitignore"), ".interlock/\nbuild/\n").unwrap();
         workspace.git(&["init", "--quiet"]).await;
@@ -58,15 +60,6 @@ impl Workspace {
     /// Returns the folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
-    }
-
-    /// Builds a release of the service; returns its path inside the workspace.
-    pub fn build(&self, version: &str) -> String {
-        let artifact = format!("build/{version}");
-        fs::create_dir_all(self.path().join(&artifact)).unwrap();
-        let release = serde_json::json!({ "version": version });
-        fs::write(self.path().join(&artifact).join("app.json"), release.to_string()).unwrap();
-        artifact
     }
 
     /// Starts the server on `address` and waits until it answers; returns where it listens and its token.
@@ -85,12 +78,6 @@ impl Workspace {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-    }
-
-    /// Puts the configuration in force, as a person does.
-    pub async fn apply(&self) {
-        let output = finish(&mut self.interlock(&["apply"])).await;
-        assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     }
 
     /// Returns a command line in this workspace.
