@@ -390,9 +390,9 @@ async fn an_idle_shim_is_small() {
     world.target.start(&lease(1), &spec).await.unwrap();
     world.logged(&spec.id, "up").await;
     let status = fs::read_to_string(format!("/proc/{}/status", world.status(&spec.id).shim.pid)).unwrap();
-    let rss = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    let rss = status.lines().find(|line| line.starts_with("RssAnon")).unwrap();
     println!("{rss}");
     let kib: u64 = rss.split_whitespace().nth(1).unwrap().parse().unwrap();
-    // The bar is 5 MiB for a release build; pages of an unoptimised binary come on top here.
-    assert!(kib < 20 << 10, "{rss}");
+    // The bar is 5 MB; pages of the binary itself are shared with every other process of it, and are many in a debug build.
+    assert!(kib < 5 << 10, "{rss}");
 }

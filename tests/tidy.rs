@@ -94,8 +94,10 @@ fn nothing_depends_on_somebodys_machine() {
 #[test]
 fn each_operation_has_its_page_and_each_page_its_operation() {
     let pages: BTreeSet<String> = stems(&root().join("tools"), "md").into_iter().map(|(stem, _)| stem).collect();
-    let operations =
-        stems(&root().join("src/operations"), "rs").into_iter().filter_map(|(stem, text)| Some((stem, operation_name(&text)?)));
+    let operations = stems(&root().join("src/operations"), "rs")
+        .into_iter()
+        .filter(|(stem, _)| stem != "mod")
+        .filter_map(|(stem, text)| Some((stem, operation_name(&text)?)));
     let operations: Vec<(String, String)> = operations.collect();
 
     assert!(!operations.is_empty(), "no operation was found in src/operations");
@@ -138,6 +140,9 @@ fn shape(source: &Source) -> Vec<String> {
 }
 
 fn unwraps(source: &Source) -> Vec<String> {
+    if source.path.ends_with("tests.rs") {
+        return Vec::new();
+    }
     let code = source.code();
     let before_tests = code.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).enumerate();
     let found = before_tests.filter(|(_, line)| line.contains(".unwrap()") || line.contains(".unwrap_err()"));
@@ -156,7 +161,7 @@ fn home_paths(file: &str, text: &str) -> Vec<String> {
 
 /// Returns the name an operation's file gives itself.
 fn operation_name(text: &str) -> Option<String> {
-    let rest = &text[text.find("const NAME: &")?..];
+    let rest = &text[text.find("    const NAME: &'static str = ")?..];
     rest.split('"').nth(1).map(str::to_owned)
 }
 

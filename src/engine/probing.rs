@@ -1,7 +1,7 @@
 //! Looks at instances and listeners the way a customer would: health, identity, smoke; and watches the new set while it serves.
 
 use super::{
-    run::Run,
+    run::{Run, fenced},
     steps::StepFailure,
     watch::{Trigger, Watcher, Window, window},
 };
@@ -135,8 +135,7 @@ impl Run {
 
     /// Records the instant traffic moved.
     pub async fn note_shift(&self) -> Result<(), StepFailure> {
-        self.engine.store.note_traffic(&Caller::server(), &self.id, self.lease.epoch, TrafficMove::To).await?;
-        Ok(())
+        fenced(self.engine.store.note_traffic(&Caller::server(), &self.id, self.lease.epoch, TrafficMove::To).await?)
     }
 
     /// Records the new set as the verified one that serves; what served before stays known behind it.
@@ -157,8 +156,7 @@ impl Run {
             // Only one set back is remembered: going further is a person's decision.
             base: self.base.clone().map(|base| Box::new(ServingSet { base: None, ..base })),
         };
-        self.engine.store.set_serving(&Caller::server(), self.lease.epoch, &set).await?;
-        Ok(())
+        fenced(self.engine.store.set_serving(&Caller::server(), self.lease.epoch, &set).await?)
     }
 }
 

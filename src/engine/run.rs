@@ -109,6 +109,14 @@ impl Run {
     }
 }
 
+/// Refuses when the store found that another server holds the lease.
+pub fn fenced(written: bool) -> Result<(), StepFailure> {
+    match written {
+        true => Ok(()),
+        false => Err(StepFailure::new(Code::StaleEpoch, "another server holds the lease of this environment now")),
+    }
+}
+
 impl Engine {
     /// Returns a deployment, or `not_found`.
     pub async fn deployment(&self, id: &DeploymentId) -> Result<Deployment> {

@@ -1,7 +1,7 @@
 //! Undoes one step. An undo is tried again until it works or the rollback's time is over; then a person is told what was not undone.
 
 use super::{
-    run::Run,
+    run::{Run, fenced},
     steps::{GRACE, StepFailure},
 };
 use crate::{
@@ -59,15 +59,15 @@ async fn unshift(run: &Run) -> Result<Value, StepFailure> {
     let Some(base) = &run.base else {
         run.router.set(&Split::default(), run.lease.epoch).await?;
         run.router.probe(None, super::probing::INTERVAL).await?;
-        run.engine.store.note_traffic(&by, &run.id, run.lease.epoch, TrafficMove::Back).await?;
+        fenced(run.engine.store.note_traffic(&by, &run.id, run.lease.epoch, TrafficMove::Back).await?)?;
         run.engine.store.withdraw_serving(&by, run.lease.epoch, &run.plan.service, &run.plan.environment).await?;
         let drained = run.drain(run.instances().iter()).await?;
         return Ok(json!({ "withdrawn": true, "drained": drained }));
     };
     let old = run.restored_base(base).await?;
     run.router.set(&Run::split(&old, &new), run.lease.epoch).await?;
-    run.engine.store.note_traffic(&by, &run.id, run.lease.epoch, TrafficMove::Back).await?;
-    run.engine.store.set_serving(&by, run.lease.epoch, base).await?;
+    fenced(run.engine.store.note_traffic(&by, &run.id, run.lease.epoch, TrafficMove::Back).await?)?;
+    fenced(run.engine.store.set_serving(&by, run.lease.epoch, base).await?)?;
     let spec = base.instance_specs()?.into_iter().next().map(|instance| instance.spec);
     let verified = match &spec {
         Some(spec) => Some(run.verify_listener(&base.version, spec).await?),

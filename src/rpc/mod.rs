@@ -27,6 +27,8 @@ const BATCH: u32 = 64;
 const RESPONSE_BYTES: u32 = 8 * 1024 * 1024;
 const LINE_BYTES: u64 = 4 * REQUEST_BYTES as u64;
 
+pub use jsonrpsee::server::stop_channel;
+
 /// A method of `api.sock` beside the operations: what only people may ask, handed in by the server.
 #[derive(Clone, Copy)]
 pub struct Extra {

@@ -19,7 +19,6 @@ use crate::{
     telemetry,
 };
 use axum::{Json, Router, middleware, routing::get};
-use jsonrpsee::server::stop_channel;
 use serde_json::json;
 use std::{
     fs::{self, File, TryLockError},
@@ -153,7 +152,7 @@ impl Bound {
             }
         }));
 
-        let (stop_handle, rpc_server) = stop_channel();
+        let (stop_handle, rpc_server) = rpc::stop_channel();
         let over_http = mcp::Handler::new(registry.clone(), prompts, Via::McpHttp).http_service(stop.clone());
         let guarding = guard::Guard { port: address.port(), token: Arc::new(Sha256::of(token.as_bytes())) };
         let router = Router::new()

@@ -124,5 +124,7 @@ async fn a_workspace_path_of_200_characters_works() {
     assert_eq!(server.agent().await.call("get_echo", json!({"text": "hi"})).await["structuredContent"]["text"], "hi");
     let folder = server.workspace.agent_socket().parent().unwrap().to_owned();
     server.stop().await;
-    std::fs::remove_dir(folder).unwrap();
+    let left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["run"], "no socket is left behind, only the empty folder for those of proxies and shims");
+    std::fs::remove_dir_all(folder).unwrap();
 }

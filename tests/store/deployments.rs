@@ -129,6 +129,22 @@ async fn a_deployment_moves_only_under_the_newest_lease() {
 }
 
 #[tokio::test]
+async fn the_first_move_of_traffic_is_noted_under_the_lease() {
+    for database in databases().await {
+        let store = database.open().await;
+        let (queued, lease) = deployment(&store, "web", "staging", "1").await;
+        let note = async |epoch, moved| store.note_traffic(&server(), &queued.id, epoch, moved).await.unwrap();
+        assert!(!note(Epoch(9), TrafficMove::To).await, "{}: no such epoch", database.name);
+        assert!(note(lease.epoch, TrafficMove::To).await);
+        let noted = store.deployment(&queued.id).await.unwrap().unwrap();
+        assert!(noted.shifted_at.is_some() && noted.unshifted_at.is_none());
+        assert!(note(lease.epoch, TrafficMove::To).await && note(lease.epoch, TrafficMove::Back).await);
+        let back = store.deployment(&queued.id).await.unwrap().unwrap();
+        assert!(back.shifted_at == noted.shifted_at && back.unshifted_at.is_some(), "the first note stays");
+    }
+}
+
+#[tokio::test]
 async fn a_step_is_journaled_before_and_after_it_happens() {
     for database in databases().await {
         let store = database.open().await;
