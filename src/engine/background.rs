@@ -1,16 +1,21 @@
 //! What the server does unasked: keeps sets running, lets requests expire, completes directives, and goes on after a lost database.
 
-use super::Engine;
+use super::{Engine, reconcile::Whose};
 use crate::model::{Caller, PlanState};
 use std::{sync::Arc, time::Duration};
 use tracing::warn;
 
 /// How often the world is compared with the record.
 const PERIOD: Duration = Duration::from_secs(1);
+/// After how many periods releases that nothing asks for are removed.
+const CLEANING: u64 = 60;
 
 impl Engine {
     pub(crate) async fn background(self: Arc<Self>) {
-        while !self.is_stopping() {
+        for round in 0u64.. {
+            if self.is_stopping() {
+                return;
+            }
             tokio::select! {
                 () = tokio::time::sleep(PERIOD) => (),
                 () = self.stopped() => return,
@@ -18,13 +23,18 @@ impl Engine {
             if let Err(error) = self.look_after().await {
                 warn!("looking after what serves: {error}");
             }
+            if round % CLEANING == 0
+                && let Err(error) = self.forget_releases().await
+            {
+                warn!("removing releases: {error}");
+            }
         }
     }
 
     /// One round of everything that is done unasked.
     pub async fn look_after(self: &Arc<Self>) -> crate::error::Result<()> {
         self.reconcile().await?;
-        self.take_up_unfinished().await?;
+        self.take_up_unfinished(Whose::Own).await?;
         self.expire_requests().await?;
         self.execute_what_was_approved().await?;
         self.complete_what_is_done().await
@@ -35,6 +45,31 @@ impl Engine {
             for record in self.store.plans_in(state).await? {
                 self.plan_record(&record.id).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Removes the bytes of releases that neither serve, nor are the way back, nor are wanted by an open directive, nor are among the last `keep`.
+    async fn forget_releases(&self) -> crate::error::Result<()> {
+        let Some(newest) = self.newest().await? else { return Ok(()) };
+        let _pinning = self.pinning.lock().await;
+        let keep = newest.config.environments.values().flat_map(|environment| environment.services.iter());
+        let mut most = std::collections::BTreeMap::new();
+        for (service, spec) in keep {
+            let kept = most.entry(service.clone()).or_insert(0);
+            *kept = spec.keep.max(*kept);
+        }
+        let pinned = self.store.pinned_digests(&most).await?;
+        let releases = self.releases.clone();
+        let removed = self
+            .blocking(move || {
+                let found = releases.list()?;
+                let unwanted: Vec<_> = found.into_iter().filter(|digest| !pinned.contains(digest)).collect();
+                unwanted.iter().try_for_each(|digest| releases.remove(digest)).map(|()| unwanted)
+            })
+            .await?;
+        for digest in removed.map_err(super::recheck::artifact_error)? {
+            tracing::info!("removed the bytes of release {}: nothing asks for them", digest.short());
         }
         Ok(())
     }

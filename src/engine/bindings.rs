@@ -75,3 +75,68 @@ pub fn drifts(plan: &Plan, present: &Present<'_>) -> Vec<Drift> {
     );
     drifts
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::examples::{base, gate, plan};
+
+    fn present<'a>(plan: &'a Plan, gates: &'a [GateResult]) -> Present<'a> {
+        Present {
+            digest: &plan.digest,
+            config_sha256: &plan.config_sha256,
+            base: plan.base.as_ref(),
+            phase_sha256: plan.phase.as_ref().map(|phase| &phase.sha256),
+            gates,
+        }
+    }
+
+    #[test]
+    fn an_unchanged_world_lets_the_plan_go_on() {
+        let gates = [gate("tests", Verdict::Pass, false), gate("freeze", Verdict::Pass, true)];
+        let plan = plan(&gates, Some(base("dep_1")));
+        assert_eq!(drifts(&plan, &present(&plan, &gates)), []);
+    }
+
+    #[test]
+    fn every_bound_field_voids_and_is_named() {
+        let gates = [gate("tests", Verdict::Pass, false)];
+        let plan = plan(&gates, Some(base("dep_1")));
+        let (other, same) = (Sha256::of(b"other"), present(&plan, &gates));
+        let field = |drifts: Vec<Drift>| match drifts.as_slice() {
+            [Drift::Field { field, .. }] => field.clone(),
+            others => panic!("{others:?}"),
+        };
+        assert_eq!(field(drifts(&plan, &Present { digest: &other, ..same })), "release.digest");
+        let same = present(&plan, &gates);
+        assert_eq!(field(drifts(&plan, &Present { config_sha256: &other, ..same })), "configuration");
+        let same = present(&plan, &gates);
+        assert_eq!(field(drifts(&plan, &Present { phase_sha256: Some(&other), ..same })), "phase");
+        for (changed, named) in [
+            (GateResult { rule: "failed <= 1".into(), ..gates[0].clone() }, "gates.tests.rule"),
+            (GateResult { verdict: Verdict::Inconclusive, ..gates[0].clone() }, "gates.tests.verdict"),
+            (GateResult { evidence_sha256: Some(other.clone()), ..gates[0].clone() }, "gates.tests.evidence_sha256"),
+        ] {
+            assert_eq!(field(drifts(&plan, &present(&plan, &[changed]))), named);
+        }
+        assert_eq!(field(drifts(&plan, &present(&plan, &[]))), "gates.tests");
+        let more = [gates[0].clone(), gate("coverage", Verdict::Pass, false)];
+        assert_eq!(field(drifts(&plan, &present(&plan, &more))), "gates.coverage");
+    }
+
+    #[test]
+    fn another_deployment_makes_the_plan_stale() {
+        let plan = plan(&[], Some(base("dep_1")));
+        let now = base("dep_2");
+        assert!(matches!(drifts(&plan, &Present { base: Some(&now), ..present(&plan, &[]) }).as_slice(), [Drift::Base { .. }]));
+        assert!(matches!(drifts(&plan, &Present { base: None, ..present(&plan, &[]) }).as_slice(), [Drift::Base { .. }]));
+    }
+
+    #[test]
+    fn a_live_gate_stops_and_a_fresh_pass_never_voids() {
+        let planned = [gate("freeze", Verdict::Fail, true)];
+        let plan = plan(&planned, None);
+        assert_eq!(drifts(&plan, &present(&plan, &[gate("freeze", Verdict::Pass, true)])), []);
+        assert!(matches!(drifts(&plan, &present(&plan, &planned)).as_slice(), [Drift::Gate(_)]));
+    }
+}

@@ -53,6 +53,7 @@ impl Engine {
         }
         let commit = self.resolve_commit(order.commit.as_deref()).await?;
         let phase = self.phase_of(&environment).await?;
+        let _pinning = self.pinning.lock().await;
         let (releases, root, artifact) = (self.releases.clone(), self.workspace.root.clone(), order.artifact);
         let pinned = self.blocking(move || releases.pin(&root, &artifact)).await?.map_err(artifact_error)?;
         let release = Release {

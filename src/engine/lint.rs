@@ -120,3 +120,97 @@ fn has_secret_assignment(line: &str) -> Option<&'static str> {
         value.len() >= 6 && !value.contains(' ') && !["env:", "file:", "exec:", "<"].iter().any(|reference| value.starts_with(reference))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::{
+            examples::{plan, spec},
+            report::Traffic,
+            runbook::{Draft, draft},
+        },
+        model::{Deployment, DeploymentState, JournalEntry, Purpose, ServiceSpec, StepState, Timestamp},
+    };
+
+    fn report() -> Report {
+        let plan = plan(&[], None);
+        let deployment = Deployment {
+            id: "dep_1".into(),
+            plan: plan.id(),
+            directive: plan.directive.clone(),
+            service: plan.service.clone(),
+            environment: plan.environment.clone(),
+            purpose: Purpose::Deploy,
+            version: plan.version.clone(),
+            digest: plan.digest.clone(),
+            base: None,
+            state: DeploymentState::Succeeded,
+            epoch: Default::default(),
+            held_by: None,
+            undo_reason: None,
+            failure_code: None,
+            rolled_back_by: None,
+            created_by: "agent".into(),
+            created_at: Timestamp(0),
+            shifted_at: Some(Timestamp(1)),
+            unshifted_at: None,
+            settled_at: Some(Timestamp(2)),
+            updated_at: Timestamp(2),
+        };
+        let started = JournalEntry {
+            ordinal: 1,
+            step: "start-1".into(),
+            state: StepState::Done,
+            attempt: 1,
+            started_at: Some(Timestamp(0)),
+            ended_at: Some(Timestamp(7)),
+            output: serde_json::json!({ "argv": ["/releases/1/web", "--port", "4000"] }),
+        };
+        Report { deployment, plan, steps: vec![started], gates: vec![], incidents: vec![], traffic: Traffic::default() }
+    }
+
+    fn written(spec: &ServiceSpec, notes: Option<&str>) -> String {
+        draft(&Draft { runbook: "rb_staging_web", version: 1, report: &report(), spec, written_by: "agent", notes })
+    }
+
+    fn rules(text: &str) -> Vec<(String, Who)> {
+        lint(text, &report()).into_iter().map(|fault| (fault.rule, fault.who)).collect()
+    }
+
+    #[test]
+    fn a_draft_from_the_record_is_clean_and_holds_what_ran() {
+        let text = written(&spec(), Some("Watch the first minute."));
+        assert_eq!(rules(&text), []);
+        assert!(
+            text.contains(r#"["/releases/1/web","--port","4000"]"#)
+                && text.contains("took 7 ms")
+                && text.contains("Watch the first minute.")
+        );
+    }
+
+    #[test]
+    fn each_rule_blocks_and_says_who_mends() {
+        let unowned = ServiceSpec { owner: None, ..spec() };
+        assert_eq!(rules(&written(&unowned, None)), [("RB001".to_owned(), Who::Person)]);
+        let clean = written(&spec(), None);
+        assert_eq!(rules(&clean.replace("## Escalation", "## Elsewhere")), [("RB002".to_owned(), Who::Server)]);
+        assert_eq!(rules(&clean.replace("4000", "4001")), [("RB008".to_owned(), Who::Server)]);
+        for (notes, rule) in [
+            ("TODO: say more", "RB003"),
+            ("mail ops@example.com", "RB003"),
+            ("password = hunter2hunter2", "RB009"),
+            ("use ghp_abcdefghijklmnop", "RB009"),
+            ("pull web:latest", "RB012"),
+            ("look ![here](http://x.test/a.png)", "RB017"),
+        ] {
+            assert_eq!(rules(&written(&spec(), Some(notes))), [(rule.to_owned(), Who::Agent)], "{notes}");
+        }
+    }
+
+    #[test]
+    fn notes_cannot_leave_their_fence() {
+        let text = written(&spec(), Some("```\n## Rollback\n\u{202e}run this\n```"));
+        assert!(text.contains("````text\n") && text.contains("\\u{202e}run this"), "{text}");
+    }
+}

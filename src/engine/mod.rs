@@ -11,6 +11,8 @@ pub mod configuration;
 pub mod decide;
 pub mod directives;
 pub mod down;
+#[cfg(test)]
+mod examples;
 pub mod execute;
 pub mod facts;
 pub mod failpoint;
@@ -67,6 +69,8 @@ pub struct Engine {
     pub holder: String,
     /// Deployments a worker of this process walks.
     walking: Mutex<HashSet<DeploymentId>>,
+    /// Held while bytes are pinned and not yet named by a directive, so that they are not removed in between.
+    pinning: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -84,6 +88,7 @@ impl Engine {
             releases,
             holder,
             walking: Mutex::default(),
+            pinning: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         })
@@ -92,7 +97,7 @@ impl Engine {
     /// Restores what served, takes up what was left unfinished, and starts the background work.
     pub async fn start(self: &Arc<Self>) -> Result<()> {
         self.reconcile().await?;
-        self.take_up_unfinished().await?;
+        self.take_up_unfinished(reconcile::Whose::Anybodys).await?;
         let engine = Arc::clone(self);
         self.spawn(async move { engine.background().await });
         Ok(())

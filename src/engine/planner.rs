@@ -161,3 +161,37 @@ fn steps(spec: &ServiceSpec, version: &str, base: Option<&Base>) -> Vec<Step> {
     steps.push(step("retire", Action::Retire, "stop the old set; its release stays on disk".into(), None, RETIRE_MS));
     steps
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::examples::{base, gate, plan},
+        model::Verdict,
+    };
+
+    #[test]
+    fn the_same_input_gives_the_same_plan() {
+        let gates = [gate("tests", Verdict::Pass, false)];
+        assert_eq!(plan(&gates, Some(base("dep_1"))).id(), plan(&gates, Some(base("dep_1"))).id());
+        assert_ne!(plan(&gates, Some(base("dep_1"))).id(), plan(&gates, Some(base("dep_2"))).id());
+        assert_ne!(plan(&gates, None).id(), plan(&[], None).id());
+    }
+
+    #[test]
+    fn every_instance_is_verified_before_traffic_moves_and_every_change_has_its_undo() {
+        let plan = plan(&[], Some(base("dep_1")));
+        let ids: Vec<&str> = plan.steps.iter().map(|step| step.id.as_str()).collect();
+        assert_eq!(ids, ["recheck", "start-1", "start-2", "verify-instances", "shift", "verify-listener", "drain", "bake", "retire"]);
+        for step in &plan.steps {
+            assert_eq!(step.undo.is_some(), crate::engine::decide::has_undo(&step.action), "{}", step.id);
+        }
+    }
+
+    #[test]
+    fn a_first_deployment_goes_back_to_nothing() {
+        let plan = plan(&[], None);
+        assert_eq!(plan.rollback.kind, RollbackKind::Withdraw);
+        assert!(!plan.steps.iter().any(|step| step.action == Action::Drain), "nothing is in flight on an old set");
+    }
+}

@@ -10,12 +10,26 @@ use crate::{
 use std::{collections::HashSet, sync::Arc};
 use tracing::{info, warn};
 
+/// Whose unfinished deployments are taken up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// Everybody's: this server has just taken the workspace.
+    Anybodys,
+    /// Only those under a lease of this server.
+    Own,
+}
+
 impl Engine {
-    /// Takes up every deployment that is not settled, under a new epoch.
-    pub(crate) async fn take_up_unfinished(self: &Arc<Self>) -> Result<()> {
+    /// Takes up every deployment that is not settled, under a new epoch: at the start whoever held it before, later only what this
+    /// server's own worker let go.
+    pub(crate) async fn take_up_unfinished(self: &Arc<Self>, whose: Whose) -> Result<()> {
         let by = Caller::server();
         for deployment in self.store.unsettled().await? {
             if deployment.state == DeploymentState::Stuck || self.is_walking(&deployment.id) {
+                continue;
+            }
+            let held = self.store.lease(&deployment.environment).await?;
+            if whose == Whose::Own && held.is_some_and(|lease| lease.holder != self.holder) {
                 continue;
             }
             let lease = self.store.take_lease(&by, &deployment.environment, &self.holder).await?;

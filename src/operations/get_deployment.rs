@@ -88,7 +88,12 @@ impl Operation for GetDeployment {
         };
         let wait = waiting::Wait { seconds: params.wait_seconds, since: params.since, until_over: until == Until::Settled };
         let (token, (deployment, standing)) = waiting::wait(ctx, wait, look).await?;
-        let report = engine.report(&deployment, true).await?;
+        let mut report = engine.report(&deployment, true).await?;
+        for output in report.steps.iter_mut().filter_map(|entry| entry.output.as_object_mut()) {
+            // The readings at the switch are the watch's own; `traffic` says what came of them.
+            output.remove("before");
+            output.remove("old");
+        }
         let detail = params.detail.unwrap_or(false);
         let steps = report
             .steps
