@@ -16,16 +16,12 @@ impl Engine {
     pub(crate) async fn write_files(&self, id: &DeploymentId) -> Result<()> {
         let deployment = self.deployment(id).await?;
         let report = self.report(&deployment, false).await?;
-        let (_, environment, spec) = self.service(&deployment.environment, &deployment.service).await?;
+        let (_, _, spec) = self.service(&deployment.environment, &deployment.service).await?;
         let smoke = serde_json::to_string_pretty(&report.smoke_report()).map_err(Error::internal)? + "\n";
         let files = [
             ("deploy_logs", "ci/deploy-logs.txt", report.deploy_log()),
             ("smoke_report", "post-deploy/smoke-report.json", smoke),
-            (
-                "deployment_plan",
-                "docs/deployment.md",
-                deployment_document(&report, &spec, environment.approval.as_ref().map(|approval| approval.role.as_str())),
-            ),
+            ("deployment_plan", "docs/deployment.md", deployment_document(&report, &spec)),
             ("status", "status.md", status_document(&report, &spec)),
         ];
         for (kind, path, text) in files {
@@ -95,7 +91,7 @@ fn tempfile_in(folder: &Path) -> std::io::Result<(std::fs::File, PathBuf)> {
     Ok((file, path))
 }
 
-fn deployment_document(report: &Report, spec: &ServiceSpec, approver: Option<&str>) -> String {
+fn deployment_document(report: &Report, spec: &ServiceSpec) -> String {
     let (deployment, plan) = (&report.deployment, &report.plan);
     let mut lines = vec![
         MARKER.to_owned(),
@@ -105,7 +101,7 @@ fn deployment_document(report: &Report, spec: &ServiceSpec, approver: Option<&st
         format!("- Date: {}", deployment.created_at),
         format!("- Service: {} {}", deployment.service, deployment.version),
         format!("- Plan: `{}` ({})", deployment.plan, plan.sha256()),
-        format!("- Approval: {}", approver.unwrap_or("none")),
+        format!("- Approval: {}", plan.approval.as_ref().map_or("none needed", |approval| &approval.role)),
         String::new(),
         "## Strategy".into(),
         String::new(),
@@ -114,7 +110,8 @@ fn deployment_document(report: &Report, spec: &ServiceSpec, approver: Option<&st
     ];
     lines.extend(plan.steps.iter().enumerate().map(|(at, step)| format!("{}. {}", at + 1, step.title)));
     lines.extend([String::new(), "## Secrets".into(), String::new()]);
-    lines.extend(spec.secrets().map(|(name, _)| format!("- `{name}` by reference")));
+    let secrets: Vec<String> = spec.secrets().map(|(name, _)| format!("- `{name}` by reference")).collect();
+    lines.extend(if secrets.is_empty() { vec!["none".into()] } else { secrets });
     lines.extend([
         String::new(),
         "## Rollback".into(),

@@ -41,6 +41,7 @@ impl Engine {
         }
         let (applied, environment, spec) = self.service(&directive.environment, &directive.service).await?;
         let gates = self.evaluate_gates(directive).await?;
+        self.store.record_verdicts(by, &directive.id, &gates).await?;
         let (live, bound): (Vec<_>, Vec<_>) = gates.iter().cloned().partition(|gate| gate.live);
         let failing: Vec<&GateResult> = bound.iter().filter(|gate| gate.verdict != Verdict::Pass).collect();
         if !failing.is_empty() {

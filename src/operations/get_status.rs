@@ -144,7 +144,7 @@ async fn overview(ctx: &Context, params: &Params) -> Result<Reply<Output>, Error
     }
     // Worst first: what is frozen or under way stands before what merely serves.
     places.sort_by_key(|place| (place.frozen.is_none(), place.under_way.is_none(), place.serves.is_some()));
-    let directives: Vec<_> = engine
+    let mut directives: Vec<_> = engine
         .store
         .open_directives()
         .await?
@@ -152,6 +152,8 @@ async fn overview(ctx: &Context, params: &Params) -> Result<Reply<Output>, Error
         .filter(|directive| params.service.as_ref().is_none_or(|service| directive.service.as_str() == service))
         .filter(|directive| params.environment.as_ref().is_none_or(|environment| directive.environment.as_str() == environment))
         .collect();
+    // Newest first: it is the one that is being worked on.
+    directives.reverse();
     let drifted = engine.drifted().await?;
     let mut next_actions: Vec<NextAction> = Vec::new();
     if let Some(directive) = directives.first() {

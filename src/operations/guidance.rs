@@ -42,7 +42,9 @@ impl Standing {
 /// Returns where a directive stands.
 pub fn of_directive(view: &DirectiveView) -> Standing {
     let mut standing = directive_standing(view);
-    if let Some(step) = view.step.as_ref().filter(|_| view.directive.state.is_open()) {
+    // After a failure what matters is the failure, not the step of the checklist it leads back to.
+    let went_wrong = matches!(standing.state.as_str(), "rolled_back" | "rolling_back" | "stuck" | "rejected");
+    if let Some(step) = view.step.as_ref().filter(|_| view.directive.state.is_open() && !went_wrong) {
         standing.guidance = step.chars().take(1000).collect();
     }
     standing
