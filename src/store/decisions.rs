@@ -14,7 +14,7 @@ use serde_json::json;
 /// What a decision brings about.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DecisionEffect {
-    /// A plan that waits is approved.
+    /// A plan that waits, or was rejected, is approved.
     ApprovePlan {
         /// The plan.
         plan: PlanId,
@@ -195,8 +195,8 @@ async fn bring_about(write: &mut Write, decision: &Decision, effect: &DecisionEf
     let at = write.at;
     let moved = match effect {
         DecisionEffect::ApprovePlan { plan, approval_expires_at } => {
-            sql("UPDATE plans SET state = 'approved', approval_expires_at = $1, decided_by = $2, updated_at = $3
-                 WHERE id = $4 AND sha256 = $5 AND state = 'awaiting_approval'")
+            sql("UPDATE plans SET state = 'approved', approval_expires_at = $1, decided_by = $2, reason = NULL, updated_at = $3
+                 WHERE id = $4 AND sha256 = $5 AND state IN ('awaiting_approval', 'rejected')")
             .bind(*approval_expires_at)
             .bind(&decision.approver)
             .bind(at)

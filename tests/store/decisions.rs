@@ -96,6 +96,12 @@ async fn a_decision_moves_exactly_the_plan_it_names_and_once() {
         store.record_decision(&server(), &decision, reject).await.unwrap();
         let rejected = store.plan(&plan.id()).await.unwrap().unwrap();
         assert_eq!((rejected.state, rejected.reason.as_deref()), (PlanState::Rejected, Some("not today")));
+        // Approving after all reopens it, and the old reason is gone.
+        let decision = signed(&store, DecisionKind::Plan, &plan.sha256(), Approve, "n3").await;
+        let approve = DecisionEffect::ApprovePlan { plan: plan.id(), approval_expires_at: expires };
+        store.record_decision(&server(), &decision, approve).await.unwrap();
+        let reopened = store.plan(&plan.id()).await.unwrap().unwrap();
+        assert_eq!((reopened.state, reopened.reason), (PlanState::Approved, None), "{}", database.name);
         assert_eq!(store.decisions_over(&Sha256::of(b"nothing")).await.unwrap(), []);
         assert_eq!(store.audit_verify().await.unwrap().broken, None);
     }

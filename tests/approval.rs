@@ -1,0 +1,408 @@
+//! Nothing but a signature lets a release into production, and a signature holds for exactly what was signed.
+
+mod shop;
+
+use ed25519_dalek::SigningKey;
+use interlock::{
+    decisions::Question,
+    model::{Clock, DecisionKind, DecisionVerdict, Sha256, SignedDecision, SystemClock, Timestamp},
+};
+use serde_json::{Value, json};
+use shop::{APPROVAL, Approver, Shop, http, line, served, text};
+use std::{os::unix::fs::PermissionsExt, time::Duration};
+
+fn standard(shop: &Shop) -> String {
+    shop.configuration(APPROVAL)
+}
+
+#[tokio::test]
+async fn only_the_right_signature_over_these_bytes_approves() {
+    let (shop, ada) = Shop::signed(standard).await;
+    let intern = Approver::new("ian");
+    let enrolment = intern.enrolment("intern");
+    shop.decides(&ada, DecisionKind::Approver, enrolment, DecisionVerdict::Approve, None).await.unwrap();
+    let directive = shop.directive("production", "1.0.0").await;
+    let plan = shop.plan(&directive).await;
+    let waits = shop.refused("approval_required", "execute_deployment", json!({ "plan": plan })).await;
+    assert_eq!((&waits["who"], &waits["retryable"]), (&json!("person"), &json!(false)));
+    assert!(waits["next_actions"].to_string().contains(&format!("interlock approve {plan}")), "{waits:#}");
+
+    let question = Question { kind: DecisionKind::Plan, subject: json!(plan), verdict: DecisionVerdict::Approve };
+    let review = shop.review(&question).await.unwrap();
+    assert_eq!(review.subject_sha256, Sha256::of(review.document.as_bytes()));
+    let good = || ada.decision(&review, DecisionVerdict::Approve, None);
+    let eve = Approver { name: ada.name.clone(), key: SigningKey::from_bytes(&rand::random()) };
+    let used = format!("{:032x}", 7);
+    let refused: Vec<(&str, SignedDecision)> = vec![
+        ("another role", intern.sign(intern.decision(&review, DecisionVerdict::Approve, None))),
+        ("nobody enrolled", Approver::new("eve").sign(Approver::new("eve").decision(&review, DecisionVerdict::Approve, None))),
+        ("another key under a known name", eve.sign(good())),
+        ("no signature", SignedDecision { decision: good(), signature: String::new() }),
+        ("a signature over something else", SignedDecision { decision: good(), signature: ada.sign(good()).signature }),
+        ("one byte of the document changed", {
+            let mut document = review.document.clone().into_bytes();
+            *document.last_mut().unwrap() ^= 1;
+            ada.sign(interlock::model::Decision { subject_sha256: Sha256::of(&document), ..good() })
+        }),
+        ("expired", ada.sign(interlock::model::Decision { expires_at: Timestamp(SystemClock.now().0 - 1), ..good() })),
+        ("another environment", ada.sign(interlock::model::Decision { environment: Some("staging".into()), ..good() })),
+        ("no environment", ada.sign(interlock::model::Decision { environment: None, ..good() })),
+        ("another kind", ada.sign(interlock::model::Decision { kind: DecisionKind::Runbook, ..good() })),
+        ("the other verdict", ada.sign(ada.decision(&review, DecisionVerdict::Reject, Some("no")))),
+    ];
+    for (why, signed) in refused {
+        let refusal = shop.hand_in(&question, &signed).await.expect_err(why);
+        assert_eq!(refusal["code"], "decision_refused", "{why}: {refusal:#}");
+        shop.refused("approval_required", "execute_deployment", json!({ "plan": plan })).await;
+    }
+    let no = Question { verdict: DecisionVerdict::Reject, ..question.clone() };
+    for reason in [None, Some(""), Some(" \n")] {
+        let signed = ada.sign(ada.decision(&review, DecisionVerdict::Reject, reason));
+        assert_eq!(shop.hand_in(&no, &signed).await.unwrap_err()["code"], "decision_refused", "a refusal without a reason");
+    }
+
+    // The positive control: the same bytes, signed by the right person.
+    shop.hand_in(&question, &ada.sign(interlock::model::Decision { nonce: used.clone(), ..good() })).await.unwrap();
+    let first = shop.execute(&plan).await;
+    assert_eq!(first["state"], "succeeded", "{first:#}");
+    assert_eq!(served(shop.production).await, "hello from 1.0.0\n");
+    let again = shop.must("execute_deployment", json!({ "plan": plan })).await;
+    assert_eq!((&again["existing"], &again["deployment"]), (&json!(true), &first["deployment"]["id"]));
+
+    // A nonce counts once, whatever it is used for.
+    let directive = shop.directive("production", "2.0.0").await;
+    let question = Question { subject: json!(shop.plan(&directive).await), ..question };
+    let review = shop.review(&question).await.unwrap();
+    let decision = ada.decision(&review, DecisionVerdict::Approve, None);
+    let replayed = ada.sign(interlock::model::Decision { nonce: used, ..decision });
+    assert_eq!(shop.hand_in(&question, &replayed).await.unwrap_err()["code"], "decision_refused");
+    shop.refused("approval_required", "execute_deployment", json!({ "plan": question.subject })).await;
+    shop.must("audit_verify", json!({})).await;
+}
+
+#[tokio::test]
+async fn a_rejected_plan_tells_the_agent_why_until_it_is_approved_after_all() {
+    let (shop, ada) = Shop::signed(standard).await;
+    let directive = shop.directive("production", "1.0.0").await;
+    let plan = shop.plan(&directive).await;
+    let reason = "the banner is\u{202e} still red";
+    shop.decides(&ada, DecisionKind::Plan, json!(plan), DecisionVerdict::Reject, Some(reason)).await.unwrap();
+    for (operation, arguments) in [("execute_deployment", json!({ "plan": plan })), ("plan_deployment", json!({ "directive": directive }))]
+    {
+        let refusal = shop.refused("approval_rejected", operation, arguments).await;
+        let message = text(&refusal["message"]);
+        assert!(message.contains("the banner is") && message.contains("still red"), "{operation}: {message}");
+        assert!(!message.contains('\u{202e}'), "what turns text around is shown as an escape: {message}");
+    }
+    let status = shop.must("get_status", json!({ "directive": directive })).await;
+    assert_eq!(status["state"], "rejected");
+    assert!(text(&status["summary"]).contains("still red"), "{status:#}");
+    // A new directive for the same bytes is the same directive: there is no way around a no.
+    let order = json!({ "service": "web", "environment": "production", "version": "1.0.0", "artifact": "build/1.0.0" });
+    let again = shop.must("create_directive", order).await;
+    assert_eq!((&again["existing"], &again["directive"]["id"]), (&json!(true), &json!(directive)));
+
+    shop.approves(&ada, &plan).await.unwrap();
+    let planned = shop.must("plan_deployment", json!({ "directive": directive })).await;
+    assert_eq!((&planned["plan"], &planned["state"]), (&json!(plan), &json!("approved")));
+    // An approval is taken back by a no as well.
+    shop.decides(&ada, DecisionKind::Plan, json!(plan), DecisionVerdict::Reject, Some("wait for Monday")).await.unwrap();
+    shop.refused("approval_rejected", "execute_deployment", json!({ "plan": plan })).await;
+    shop.approves(&ada, &plan).await.unwrap();
+    assert_eq!(shop.execute(&plan).await["state"], "succeeded");
+}
+
+#[tokio::test]
+async fn the_first_approver_is_trusted_and_every_later_one_is_decided() {
+    let shop = Shop::open().await;
+    let (ada, bob) = (Approver::new("ada"), Approver::new("bob"));
+    for broken in [json!({ "name": "Ada", "role": "chairman", "public_key": "00" }), json!({ "name": "ada" }), json!([])] {
+        shop.refused("invalid_arguments", "enrol_first", broken).await;
+    }
+    shop.enrol_first(&ada).await.unwrap();
+    for person in [&ada, &bob, &Approver::new("ada")] {
+        shop.refused("denied_by_policy", "enrol_first", person.enrolment("chairman")).await;
+    }
+    // Nobody enrols oneself by one's own signature.
+    let own = shop.decides(&bob, DecisionKind::Approver, bob.enrolment("chairman"), DecisionVerdict::Approve, None).await;
+    assert_eq!(own.unwrap_err()["code"], "decision_refused");
+    shop.decides(&ada, DecisionKind::Approver, bob.enrolment("chairman"), DecisionVerdict::Approve, None).await.unwrap();
+    let approvers = shop.must("approvers", json!({})).await;
+    let names: Vec<&Value> = approvers["approvers"].as_array().unwrap().iter().map(|approver| &approver["name"]).collect();
+    assert_eq!(names, ["ada", "bob"]);
+    // The second one decides like the first.
+    shop.apply_signed(&bob).await;
+    let directive = shop.directive("production", "1.0.0").await;
+    let plan = shop.plan(&directive).await;
+    shop.approves(&bob, &plan).await.unwrap();
+}
+
+#[tokio::test]
+async fn configuration_counts_when_it_is_signed_and_never_from_the_file() {
+    let shop = Shop::open().await;
+    let order = json!({ "service": "web", "environment": "production", "version": "1.0.0", "artifact": shop.build("1.0.0") });
+    let pending = shop.refused("configuration_pending", "create_directive", order.clone()).await;
+    assert_eq!(pending["who"], "person");
+    // Where nobody has to sign it is in force at once.
+    shop.directive("staging", "1.0.0").await;
+    let overview = shop.must("get_status", json!({})).await;
+    let place = |overview: &Value, name: &str| {
+        let places = overview["places"].as_array().unwrap();
+        places.iter().find(|place| place["environment"] == name).cloned().unwrap_or_else(|| panic!("{overview:#}"))
+    };
+    assert!(text(&place(&overview, "production")["requires"]).contains("signed first"), "{overview:#}");
+    let ada = Approver::new("ada");
+    shop.enrol_first(&ada).await.unwrap();
+    shop.apply_signed(&ada).await;
+    let directive = text(&shop.must("create_directive", order).await["directive"]["id"]);
+    assert!(shop.must("get_status", json!({})).await.get("configuration_drifted").is_none());
+
+    // An agent edits the file, and even hands it in: nothing changes in production.
+    let open = shop.read("interlock.toml").lines().filter(|line| !line.starts_with("approval")).collect::<Vec<_>>().join("\n");
+    shop.write("interlock.toml", &open);
+    let drifted = shop.must("get_status", json!({})).await;
+    assert_eq!(drifted["configuration_drifted"], true, "{drifted:#}");
+    let applied = shop.apply().await.unwrap();
+    assert_eq!(applied["proposal"]["environments"], json!(["production"]), "{applied:#}");
+    let waits = shop.must("get_status", json!({})).await;
+    assert!(text(&place(&waits, "production")["requires"]).contains("approval of chairman"), "what is in force is shown: {waits:#}");
+    let plan = shop.plan(&directive).await;
+    shop.refused("approval_required", "execute_deployment", json!({ "plan": plan })).await;
+
+    // A change of the role that signs is signed by the old role.
+    let intern = Approver::new("ian");
+    shop.decides(&ada, DecisionKind::Approver, intern.enrolment("intern"), DecisionVerdict::Approve, None).await.unwrap();
+    shop.write("interlock.toml", &shop.configuration(&APPROVAL.replace("chairman", "intern")));
+    let revision = shop.apply().await.unwrap()["revision"].clone();
+    let by_intern = shop.decides(&intern, DecisionKind::Configuration, revision.clone(), DecisionVerdict::Approve, None).await.unwrap_err();
+    assert_eq!(by_intern["code"], "decision_refused", "{by_intern:#}");
+    shop.decides(&ada, DecisionKind::Configuration, revision, DecisionVerdict::Approve, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_approved_must_still_be_so() {
+    let (shop, ada) = Shop::signed(standard).await;
+    let directive = shop.directive("production", "1.0.0").await;
+    let plan = shop.plan(&directive).await;
+    shop.approves(&ada, &plan).await.unwrap();
+    // A newer revision that does not reach the service's effective configuration changes nothing; one that does voids.
+    shop.write("interlock.toml", &standard(&shop).replace("keep  = 5", "keep  = 4"));
+    shop.apply_signed(&ada).await;
+    let void = shop.refused("approval_void", "execute_deployment", json!({ "plan": plan })).await;
+    assert_eq!(void["details"]["field"], "configuration", "{void:#}");
+    assert!(void["next_actions"].to_string().contains("plan_deployment"), "{void:#}");
+    shop.refused("approval_void", "execute_deployment", json!({ "plan": plan })).await;
+
+    let second = shop.plan(&directive).await;
+    assert_ne!(second, plan);
+    shop.approves(&ada, &second).await.unwrap();
+    let digest = shop.must("get_status", json!({ "directive": directive })).await["directive"]["digest"].clone();
+    let file = shop.pinned(&digest).join("app.json");
+    assert!(file.is_file(), "{file:?}");
+    for path in [file.parent().unwrap(), &file] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    let right = std::fs::read(&file).unwrap();
+    std::fs::write(&file, r#"{ "version": "6.6.6" }"#).unwrap();
+    shop.refused("artifact_changed", "execute_deployment", json!({ "plan": second })).await;
+    assert!(served(shop.production).await.starts_with("error"), "nothing was started");
+    // The positive control: with its own bytes again the same approval holds.
+    std::fs::write(&file, right).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o444)).unwrap();
+    std::fs::set_permissions(file.parent().unwrap(), std::fs::Permissions::from_mode(0o555)).unwrap();
+    assert_eq!(shop.execute(&second).await["state"], "succeeded");
+}
+
+#[tokio::test]
+async fn a_plan_is_stale_after_another_deployment_and_a_rollback_goes_back_once() {
+    let (shop, ada) = Shop::signed(standard).await;
+    shop.deliver(&ada, "1.0.0").await;
+    let (second, third) = (shop.directive("production", "2.0.0").await, shop.directive("production", "3.0.0").await);
+    let (plan, stale) = (shop.plan(&second).await, shop.plan(&third).await);
+    for plan in [&plan, &stale] {
+        shop.approves(&ada, plan).await.unwrap();
+    }
+    let deployed = text(&shop.execute(&plan).await["deployment"]["id"]);
+    let refusal = shop.refused("stale_plan", "execute_deployment", json!({ "plan": stale })).await;
+    assert_eq!(refusal["details"]["field"], "base", "{refusal:#}");
+
+    let back = shop.must("rollback_deployment", json!({ "deployment": deployed, "reason": "the banner" })).await;
+    assert_eq!((&back["existing"], &back["version"]), (&json!(false), &json!("1.0.0")));
+    let id = text(&back["deployment"]);
+    assert_eq!(shop.settled(&id).await["state"], "succeeded");
+    assert_eq!(served(shop.production).await, "hello from 1.0.0\n");
+    for again in [
+        json!({ "deployment": deployed, "reason": "again" }),
+        json!({ "service": "web", "environment": "production", "reason": "once more" }),
+    ] {
+        let same = shop.must("rollback_deployment", again).await;
+        assert_eq!((&same["existing"], &same["deployment"], &same["version"]), (&json!(true), &json!(id), &json!("1.0.0")), "{same:#}");
+    }
+    shop.refused("nothing_to_roll_back", "rollback_deployment", json!({ "deployment": id, "reason": "further" })).await;
+    assert_eq!(served(shop.production).await, "hello from 1.0.0\n");
+    // What was planned on the release that is gone is as stale as before.
+    let status = shop.must("get_status", json!({ "directive": second })).await;
+    assert_eq!(status["state"], "rolled_back", "{status:#}");
+}
+
+#[tokio::test]
+async fn requests_and_approvals_expire_and_are_opened_again() {
+    let short = |shop: &Shop| shop.configuration(r#"{ role = "chairman", expires = "1s", request_expires = "2s" }"#);
+    let (shop, ada) = Shop::signed(short).await;
+    let directive = shop.directive("production", "1.0.0").await;
+    let plan = shop.plan(&directive).await;
+    shop.until(&directive, "expired").await;
+    let nobody = shop.refused("approval_expired", "execute_deployment", json!({ "plan": plan })).await;
+    assert!(text(&nobody["message"]).contains("nobody decided"), "{nobody:#}");
+    let late = shop.approves(&ada, &plan).await.unwrap_err();
+    assert_eq!(late["code"], "wrong_state", "{late:#}");
+
+    let reopened = shop.must("plan_deployment", json!({ "directive": directive })).await;
+    assert_eq!((&reopened["plan"], &reopened["state"]), (&json!(plan), &json!("awaiting_approval")), "{reopened:#}");
+    shop.approves(&ada, &plan).await.unwrap();
+    shop.until(&directive, "expired").await;
+    let unused = shop.refused("approval_expired", "execute_deployment", json!({ "plan": plan })).await;
+    assert!(text(&unused["message"]).contains("not used in time"), "{unused:#}");
+    let reopened = shop.must("plan_deployment", json!({ "directive": directive })).await;
+    assert_eq!(reopened["state"], "awaiting_approval", "a new request, and the old approval does not count: {reopened:#}");
+    shop.refused("approval_required", "execute_deployment", json!({ "plan": plan })).await;
+}
+
+#[tokio::test]
+async fn on_approval_execute_starts_without_the_agent() {
+    let execute = |shop: &Shop| shop.configuration(r#"{ role = "chairman", on_approval = "execute" }"#);
+    let (shop, ada) = Shop::signed(execute).await;
+    let directive = shop.directive("production", "1.0.0").await;
+    let plan = shop.plan(&directive).await;
+    shop.approves(&ada, &plan).await.unwrap();
+    let began = std::time::Instant::now();
+    let deployment = loop {
+        let listed = shop.must("list_deployments", json!({ "environment": "production" })).await;
+        if let Some(found) = listed["deployments"].as_array().and_then(|found| found.first()) {
+            break text(&found["id"]);
+        }
+        assert!(began.elapsed() < shop::PATIENCE, "it did not start");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(shop.settled(&deployment).await["state"], "succeeded");
+    assert_eq!(served(shop.production).await, "hello from 1.0.0\n");
+}
+
+#[tokio::test]
+async fn an_agents_word_never_counts_in_production() {
+    let with_tests = |shop: &Shop| {
+        let feed = r#"[gates]
+tests = { run = ">= 1", command = ["true"], report = "junit.xml", format = "junit" }
+"#;
+        shop.configuration(APPROVAL).replace("tests           = \"off\"\n", "") + feed
+    };
+    let (shop, _) = Shop::signed(with_tests).await;
+    let directive = shop.directive("production", "1.0.0").await;
+    let report = r#"<testsuites><testsuite name="a" tests="1" failures="0"><testcase name="b"/></testsuite></testsuites>"#;
+    let claim = json!({ "directive": directive, "kind": "tests", "content": report });
+    for attempt in 1..=4 {
+        let refusal = shop.tool("record_evidence", claim.clone()).await["result"]["structuredContent"].take();
+        assert_eq!((&refusal["code"], &refusal["attempts"]), (&json!("denied_by_policy"), &json!(attempt)), "{refusal:#}");
+        assert_eq!(refusal.get("stop_and_tell_user").is_some(), attempt >= 3, "{refusal:#}");
+        assert!(!refusal["next_actions"].to_string().contains("record_evidence"), "{refusal:#}");
+    }
+    shop.must("run_predeploy_checks", json!({ "directive": directive })).await;
+    let status = shop.until(&directive, "gates_failing").await;
+    assert!(!status["next_actions"].to_string().contains("record_evidence"), "{status:#}");
+    let refusal = shop.refused("gate_failed", "plan_deployment", json!({ "directive": directive })).await;
+    assert!(!refusal.to_string().contains("record_evidence"), "{refusal:#}");
+    // The positive control: where an agent's word counts, it is taken.
+    let text = shop.read("interlock.toml") + "\n[environments.staging.gates]\ntests = { run = \">= 1\" }\n";
+    shop.write("interlock.toml", &text);
+    shop.apply().await.unwrap();
+    let staged = shop.directive("staging", "1.0.0").await;
+    shop.must("record_evidence", json!({ "directive": staged, "kind": "tests", "content": report })).await;
+}
+
+#[tokio::test]
+async fn no_edge_of_an_agent_knows_a_decision() {
+    let (shop, ada) = Shop::signed(standard).await;
+    let directive = shop.directive("production", "1.0.0").await;
+    let question = Question { kind: DecisionKind::Plan, subject: json!(shop.plan(&directive).await), verdict: DecisionVerdict::Approve };
+    let review = shop.review(&question).await.unwrap();
+    // Even with a signature that would count.
+    let signed = ada.sign(ada.decision(&review, DecisionVerdict::Approve, None));
+    let params = json!({ "question": question, "signed": signed });
+    let address: std::net::SocketAddr =
+        serde_json::from_str::<Value>(&shop.read(".interlock/server.json")).unwrap()["address"].as_str().unwrap().parse().unwrap();
+    let headers = format!("authorization: Bearer {}\r\ncontent-type: application/json\r\n", shop.read(".interlock/token"));
+    for method in ["decide", "approve", "review", "apply", "enrol_first", "approvers", "down", "sign_off", "measure", "audit_verify"] {
+        let asked = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
+        let (status, body) = http(address, "POST", "/rpc", &headers, &asked).await.unwrap();
+        let answer: Value = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{status} {body}"));
+        assert_eq!((status, &answer["error"]["code"]), (200, &json!(-32601)), "{method}: {answer}");
+        let answer = shop.tool(method, params.clone()).await;
+        let is_unknown = answer["error"]["code"] == -32602 || answer["result"]["structuredContent"]["code"] == "not_found";
+        assert!(is_unknown, "{method}: {answer}");
+        let answer = line(&shop.workspace.agent_socket(), method, params.clone()).await;
+        assert!(answer["error"].is_object(), "{method}: {answer}");
+    }
+    shop.refused("approval_required", "execute_deployment", json!({ "plan": question.subject })).await;
+    // The positive control: the same document counts where people hand it in.
+    shop.hand_in(&question, &signed).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_files_agree_with_the_record_and_leave_others_alone() {
+    let (shop, ada) = Shop::signed(standard).await;
+    shop.write("status.md", "# my own status\n");
+    shop.write("post-deploy/smoke-report.json", r#"{ "mine": true }"#);
+    let body = shop.deliver(&ada, "1.0.0").await;
+    let deployment = &body["deployment"];
+    let (id, plan) = (text(&deployment["id"]), text(&deployment["plan"]));
+    // Files are written right after the deployment settles; the artifact's row is what says so.
+    let began = std::time::Instant::now();
+    while !shop.root().join("status.interlock.md").exists() {
+        assert!(began.elapsed() < shop::PATIENCE, "no files were written");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(shop.read("status.md"), "# my own status\n");
+    assert_eq!(shop.read("post-deploy/smoke-report.json"), r#"{ "mine": true }"#);
+    let status = shop.read("status.interlock.md");
+    assert!(status.contains("- Version: 1.0.0\n") && status.contains("- Status: deployed\n") && status.contains(&id), "{status}");
+
+    let smoke: Value = serde_json::from_str(&shop.read("post-deploy/smoke-report.interlock.json")).unwrap();
+    for (name, expected) in [
+        ("generated_by", &json!("interlock")),
+        ("deployment", &deployment["id"]),
+        ("plan", &deployment["plan"]),
+        ("digest", &deployment["digest"]),
+        ("directive", &deployment["directive"]),
+        ("state", &json!("succeeded")),
+        ("smoke_passed", &json!(true)),
+        ("traffic", &body["traffic"]),
+        ("shifted_at", &deployment["shifted_at"]),
+        ("settled_at", &deployment["settled_at"]),
+    ] {
+        assert_eq!(&smoke[name], expected, "{name}");
+    }
+    let log = shop.read("ci/deploy-logs.txt");
+    assert!(log.contains(&id) && log.contains(&plan) && log.contains(&text(&deployment["digest"])), "{log}");
+    for step in body["steps"].as_array().unwrap() {
+        let (name, state) = (text(&step["step"]), text(&step["state"]));
+        assert!(log.lines().any(|line| line.contains(&name) && line.contains(&state)), "`{name}: {state}` is missing in\n{log}");
+    }
+    let document = shop.read("docs/deployment.md");
+    assert!(document.contains(&plan) && document.contains("- Approval: chairman"), "{document}");
+
+    let runbook = shop.must("write_runbook", json!({ "deployment": id, "notes": "Look at the banner first." })).await;
+    assert_eq!(runbook["state"], "in_review", "{runbook:#}");
+    let book = shop.read(&text(&runbook["path"]));
+    assert!(book.contains(&id) && book.contains("Look at the banner first.") && book.contains(&text(&deployment["digest"])), "{book}");
+    assert_eq!(shop.must("get_runbook", json!({ "runbook": runbook["runbook"] })).await["text"], json!(book));
+    // A person publishes it; the second run takes our own files over in place.
+    shop.decides(&ada, DecisionKind::Runbook, runbook["runbook"].clone(), DecisionVerdict::Approve, None).await.unwrap();
+    let next = text(&shop.deliver(&ada, "1.1.0").await["deployment"]["id"]);
+    let began = std::time::Instant::now();
+    while !shop.read("status.interlock.md").contains(&next) {
+        assert!(began.elapsed() < shop::PATIENCE, "the files were not renewed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!shop.root().join("status.interlock.interlock.md").exists());
+    assert!(shop.read("docs/deployment.md").contains("web 1.1.0"));
+}
