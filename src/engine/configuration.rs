@@ -77,6 +77,22 @@ impl Engine {
         }
     }
 
+    /// Returns every environment as it is in force; one that still waits for its first signature, as the newest revision has it.
+    pub async fn environments(&self) -> Result<Vec<EnvironmentConfig>> {
+        let Some(newest) = self.newest().await? else { return Ok(Vec::new()) };
+        let mut names: std::collections::BTreeSet<EnvironmentName> = newest.config.environments.keys().cloned().collect();
+        names.extend(self.store.configured_environments().await?);
+        let mut environments = Vec::new();
+        for name in names {
+            let found = match self.store.in_force(&name).await? {
+                Some(revision) => self.applied_revision(revision).await?.config.environment(&name).cloned(),
+                None => newest.config.environment(&name).cloned(),
+            };
+            environments.extend(found);
+        }
+        Ok(environments)
+    }
+
     async fn applied_revision(&self, revision: i64) -> Result<Applied> {
         let record = self.store.revision(revision).await?.ok_or_else(|| Error::not_found("configuration revision", revision))?;
         Ok(Applied { revision, config: parse(&record.text)? })

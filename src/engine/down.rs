@@ -10,8 +10,9 @@ impl Engine {
     /// Stops the environment's proxies and instances, and returns their names. Nothing serves there until the next deployment.
     pub async fn down(&self, by: &Caller, environment: &EnvironmentName) -> Result<Vec<String>> {
         self.refuse_while_busy(environment).await?;
-        let newest = self.newest().await?.ok_or_else(|| Error::not_found("environment", environment))?;
-        let config = newest.config.environment(environment).cloned().ok_or_else(|| Error::not_found("environment", environment))?;
+        let environments = self.environments().await?;
+        let config =
+            environments.iter().find(|config| &config.name == environment).ok_or_else(|| Error::not_found("environment", environment))?;
         let lease = self.store.take_lease(by, environment, &self.holder).await?;
         let mut stopped = Vec::new();
         for (service, spec) in &config.services {

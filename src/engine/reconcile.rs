@@ -126,8 +126,8 @@ impl Engine {
         for set in sets.iter().filter(|set| unsettled.iter().any(|deployment| deployment.environment == set.environment)) {
             wanted.extend(set.base.iter().flat_map(|base| base.instances.iter().cloned()));
         }
-        let Some(newest) = self.newest().await? else { return Ok(()) };
-        let specs = newest.config.environments.values().flat_map(|environment| environment.services.values());
+        let environments = self.environments().await?;
+        let specs = environments.iter().flat_map(|environment| environment.services.values());
         for spec in specs {
             let target = self.adapters.target(spec);
             let own = format!("{}-{}-dep_", spec.environment, spec.service);

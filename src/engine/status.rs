@@ -97,12 +97,11 @@ impl Engine {
         })
     }
 
-    /// Returns every service in every environment, as the newest configuration names them.
+    /// Returns every service in every environment.
     pub async fn places(&self) -> Result<Vec<Place>> {
-        let Some(newest) = self.newest().await? else { return Ok(Vec::new()) };
         let unsettled = self.store.unsettled().await?;
         let mut places = Vec::new();
-        for environment in newest.config.environments.values() {
+        for environment in self.environments().await? {
             let freezes = self.store.active_freezes(&environment.name, self.clock.now()).await?;
             let in_force = self.store.in_force(&environment.name).await?.is_some();
             let mut requires = Vec::new();
