@@ -247,7 +247,7 @@ async fn a_plan_is_stale_after_another_deployment_and_a_rollback_goes_back_once(
 
 #[tokio::test]
 async fn requests_and_approvals_expire_and_are_opened_again() {
-    let short = |shop: &Shop| shop.configuration(r#"{ role = "chairman", expires = "1s", request_expires = "2s" }"#);
+    let short = |shop: &Shop| shop.configuration(r#"{ role = "chairman", expires = "1s", request_expires = "5s" }"#);
     let (shop, ada) = Shop::signed(short).await;
     let directive = shop.directive("production", "1.0.0").await;
     let plan = shop.plan(&directive).await;
