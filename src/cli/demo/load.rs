@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How many bytes a POST carries.
 const BODY: usize = 24 * 1024;
-/// How many events a stream has, and how far apart: shorter than any drain.
-const EVENTS: (usize, u64) = (5, 20);
+/// How far apart the events of a stream are, in milliseconds.
+const EVENTS_APART: u64 = 20;
 /// A websocket told to come back: the service is restarting.
 const RESTARTING: u16 = 1012;
 
@@ -35,6 +35,8 @@ pub struct LoadOptions {
     pub websocket: usize,
     /// Pause of a task between two requests.
     pub pace: Duration,
+    /// How many events a stream has, 20 ms apart; a stream is to be shorter than the drain.
+    pub stream: usize,
     /// How long a request may take before it counts as failed.
     pub patience: Duration,
 }
@@ -48,6 +50,7 @@ impl Default for LoadOptions {
             keep_alive: 2,
             websocket: 2,
             pace: Duration::from_millis(10),
+            stream: 5,
             patience: Duration::from_secs(15),
         }
     }
@@ -120,7 +123,7 @@ impl User {
         for turn in 0.. {
             match self.ask_once(kept.take(), turn).await {
                 Ok((connection, answer)) => {
-                    match right_or_wrong(self.kind, &answer, self.body(turn)) {
+                    match right_or_wrong(self.kind, &answer, self.body(turn), self.options.stream) {
                         Ok(()) => locked(&self.tally).right(self.kind, &answer.version, answer.took),
                         Err(what) => locked(&self.tally).wrong(self.kind, &answer.version, answer.took, &what),
                     }
@@ -142,7 +145,7 @@ impl User {
         };
         let answer = match self.kind {
             Kind::Post => connection.post("/echo", self.body(turn)).await?,
-            Kind::Events => connection.get(&format!("/events?n={}&ms={}", EVENTS.0, EVENTS.1)).await?,
+            Kind::Events => connection.get(&format!("/events?n={}&ms={EVENTS_APART}", self.options.stream)).await?,
             _ => connection.get("/").await?,
         };
         Ok((connection, answer))
@@ -193,12 +196,12 @@ impl User {
     }
 }
 
-/// Compares an answer with what was asked; says what is wrong.
-pub(super) fn right_or_wrong(kind: Kind, answer: &Answer, sent: Bytes) -> Result<(), String> {
+/// Compares an answer with what was asked, `stream` events or `sent`; says what is wrong.
+pub(super) fn right_or_wrong(kind: Kind, answer: &Answer, sent: Bytes, stream: usize) -> Result<(), String> {
     let text = String::from_utf8_lossy(&answer.body);
     let is_right = match kind {
         Kind::Post => answer.body == sent,
-        Kind::Events => (0..EVENTS.0).all(|index| text.contains(&format!("data: event {index}\n"))),
+        Kind::Events => (0..stream).all(|index| text.contains(&format!("data: event {index}\n"))),
         // A body of one version under the name of another is a mix-up.
         _ => text.trim_end() == format!("hello from {}", answer.version),
     };

@@ -63,7 +63,7 @@ pub async fn measure(address: SocketAddr, requests: u64) -> LoadReport {
                 let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
                 match asked {
                     Ok((connection, answer)) => {
-                        match right_or_wrong(kind, &answer, sent) {
+                        match right_or_wrong(kind, &answer, sent, 0) {
                             Ok(()) => tally.right(kind, &answer.version, answer.took),
                             Err(what) => tally.wrong(kind, &answer.version, answer.took, &what),
                         }
