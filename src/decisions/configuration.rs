@@ -32,15 +32,22 @@ pub(super) async fn matter(engine: &Engine, question: &Question) -> Result<Matte
 
 /// Returns the role that must sign: of the environment as it is in force, so that a change of the role is signed by the old one.
 async fn role(engine: &Engine, proposal: &crate::engine::configuration::ConfigurationProposal) -> Result<String> {
+    // An environment that another rests on has no role of its own: the one that rests on it signs.
     let new = crate::config::parse(crate::config::FILE_NAME, &proposal.text).map_err(Error::from)?;
     let mut roles = std::collections::BTreeSet::new();
     for name in &proposal.environments {
         let in_force = match engine.applied(name).await {
             Ok(applied) => applied.config.environment(name).and_then(|environment| environment.approval.clone()),
-            Err(_) => None,
+            Err(error) if matches!(error.code, Code::ConfigurationPending | Code::NotFound) => None,
+            Err(error) => return Err(error),
         };
         let proposed = new.environment(name).and_then(|environment| environment.approval.clone());
         roles.extend(in_force.or(proposed).map(|approval| approval.role));
+    }
+    if roles.is_empty() {
+        for environment in engine.environments().await? {
+            roles.extend(environment.approval.map(|approval| approval.role));
+        }
     }
     match (roles.len(), roles.pop_first()) {
         (1, Some(role)) => Ok(role),

@@ -31,13 +31,13 @@ impl Engine {
         }
     }
 
-    /// One round of everything that is done unasked.
+    /// One round of everything that is done unasked. One part that fails keeps none of the others from being done.
     pub async fn look_after(self: &Arc<Self>) -> crate::error::Result<()> {
-        self.reconcile().await?;
-        self.take_up_unfinished(Whose::Own).await?;
-        self.expire_requests().await?;
-        self.execute_what_was_approved().await?;
-        self.complete_what_is_done().await
+        let mut outcome = self.reconcile().await;
+        outcome = outcome.and(self.take_up_unfinished(Whose::Own).await);
+        outcome = outcome.and(self.expire_requests().await);
+        outcome = outcome.and(self.execute_what_was_approved().await);
+        outcome.and(self.complete_what_is_done().await)
     }
 
     async fn expire_requests(&self) -> crate::error::Result<()> {

@@ -177,9 +177,11 @@ impl Engine {
                         .iter()
                         .map(|record| record.measures.clone().map(|values| Measures { values, notes: Vec::new() }))
                         .collect();
+                    // Oldest first: of two recorded in the same millisecond the newer one counts.
                     let views: Vec<EvidenceView<'_>> = evidence
                         .iter()
                         .zip(&measures)
+                        .rev()
                         .filter(|(record, _)| record.gate == binding.rule.gate)
                         .map(|(record, measures)| EvidenceView {
                             origin: record.origin,

@@ -4,9 +4,10 @@ use super::Engine;
 use crate::{
     config::{self, EnvironmentConfig, EnvironmentDifference, ProjectConfig},
     error::{Code, Error, Result},
-    model::{Caller, EnvironmentName, ServiceName, ServiceSpec, Sha256},
+    model::{Caller, EnvironmentName, Plan, ServiceName, ServiceSpec, Sha256},
 };
 use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, net::SocketAddr};
 
 /// A revision as it is in force somewhere.
 #[derive(Debug, Clone)]
@@ -80,7 +81,7 @@ impl Engine {
     /// Returns every environment as it is in force; one that still waits for its first signature, as the newest revision has it.
     pub async fn environments(&self) -> Result<Vec<EnvironmentConfig>> {
         let Some(newest) = self.newest().await? else { return Ok(Vec::new()) };
-        let mut names: std::collections::BTreeSet<EnvironmentName> = newest.config.environments.keys().cloned().collect();
+        let mut names: BTreeSet<EnvironmentName> = newest.config.environments.keys().cloned().collect();
         names.extend(self.store.configured_environments().await?);
         let mut environments = Vec::new();
         for name in names {
@@ -91,6 +92,20 @@ impl Engine {
             environments.extend(found);
         }
         Ok(environments)
+    }
+
+    /// Returns the service as the configuration has it that the plan is bound to, whatever is in force by now.
+    pub async fn planned_spec(&self, plan: &Plan) -> Result<ServiceSpec> {
+        let newest = self.store.latest_revision().await?.map_or(0, |record| record.revision);
+        for revision in (1..=newest).rev() {
+            let config = self.applied_revision(revision).await?.config;
+            if config.effective_sha256(&plan.environment, &plan.service).as_ref() == Some(&plan.config_sha256) {
+                let environment = config.environment(&plan.environment);
+                let spec = environment.and_then(|environment| environment.services.get(&plan.service)).cloned();
+                return spec.ok_or_else(|| Error::not_found("service", &plan.service));
+            }
+        }
+        Err(Error::new(Code::ApprovalVoid, format!("no stored configuration is the one `{}` was made with", plan.id())))
     }
 
     async fn applied_revision(&self, revision: i64) -> Result<Applied> {
@@ -149,7 +164,7 @@ impl Engine {
 
     /// Returns what a configuration would change, per environment, against what is in force there.
     pub async fn differences(&self, new: &ProjectConfig) -> Result<Vec<EnvironmentDifference>> {
-        let mut environments: std::collections::BTreeSet<EnvironmentName> = new.environments.keys().cloned().collect();
+        let mut environments: BTreeSet<EnvironmentName> = new.environments.keys().cloned().collect();
         environments.extend(self.store.configured_environments().await?);
         let mut differences = Vec::new();
         for environment in environments {
@@ -160,7 +175,32 @@ impl Engine {
             let found = config::difference(old.as_ref(), new).into_iter().find(|difference| difference.environment == environment);
             differences.extend(found);
         }
+        let (names, listeners) = self.guarded().await?;
+        for difference in &mut differences {
+            let own = new.environment(&difference.environment);
+            let takes = own.is_some_and(|environment| {
+                environment.services.values().any(|spec| {
+                    let address = spec.router.listen();
+                    listeners.iter().any(|(owner, taken)| *owner != difference.environment && overlap(address, *taken))
+                })
+            });
+            difference.needs_approval |= takes || names.contains(&difference.environment);
+        }
         Ok(differences)
+    }
+
+    /// Returns what stands under a signature beside the approved environments themselves: those they name in `after`, and their listeners.
+    async fn guarded(&self) -> Result<(BTreeSet<EnvironmentName>, Vec<(EnvironmentName, SocketAddr)>)> {
+        let (mut names, mut listeners) = (BTreeSet::new(), Vec::new());
+        for name in self.store.configured_environments().await? {
+            let Some(revision) = self.store.in_force(&name).await? else { continue };
+            let config = self.applied_revision(revision).await?.config;
+            let Some(environment) = config.environment(&name).filter(|environment| environment.is_production()) else { continue };
+            listeners.extend(environment.services.values().map(|spec| (name.clone(), spec.router.listen())));
+            let next = |name: &EnvironmentName| config.environment(name).and_then(|environment| environment.after.clone());
+            names.extend(std::iter::successors(environment.after.clone(), next));
+        }
+        Ok((names, listeners))
     }
 
     /// Tells whether the file on disk differs from the newest revision: shown, never used.
@@ -173,6 +213,11 @@ impl Engine {
 
 fn parse(text: &str) -> Result<ProjectConfig> {
     Ok(config::parse(config::FILE_NAME, text)?)
+}
+
+/// Tells whether two addresses cannot both be listened on.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port() && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
 }
 
 /// Joins names for a message.

@@ -74,7 +74,8 @@ fn forward<'a>(state: DeploymentState, states: &[(&'a Step, StepState)], asked: 
         Some((step, StepState::Failed)) if step.reversibility == Reversibility::Pivot => Move::GiveUp(step),
         Some((_, StepState::Failed | StepState::Undoing | StepState::Undone)) => Move::TurnBack,
         _ if state == DeploymentState::Running && is_watched(states) => Move::BeginWatch,
-        Some(_) if asked.held => Move::Pause,
+        // Traffic on a set that was not seen through the listener is not a place to stop.
+        Some((step, _)) if asked.held && step.action != Action::VerifyListener => Move::Pause,
         Some((step, _)) => Move::Do(step),
         None => Move::Finish,
     }

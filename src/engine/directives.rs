@@ -3,7 +3,7 @@
 use super::{Engine, git, recheck::artifact_error};
 use crate::{
     error::{Code, Error, Result},
-    model::{Caller, Directive, DirectiveId, DirectiveState, EnvironmentName, Release, ServiceName, text},
+    model::{Caller, Directive, DirectiveId, DirectiveState, EnvironmentName, PlanState, Release, ServiceName, text},
     phases::Phase,
     store::NewDirective,
 };
@@ -104,6 +104,10 @@ impl Engine {
         if let Some(deployment) = deployments.first() {
             return Err(Error::new(Code::WrongState, format!("`{id}` has deployed: `{}`", deployment.id))
                 .hint("call `rollback_deployment` to take it back"));
+        }
+        for record in self.store.plans_of(id).await? {
+            let open = [PlanState::Planned, PlanState::AwaitingApproval, PlanState::Approved];
+            self.store.move_plan(by, &record.id, &open, PlanState::Void, Some("its directive is cancelled")).await?;
         }
         let open = [DirectiveState::Active, DirectiveState::InProgress];
         if !self.store.set_directive_state(by, id, &open, DirectiveState::Cancelled, Some(reason)).await? {

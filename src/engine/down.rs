@@ -13,7 +13,9 @@ impl Engine {
         let environments = self.environments().await?;
         let config =
             environments.iter().find(|config| &config.name == environment).ok_or_else(|| Error::not_found("environment", environment))?;
-        let lease = self.store.take_lease(by, environment, &self.holder).await?;
+        let Some(lease) = self.store.take_idle_lease(by, environment, &self.holder).await? else {
+            return Err(Error::new(Code::Conflict, format!("a deployment has just started in `{environment}`")));
+        };
         let mut stopped = Vec::new();
         for (service, spec) in &config.services {
             self.store.withdraw_serving(by, lease.epoch, service, environment).await?;

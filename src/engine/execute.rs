@@ -3,7 +3,7 @@
 use super::{Engine, failpoint};
 use crate::{
     error::{Code, Error, Result},
-    model::{Caller, Deployment, DirectiveState, EnvironmentName, PlanId, PlanState},
+    model::{Caller, Deployment, DirectiveState, EnvironmentName, PlanId, PlanState, Purpose},
     store::{Claim, PlanRecord},
 };
 use serde_json::json;
@@ -30,6 +30,9 @@ impl Engine {
     /// Starts a plan; a plan executed before answers with its deployment and `true`.
     pub async fn execute(self: &Arc<Self>, by: &Caller, id: &PlanId) -> Result<(Deployment, bool)> {
         let record = self.plan_record(id).await?;
+        if let (Purpose::Rollback { of }, false) = (&record.plan.purpose, record.state == PlanState::Used) {
+            return Err(Error::new(Code::WrongState, format!("`{id}` is the way back from `{of}`")).hint("call `rollback_deployment`"));
+        }
         match record.state {
             PlanState::Used => (),
             PlanState::Planned | PlanState::Approved => {
@@ -43,8 +46,8 @@ impl Engine {
 
     /// Refuses with `conflict` while a deployment is unsettled in the environment.
     pub(crate) async fn refuse_while_busy(&self, environment: &EnvironmentName) -> Result<()> {
-        let unsettled = self.store.unsettled().await?;
-        match unsettled.into_iter().find(|deployment| &deployment.environment == environment) {
+        let occupying = self.store.occupying().await?;
+        match occupying.into_iter().find(|deployment| &deployment.environment == environment) {
             Some(busy) => Err(conflict(&busy)),
             None => Ok(()),
         }

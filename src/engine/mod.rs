@@ -96,7 +96,16 @@ impl Engine {
 
     /// Restores what served, takes up what was left unfinished, and starts the background work.
     pub async fn start(self: &Arc<Self>) -> Result<()> {
-        self.reconcile().await?;
+        // A command that a killed server had started is not waited for; whoever asks next runs it anew.
+        for job in self.store.running_jobs().await? {
+            let detail = serde_json::json!({ "interrupted": "the server ended" });
+            self.store.finish_job(&crate::model::Caller::server(), &job.id, crate::store::JobState::Interrupted, &detail).await?;
+        }
+        let scratch = crate::gates::observe::scratch_of(&self.workspace.root);
+        self.blocking(move || crate::gates::observe::clean(&scratch)).await?.map_err(Error::internal)?;
+        if let Err(error) = self.reconcile().await {
+            tracing::warn!("restoring what served: {error}");
+        }
         self.take_up_unfinished(reconcile::Whose::Anybodys).await?;
         let engine = Arc::clone(self);
         self.spawn(async move { engine.background().await });

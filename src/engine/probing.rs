@@ -6,6 +6,7 @@ use super::{
     watch::{Trigger, Watcher, Window, window},
 };
 use crate::{
+    error::Code,
     model::{Caller, ServiceSpec, service::HealthCheck},
     store::{ServingSet, TrafficMove},
     targets::{DrainReport, InstanceSpec, Observed, Samples, probe::Probe},
@@ -17,6 +18,8 @@ use std::time::Duration;
 pub const INTERVAL: Duration = Duration::from_millis(200);
 /// How often the new set's counters are read.
 const SAMPLING: Duration = Duration::from_millis(250);
+/// After so many readings without an instance or a router (5 s) the watch is over: no data is never a pass.
+const BLIND: u32 = 20;
 
 impl Run {
     /// Checks one instance directly: health first, then identity and smoke.
@@ -86,28 +89,38 @@ impl Run {
     pub async fn restored_base(&self, base: &ServingSet) -> Result<Vec<Observed>, StepFailure> {
         let mut restored = Vec::new();
         for spec in base.instance_specs()? {
-            let before = self.target.observe(&spec.id).await?.filter(|observed| observed.running);
-            let observed = match before {
+            let running = self.target.observe(&spec.id).await?.filter(|observed| observed.running);
+            let observed = match running {
                 Some(observed) => observed,
-                None => self.start_again(&spec).await?,
+                None => {
+                    self.engine.release_dir(&spec.digest).await?;
+                    self.target.start(&self.lease, &spec).await?
+                }
             };
+            // A warm healthy one costs milliseconds; one that runs and fails must not get traffic.
+            self.verify_instance(&observed, &spec.version, &spec.spec).await?;
             restored.push(observed);
         }
         Ok(restored)
     }
 
-    async fn start_again(&self, spec: &InstanceSpec) -> Result<Observed, StepFailure> {
-        let observed = self.target.start(&self.lease, spec).await?;
-        self.verify_instance(&observed, &spec.version, &spec.spec).await?;
-        Ok(observed)
-    }
-
     /// Watches the new set's counters until a trigger fires.
     pub async fn watched(&self, before: &Samples, old: Option<&Window>) -> Trigger {
         let mut watcher = Watcher::default();
-        let restarts = self.restarts().await;
+        let (mut restarts, mut gone, mut blind) = (self.restarts().await, 0, 0);
         loop {
             tokio::time::sleep(SAMPLING).await;
+            restarts = match restarts {
+                Some(restarts) => Some(restarts),
+                None => self.restarts().await,
+            };
+            let ended = self.running(&self.instances()).await.is_err_and(|failure| failure.code == Code::InstanceExited);
+            let measured = self.router.measure().await;
+            gone = if ended { gone + 1 } else { 0 };
+            blind = if measured.is_err() { blind + 1 } else { 0 };
+            if gone >= BLIND || blind >= BLIND {
+                return Trigger { id: "DEPLOY-003".into(), reason: format!("{} or its router is gone", self.plan.version) };
+            }
             if let (Some(then), Some(now)) = (restarts, self.restarts().await)
                 && now > then
             {
@@ -116,8 +129,7 @@ impl Run {
                     reason: format!("{} ended and was started again {} times", self.plan.version, now - then),
                 };
             }
-            // A router that cannot be read says nothing; its own failures are counted and seen at the next reading.
-            let Ok(samples) = self.router.measure().await else { continue };
+            let Ok(samples) = measured else { continue };
             let seen = window(&self.plan.version, before, &samples);
             if let Some(trigger) = watcher.look(&self.plan.watch, self.engine.clock.now(), &seen, old) {
                 return trigger;

@@ -15,17 +15,21 @@ use std::path::PathBuf;
 impl Engine {
     /// Refuses unless the plan still fits the present; a plan that no longer does is void from then on.
     ///
-    /// A rollback needs no approval and no gates: only its bytes are checked.
+    /// A rollback needs no approval and no gates: only its bytes, and what it starts from, are checked.
     pub async fn recheck(&self, plan: &Plan) -> Result<()> {
         self.release_dir(&plan.digest).await?;
         if matches!(plan.purpose, Purpose::Rollback { .. }) {
-            return Ok(());
+            let base = self.base(&plan.service, &plan.environment).await?;
+            return match base == plan.base {
+                true => Ok(()),
+                false => Err(Error::new(Code::StalePlan, format!("`{}` starts from what no longer serves", plan.id()))),
+            };
         }
         self.check_signature(plan).await?;
         let (applied, _, _) = self.service(&plan.environment, &plan.service).await?;
         let config_sha256 =
             applied.config.effective_sha256(&plan.environment, &plan.service).ok_or_else(|| Error::not_found("service", &plan.service))?;
-        let directive = self.directive(&plan.directive).await?;
+        let directive = self.open_directive(&plan.directive).await?;
         let gates = self.evaluate_gates(&directive).await?;
         let base = self.base(&plan.service, &plan.environment).await?;
         let phase = self.phase_of(&plan.environment).await?;

@@ -3,9 +3,9 @@
 use super::Engine;
 use crate::{
     error::{Code, Error, Result},
-    model::{Caller, Deployment, DeploymentState, InstanceId, Lease, ServiceSpec, Split},
+    model::{Caller, Deployment, DeploymentId, DeploymentState, InstanceId, Lease, ServiceSpec, Split},
     store::ServingSet,
-    targets::{InstanceSpec, share},
+    targets::{InstanceSpec, probe::Probe, share},
 };
 use std::{collections::HashSet, sync::Arc};
 use tracing::{info, warn};
@@ -43,65 +43,79 @@ impl Engine {
     /// Restores every verified set that should serve: instances that are gone are started again, and the router is told
     /// where nothing is being deployed. Instances that belong to nothing are stopped.
     pub async fn reconcile(&self) -> Result<()> {
-        let unsettled = self.store.unsettled().await?;
-        let sets = self.store.all_serving().await?;
-        for set in &sets {
-            if let Err(error) = self.restore(set, &unsettled).await {
+        let occupying = self.store.occupying().await?;
+        for set in self.store.all_serving().await? {
+            if let Err(error) = self.restore(&set, &occupying).await {
                 warn!("restoring `{}` in `{}`: {error}", set.service, set.environment);
             }
         }
-        self.stop_orphans(&sets, &unsettled).await
+        self.stop_orphans().await
     }
 
-    async fn restore(&self, set: &ServingSet, unsettled: &[Deployment]) -> Result<()> {
+    async fn restore(&self, set: &ServingSet, occupying: &[Deployment]) -> Result<()> {
         let specs = set.instance_specs().map_err(|failure| Error::new(failure.code, failure.message))?;
         let Some(spec) = specs.first().map(|instance| instance.spec.clone()) else { return Ok(()) };
-        let target = self.adapters.target(&spec);
         let mut gone = Vec::new();
         for instance in &specs {
-            let observed = target.observe(&instance.id).await.map_err(target_error)?;
-            if !observed.as_ref().is_some_and(|observed| observed.running) {
+            let observed = self.adapters.target(&spec).observe(&instance.id).await.map_err(target_error)?;
+            if !observed.is_some_and(|observed| observed.running) {
                 gone.push(instance);
             }
         }
-        let busy = unsettled.iter().any(|deployment| deployment.environment == set.environment && deployment.service == set.service);
-        if gone.is_empty() && (busy || self.router_agrees(&spec, set).await) {
+        let occupant = occupying.iter().find(|deployment| deployment.environment == set.environment);
+        match occupant {
+            // What a stuck deployment left is a person's to judge.
+            Some(deployment) if deployment.state == DeploymentState::Stuck => Ok(()),
+            // Its worker decides where traffic goes; what served before is kept running for the way back.
+            Some(_) => match self.store.lease(&set.environment).await? {
+                Some(lease) => self.restart(&lease, &gone).await,
+                None => Ok(()),
+            },
+            None if gone.is_empty() && self.router_agrees(&spec, set).await => Ok(()),
+            None => self.restore_idle(set, &specs, &gone).await,
+        }
+    }
+
+    async fn restore_idle(&self, set: &ServingSet, specs: &[InstanceSpec], gone: &[&InstanceSpec]) -> Result<()> {
+        let by = Caller::server();
+        let Some(lease) = self.store.take_idle_lease(&by, &set.environment, &self.holder).await? else { return Ok(()) };
+        // Something may have settled since the set was read; a claim from now on has a higher epoch, and wins everywhere.
+        if self.store.serving(&set.service, &set.environment).await?.as_ref() != Some(set) {
             return Ok(());
         }
-        let lease = self.lease_to_restore(set, unsettled).await?;
+        let restarted = self.restart(&lease, gone).await;
+        let (mut healthy, mut running) = (Vec::new(), Vec::new());
+        for instance in specs {
+            let observed = self.adapters.target(&instance.spec).observe(&instance.id).await.map_err(target_error)?;
+            let Some(observed) = observed.filter(|observed| observed.running) else { continue };
+            if Probe::new(observed.address).health(&instance.spec.health, async || None).await.is_ok() {
+                healthy.push(share(&observed));
+            }
+            running.push(share(&observed));
+        }
+        // With no healthy one the router answers for what runs: that is what the record says serves.
+        let split = Split(if healthy.is_empty() { running } else { healthy });
+        if !split.0.is_empty() {
+            let router = self.adapters.router(&specs[0].spec);
+            router.set(&split, lease.epoch).await.map_err(|error| Error::new(Code::RouterFailed, error.to_string()))?;
+        }
+        restarted
+    }
+
+    /// Starts instances from bytes that are checked again; one that cannot be started does not keep the others from it.
+    async fn restart(&self, lease: &Lease, gone: &[&InstanceSpec]) -> Result<()> {
+        let mut outcome = Ok(());
         for instance in gone {
             info!("starting `{}` again: it should serve and does not run", instance.id);
-            self.restart(&lease, instance).await?;
+            let started = async {
+                self.release_dir(&instance.digest).await?;
+                self.adapters.target(&instance.spec).start(lease, instance).await.map_err(target_error)
+            };
+            if let Err(error) = started.await {
+                outcome = Err(error);
+            }
         }
-        if busy {
-            // The deployment's worker decides where its traffic goes.
-            return Ok(());
-        }
-        let mut running = Vec::new();
-        for instance in &specs {
-            running.extend(target.observe(&instance.id).await.map_err(target_error)?.filter(|observed| observed.running));
-        }
-        if running.is_empty() {
-            return Err(Error::new(Code::TargetFailed, "no instance could be started"));
-        }
-        let split = Split(running.iter().map(share).collect());
-        self.adapters.router(&spec).set(&split, lease.epoch).await.map_err(|error| Error::new(Code::RouterFailed, error.to_string()))
-    }
-
-    /// Starts an instance from bytes that are checked again.
-    async fn restart(&self, lease: &Lease, instance: &InstanceSpec) -> Result<()> {
-        self.release_dir(&instance.digest).await?;
-        self.adapters.target(&instance.spec).start(lease, instance).await.map_err(target_error)?;
-        Ok(())
-    }
-
-    /// Returns the lease in force where a deployment runs, and a new one elsewhere.
-    async fn lease_to_restore(&self, set: &ServingSet, unsettled: &[Deployment]) -> Result<Lease> {
-        let in_use = unsettled.iter().any(|deployment| deployment.environment == set.environment);
-        if let (true, Some(lease)) = (in_use, self.store.lease(&set.environment).await?) {
-            return Ok(lease);
-        }
-        Ok(self.store.take_lease(&Caller::server(), &set.environment, &self.holder).await?)
+        outcome
     }
 
     async fn router_agrees(&self, spec: &ServiceSpec, set: &ServingSet) -> bool {
@@ -121,30 +135,47 @@ impl Engine {
         true
     }
 
-    async fn stop_orphans(&self, sets: &[ServingSet], unsettled: &[Deployment]) -> Result<()> {
-        let mut wanted: HashSet<InstanceId> = sets.iter().flat_map(|set| set.instances.iter().cloned()).collect();
-        for set in sets.iter().filter(|set| unsettled.iter().any(|deployment| deployment.environment == set.environment)) {
-            wanted.extend(set.base.iter().flat_map(|base| base.instances.iter().cloned()));
-        }
-        let environments = self.environments().await?;
-        let specs = environments.iter().flat_map(|environment| environment.services.values());
-        for spec in specs {
-            let target = self.adapters.target(spec);
-            let own = format!("{}-{}-dep_", spec.environment, spec.service);
-            let busy = unsettled.iter().any(|deployment| deployment.environment == spec.environment);
-            if busy {
-                continue;
-            }
-            for observed in target.list().await.map_err(target_error)? {
-                if !observed.running || !observed.instance.as_str().starts_with(&own) || wanted.contains(&observed.instance) {
-                    continue;
+    async fn stop_orphans(&self) -> Result<()> {
+        let mut looked_at = HashSet::new();
+        for environment in self.environments().await? {
+            for spec in environment.services.values() {
+                let target = self.adapters.target(spec);
+                for observed in target.list().await.map_err(target_error)?.into_iter().filter(|observed| observed.running) {
+                    if looked_at.insert(observed.instance.clone()) {
+                        self.stop_orphan(&observed.instance, spec).await?;
+                    }
                 }
-                info!("stopping `{}`: nothing asks for it", observed.instance);
-                let lease = self.store.take_lease(&Caller::server(), &spec.environment, &self.holder).await?;
-                target.stop(&lease, &observed.instance, super::steps::GRACE).await.map_err(target_error)?;
             }
         }
         Ok(())
+    }
+
+    /// Stops an instance that neither serves nor belongs to a deployment under way.
+    async fn stop_orphan(&self, instance: &InstanceId, spec: &ServiceSpec) -> Result<()> {
+        let serves = async || Ok::<_, Error>(self.store.all_serving().await?.iter().any(|set| set.instances.contains(instance)));
+        let Some(deployment) = self.starter_of(instance).await? else { return Ok(()) };
+        if serves().await? {
+            return Ok(());
+        }
+        let by = Caller::server();
+        let occupied = self.store.occupying().await?.iter().any(|occupant| occupant.environment == deployment.environment);
+        if occupied {
+            return Ok(());
+        }
+        let Some(lease) = self.store.take_idle_lease(&by, &deployment.environment, &self.holder).await? else { return Ok(()) };
+        if serves().await? {
+            return Ok(());
+        }
+        info!("stopping `{instance}`: nothing asks for it");
+        self.adapters.target(spec).stop(&lease, instance, super::steps::GRACE).await.map_err(target_error)?;
+        Ok(())
+    }
+
+    /// Returns the deployment that started an instance, told from the instance's id.
+    async fn starter_of(&self, instance: &InstanceId) -> Result<Option<Deployment>> {
+        let Some(at) = instance.as_str().rfind("-dep_") else { return Ok(None) };
+        let id = instance.as_str()[at + 1..].split('-').next().unwrap_or_default();
+        Ok(self.store.deployment(&DeploymentId::from(id)).await?)
     }
 }
 

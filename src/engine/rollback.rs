@@ -17,13 +17,15 @@ impl Engine {
     /// Takes a deployment back; one that was taken back before answers with what did it, and `true`.
     pub async fn roll_back(self: &Arc<Self>, by: &Caller, id: &DeploymentId, reason: &str) -> Result<(Deployment, bool)> {
         let deployment = self.deployment(id).await?;
-        if let Purpose::Rollback { of } = &deployment.purpose
-            && deployment.state.is_settled()
-        {
-            return Err(Error::new(
-                Code::NothingToRollBack,
-                format!("`{id}` is itself the way back from `{of}`; going further back is a person's decision"),
-            ));
+        if let Purpose::Rollback { of } = &deployment.purpose {
+            // Asking again for a way back that is under way must never turn it round.
+            return match deployment.state.is_settled() {
+                false => Ok((deployment, true)),
+                true => Err(Error::new(
+                    Code::NothingToRollBack,
+                    format!("`{id}` is itself the way back from `{of}`; going further back is a person's decision"),
+                )),
+            };
         }
         match deployment.state {
             DeploymentState::RolledBack | DeploymentState::RollingBack => return Ok((deployment, true)),
@@ -80,6 +82,12 @@ impl Engine {
             );
         };
         let Some(base) = serving.base.as_deref() else {
+            if self.plan_of(of).await?.base.is_some() {
+                let message = format!("what stood behind `{}` is no longer known", of.id);
+                return Err(Error::new(Code::NothingToRollBack, message)
+                    .who(crate::model::Who::Person)
+                    .hint("a person decides what is to serve"));
+            }
             return self.withdraw(by, of, &serving, reason).await;
         };
         let spec = base.instance_specs().map_err(|failure| Error::new(failure.code, failure.message))?;
@@ -117,13 +125,15 @@ impl Engine {
         // Taking the lease would fence off a deployment of another service that runs in this environment.
         self.refuse_while_busy(&of.environment).await?;
         let (_, _, spec) = self.service(&of.environment, &of.service).await?;
-        let lease = self.store.take_lease(by, &of.environment, &self.holder).await?;
+        let Some(lease) = self.store.take_idle_lease(by, &of.environment, &self.holder).await? else {
+            return Err(Error::new(Code::Conflict, format!("a deployment has just started in `{}`", of.environment)));
+        };
         let router = self.adapters.router(&spec);
         // The record first: after a crash in between, reconciling takes the traffic away.
+        self.store.mark_rolled_back(by, &of.id, &of.id).await?;
         self.store.withdraw_serving(by, lease.epoch, &of.service, &of.environment).await?;
         router.set(&Split::default(), lease.epoch).await.map_err(|error| Error::new(Code::RouterFailed, error.to_string()))?;
         self.store.add_measurement(by, &of.id, "rollback_asked", &serde_json::json!({ "reason": reason, "by": by.principal })).await?;
-        self.store.mark_rolled_back(by, &of.id, &of.id).await?;
         let target = self.adapters.target(&spec);
         for instance in &serving.instances {
             let patience = std::time::Duration::from_millis(spec.drain_ms);

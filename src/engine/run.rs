@@ -40,7 +40,7 @@ impl Run {
             other => other,
         };
         let spec = match &plan.purpose {
-            Purpose::Deploy => engine.service(&plan.environment, &plan.service).await?.2,
+            Purpose::Deploy => engine.planned_spec(&plan).await?,
             Purpose::Rollback { .. } => engine.rollback_spec(&plan, base.as_ref()).await?,
         };
         let (target, router) = (engine.adapters.target(&spec), engine.adapters.router(&spec));

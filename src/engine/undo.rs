@@ -57,6 +57,9 @@ async fn unshift(run: &Run) -> Result<Value, StepFailure> {
         still
     };
     let Some(base) = &run.base else {
+        if run.plan.base.is_some() {
+            return Err(StepFailure::new(Code::Stuck, "what served before is no longer known"));
+        }
         run.router.set(&Split::default(), run.lease.epoch).await?;
         run.router.probe(None, super::probing::INTERVAL).await?;
         fenced(run.engine.store.note_traffic(&by, &run.id, run.lease.epoch, TrafficMove::Back).await?)?;

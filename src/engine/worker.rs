@@ -7,11 +7,11 @@ use super::{
     run::Run,
     steps::{self, StepFailure},
     undo,
-    watch::{Trigger, Window},
+    watch::{Trigger, Watcher, Window, window},
 };
 use crate::{
     error::{Code, Result},
-    model::{Action, Caller, Deployment, DeploymentId, Event, Lease, Step, StepState},
+    model::{Action, Caller, Deployment, DeploymentId, Event, Lease, Step, StepState, plan::Watch},
     store::{DeploymentChange, NewIncident},
     targets::Samples,
 };
@@ -116,8 +116,12 @@ impl Run {
     }
 
     async fn changes(&self, deployment: &Deployment, event: Event, change: DeploymentChange) -> Result<()> {
-        // No row means that somebody else moved it on: the next turn reads the new state.
-        self.engine.store.transition(&Caller::server(), &self.id, self.lease.epoch, deployment.state, event, change).await?;
+        let moved = self.engine.store.transition(&Caller::server(), &self.id, self.lease.epoch, deployment.state, event, change).await?;
+        // Not moved: somebody else moved it on, and the next turn reads the new state; or the lease is another's, and this worker ends.
+        let ours = |lease: crate::model::Lease| lease.epoch == self.lease.epoch;
+        if moved.is_none() && !self.engine.store.lease(&self.plan.environment).await?.is_some_and(ours) {
+            return Err(crate::error::Error::new(Code::StaleEpoch, format!("`{}` is walked under another lease now", self.id)));
+        }
         Ok(())
     }
 
@@ -202,23 +206,44 @@ impl Run {
             () = self.engine.stopped() => Outcome::Interrupted,
             trigger = self.trigger(step) => Outcome::Triggered(trigger),
             done = tokio::time::timeout(limit, steps::perform(self, step)) => match done {
-                Ok(Ok(output)) => Outcome::Done(output),
+                Ok(Ok(output)) => match self.judged(step).await {
+                    Ok(None) => Outcome::Done(output),
+                    Ok(Some(trigger)) => Outcome::Triggered(trigger),
+                    Err(failure) => Outcome::Failed(failure),
+                },
                 Ok(Err(failure)) => Outcome::Failed(failure),
                 Err(_) => Outcome::Failed(StepFailure::new(Code::StepTimeout, format!("`{}` took longer than {limit:?}", step.id))),
             },
         }
     }
 
-    async fn trigger(&self, step: &Step) -> Trigger {
-        let Some((before, old)) = self.watch_baseline(step).await else { return std::future::pending().await };
-        self.watched(&before, old.as_ref()).await
+    /// Judges the whole watch at its end: a limit that was crossed all along, or only lately, is not outlived. No reading never passes.
+    async fn judged(&self, step: &Step) -> Result<Option<Trigger>, StepFailure> {
+        if !matches!(step.action, Action::Bake { .. }) {
+            return Ok(None);
+        }
+        let Some((before, old)) = self.watch_baseline().await else {
+            return Err(StepFailure::new(Code::RouterFailed, "the watch has no reading to judge from"));
+        };
+        let seen = window(&self.plan.version, &before, &self.router.measure().await?);
+        let limits = Watch { sustained_ms: 0, ..self.plan.watch.clone() };
+        Ok(Watcher::default().look(&limits, self.engine.clock.now(), &seen, old.as_ref()))
     }
 
-    /// Returns the reading at the switch; none while traffic has not moved or is no longer watched.
-    async fn watch_baseline(&self, step: &Step) -> Option<(Samples, Option<Window>)> {
+    async fn trigger(&self, step: &Step) -> Trigger {
         if !matches!(step.action, Action::VerifyListener | Action::Drain | Action::Bake { .. }) {
-            return None;
+            return std::future::pending().await;
         }
+        loop {
+            if let Some((before, old)) = self.watch_baseline().await {
+                return self.watched(&before, old.as_ref()).await;
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+
+    /// Returns the reading at the switch; none while the record or the router cannot be read.
+    async fn watch_baseline(&self) -> Option<(Samples, Option<Window>)> {
         let journal = self.journal().await.ok()?;
         let output = &journal.iter().find(|entry| entry.step.as_str() == "shift")?.output;
         // After a crash right at the switch its reading is lost; counting from now is the best that is known.
@@ -244,7 +269,7 @@ impl Run {
     async fn wait(&self, changes: &mut tokio::sync::watch::Receiver<i64>) -> Result<()> {
         let watched = self.plan.steps.iter().find(|step| matches!(step.action, Action::Bake { .. }));
         let journal = self.journal().await?;
-        let shifted = journal.iter().any(|entry| entry.step.as_str() == "verify-listener" && entry.state == StepState::Done);
+        let shifted = journal.iter().any(|entry| entry.step.as_str() == "shift" && entry.state == StepState::Done);
         let watching = async {
             match (watched, shifted) {
                 (Some(bake), true) => self.trigger(bake).await,

@@ -3,7 +3,7 @@
 use super::{NextAction, Reply};
 use crate::{
     engine::status::DirectiveView,
-    model::{Deployment, DeploymentState, DirectiveState, GateResult, Plan, PlanState, Sha256, Verdict, Who, text},
+    model::{Deployment, DeploymentState, DirectiveState, GateResult, Plan, PlanState, Purpose, Sha256, Verdict, Who, text},
 };
 use serde_json::json;
 
@@ -203,6 +203,11 @@ pub fn of_deployment(deployment: &Deployment, plan: Option<&Plan>) -> Standing {
     let wait =
         NextAction::tool("get_deployment", json!({ "deployment": id, "wait_seconds": 45, "until": "settled" }), "wait until it is settled");
     let back = NextAction::tool("rollback_deployment", json!({ "deployment": id, "reason": "<why>" }), "take it back; needs no approval");
+    // A way back is not taken back: that would bring the bad release again.
+    let or_back = |first: NextAction| match &deployment.purpose {
+        Purpose::Deploy => vec![first, back.clone()],
+        Purpose::Rollback { .. } => vec![first],
+    };
     let look = NextAction::tool("get_deployment", json!({ "deployment": id, "detail": true }), "read what was seen");
     let log = NextAction::tool("read_log", json!({ "deployment": id, "tail": 50 }), "read what the instances wrote");
     let reason = text::visible_line(deployment.undo_reason.as_deref().unwrap_or("no reason recorded"), 300);
@@ -213,7 +218,7 @@ pub fn of_deployment(deployment: &Deployment, plan: Option<&Plan>) -> Standing {
                 Some(_) => format!("{version} takes the traffic of {environment}; it is being checked through the listener"),
                 None => format!("{id} brings {version} to {environment}; customers are not touched yet"),
             };
-            Standing::of(state, summary, "The server walks the plan. Wait; you may stop and come back.", vec![wait, back])
+            Standing::of(state, summary, "The server walks the plan. Wait; you may stop and come back.", or_back(wait))
         }
         DeploymentState::Verifying => {
             let until = plan.and_then(|plan| {
@@ -224,7 +229,7 @@ pub fn of_deployment(deployment: &Deployment, plan: Option<&Plan>) -> Standing {
                 Some(format!("; watched until {}", deployment.shifted_at?.plus(bake).hour_minute()))
             });
             let summary = format!("{version} takes all traffic of {environment}{}; nothing to do", until.unwrap_or_default());
-            Standing::of(state, summary, "The new set is watched with the old one warm. Wait, or take it back.", vec![wait, back])
+            Standing::of(state, summary, "The new set is watched with the old one warm. Wait, or take it back.", or_back(wait))
         }
         DeploymentState::Paused => {
             let held_by = deployment.held_by.as_deref().unwrap_or("nobody");

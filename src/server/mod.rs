@@ -73,7 +73,8 @@ pub async fn run(options: ServeOptions) -> Result<(), Error> {
     let served = bound.serve(Offer { registry, extras: people::methods(), prompts: prompts() }, stop).await;
     engine.shut_down().await;
     engine.store.close().await;
-    served
+    // The lock goes last: until here no other server may start in this workspace.
+    served.map(drop)
 }
 
 /// Returns every phase as a prompt.
@@ -96,7 +97,7 @@ pub struct Bound {
     agent: UnixListener,
     api: UnixListener,
     // Last, so that the sockets are closed before another server may start.
-    _lock: File,
+    lock: File,
 }
 
 impl Bound {
@@ -116,7 +117,7 @@ impl Bound {
         let address = tcp.local_addr().map_err(Error::internal)?;
         Running::this(address).write(workspace).map_err(|err| cannot("write", &workspace.server_file(), &err))?;
         let (agent, api) = (socket(&workspace.agent_socket())?, socket(&workspace.api_socket())?);
-        Ok(Bound { workspace: workspace.clone(), token, tcp, address, agent, api, _lock: lock })
+        Ok(Bound { workspace: workspace.clone(), token, tcp, address, agent, api, lock })
     }
 
     /// Returns the loopback address it listens on.
@@ -124,9 +125,9 @@ impl Bound {
         self.address
     }
 
-    /// Serves until `stop`; afterwards nothing is left behind.
-    pub async fn serve(self, offer: Offer, stop: CancellationToken) -> Result<(), Error> {
-        let Bound { workspace, token, tcp, address, agent, api, _lock } = self;
+    /// Serves until `stop`; afterwards nothing is left behind but the workspace's lock, which is returned: whoever holds it keeps other servers out.
+    pub async fn serve(self, offer: Offer, stop: CancellationToken) -> Result<File, Error> {
+        let Bound { workspace, token, tcp, address, agent, api, lock } = self;
         let Offer { registry, extras, prompts } = offer;
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving `{}`", workspace.root.display());
 
@@ -178,7 +179,7 @@ impl Bound {
             let _ = fs::remove_file(path);
         }
         tracing::info!("stopped");
-        Ok(())
+        Ok(lock)
     }
 }
 

@@ -115,6 +115,15 @@ impl Store {
         rows.iter().map(deployment_of).collect()
     }
 
+    /// Returns the deployments that occupy their environments, oldest first: those that are to go on by themselves, and those that are stuck.
+    pub async fn occupying(&self) -> Result<Vec<Deployment>> {
+        let rows = sql("SELECT * FROM deployments WHERE state IN ('queued', 'running', 'paused', 'verifying', 'rolling_back')
+                            OR (state = 'stuck' AND resolved_at IS NULL) ORDER BY number")
+        .all(self.pool())
+        .await?;
+        rows.iter().map(deployment_of).collect()
+    }
+
     /// Returns the newest rollback of a deployment.
     pub async fn rollback_of(&self, id: &DeploymentId) -> Result<Option<Deployment>> {
         let row = sql("SELECT * FROM deployments WHERE rollback_of = $1 ORDER BY number DESC LIMIT 1").bind(id).one(self.pool()).await?;

@@ -18,6 +18,23 @@ impl Store {
         Ok(lease)
     }
 
+    /// Takes the lease of an environment that no deployment occupies; `None` when one does.
+    pub async fn take_idle_lease(&self, by: &Caller, environment: &EnvironmentName, holder: &str) -> Result<Option<Lease>> {
+        let mut write = self.write().await?;
+        let occupied = sql("SELECT id FROM deployments WHERE environment = $1
+                                AND (state IN ('queued', 'running', 'paused', 'verifying', 'rolling_back')
+                                     OR (state = 'stuck' AND resolved_at IS NULL)) LIMIT 1")
+        .bind(environment)
+        .one(write.on())
+        .await?;
+        if occupied.is_some() {
+            return Ok(None);
+        }
+        let lease = raise(&mut write, environment, holder).await?;
+        write.commit(by, "take_lease", environment, json!({ "epoch": lease.epoch, "holder": holder })).await?;
+        Ok(Some(lease))
+    }
+
     /// Returns an environment's lease; none when it was never changed.
     pub async fn lease(&self, environment: &EnvironmentName) -> Result<Option<Lease>> {
         let row = sql("SELECT * FROM leases WHERE environment = $1").bind(environment).one(self.pool()).await?;

@@ -84,6 +84,14 @@ impl Store {
             .await?;
         let Some(row) = row else { return Ok(None) };
         let deployment = deployment_of(&row)?;
+        if let (DeploymentState::Succeeded, Purpose::Rollback { of }) = (to, &deployment.purpose) {
+            // In the same transaction: after a crash the record never says that what was taken back still stands.
+            sql("UPDATE deployments SET rolled_back_by = $1 WHERE id = $2 AND rolled_back_by IS NULL")
+                .bind(id)
+                .bind(of)
+                .run(write.on())
+                .await?;
+        }
         let detail =
             json!({ "from": from, "event": event, "to": to, "epoch": epoch, "reason": change.undo_reason, "code": change.failure_code });
         write.commit(by, "transition", id, detail).await?;

@@ -145,7 +145,7 @@ pub struct TestServer {
     pub workspace: Workspace,
     pub address: SocketAddr,
     pub stop: CancellationToken,
-    pub served: JoinHandle<Result<(), Error>>,
+    pub served: JoinHandle<Result<std::fs::File, Error>>,
 }
 
 impl TestServer {

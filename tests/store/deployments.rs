@@ -129,6 +129,23 @@ async fn a_deployment_moves_only_under_the_newest_lease() {
 }
 
 #[tokio::test]
+async fn an_idle_lease_is_taken_only_where_nothing_is_deployed() {
+    for database in databases().await {
+        let store = database.open().await;
+        let take = async || store.take_idle_lease(&server(), &"staging".into(), "server-1").await.unwrap();
+        assert_eq!(take().await.map(|lease| lease.epoch), Some(Epoch(1)), "{}", database.name);
+        let (queued, lease) = deployment(&store, "web", "staging", "1").await;
+        assert_eq!(lease.epoch, Epoch(2));
+        assert_eq!((take().await, store.occupying().await.unwrap().len()), (None, 1), "{}: occupied", database.name);
+        for (from, event) in [(DeploymentState::Queued, Event::Undo), (DeploymentState::RollingBack, Event::Undone)] {
+            store.transition(&server(), &queued.id, lease.epoch, from, event, DeploymentChange::default()).await.unwrap().unwrap();
+        }
+        assert_eq!(take().await.map(|lease| lease.epoch), Some(Epoch(3)));
+        assert!(store.occupying().await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn the_first_move_of_traffic_is_noted_under_the_lease() {
     for database in databases().await {
         let store = database.open().await;
