@@ -8,6 +8,7 @@ use crate::{
     error::Code,
     model::{Action, Caller, InstanceId, Split, Step},
     store::TrafficMove,
+    targets::RouterError,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -60,15 +61,16 @@ async fn unshift(run: &Run) -> Result<Value, StepFailure> {
         if run.plan.base.is_some() {
             return Err(StepFailure::new(Code::Stuck, "what served before is no longer known"));
         }
-        run.router.set(&Split::default(), run.lease.epoch).await?;
-        run.router.probe(None, super::probing::INTERVAL).await?;
+        if tell_router(run, &Split::default()).await? {
+            run.router.probe(None, super::probing::INTERVAL).await?;
+        }
         fenced(run.engine.store.note_traffic(&by, &run.id, run.lease.epoch, TrafficMove::Back).await?)?;
         run.engine.store.withdraw_serving(&by, run.lease.epoch, &run.plan.service, &run.plan.environment).await?;
         let drained = run.drain(run.instances().iter()).await?;
         return Ok(json!({ "withdrawn": true, "drained": drained }));
     };
     let old = run.restored_base(base).await?;
-    run.router.set(&Run::split(&old, &new), run.lease.epoch).await?;
+    tell_router(run, &Run::split(&old, &new)).await?;
     fenced(run.engine.store.note_traffic(&by, &run.id, run.lease.epoch, TrafficMove::Back).await?)?;
     fenced(run.engine.store.set_serving(&by, run.lease.epoch, base).await?)?;
     let spec = base.instance_specs()?.into_iter().next().map(|instance| instance.spec);
@@ -77,6 +79,18 @@ async fn unshift(run: &Run) -> Result<Value, StepFailure> {
         None => None,
     };
     let drained = run.drain(new.iter().map(|observed| &observed.instance)).await?;
-    run.router.set(&Run::split(&old, &[]), run.lease.epoch).await?;
+    tell_router(run, &Run::split(&old, &[])).await?;
     Ok(json!({ "to": base.version, "verified": verified, "drained": drained }))
+}
+
+/// Puts a split in force; `false` where another process has the address and the old set never served there: nothing was moved.
+async fn tell_router(run: &Run, split: &Split) -> Result<bool, StepFailure> {
+    let served_here = match &run.base {
+        Some(base) => base.instance_specs()?.iter().any(|instance| instance.spec.router.listen() == run.spec.router.listen()),
+        None => false,
+    };
+    match run.router.set(split, run.lease.epoch).await {
+        Err(RouterError::PortTaken(_)) if !served_here => Ok(false),
+        told => Ok(told.map(|()| true)?),
+    }
 }
