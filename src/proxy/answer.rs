@@ -60,7 +60,8 @@ impl Relayed {
     fn end(&mut self, outcome: Outcome) {
         let Some((mut claim, sender)) = self.open.take() else { return };
         claim.end(outcome);
-        if outcome == Outcome::Completed {
+        // One that answered with an error may be about to close: with a body it had no wish to read, the next request would be lost.
+        if outcome == Outcome::Completed && !claim.is_server_error() {
             keep(sender, &claim);
         }
     }

@@ -171,6 +171,11 @@ impl Claim {
         self.to_head = Some(self.started.elapsed());
     }
 
+    /// Tells whether the application answered with 5xx.
+    pub fn is_server_error(&self) -> bool {
+        self.status.is_some_and(|status| status >= 500)
+    }
+
     /// Notes how the request ended.
     pub fn end(&mut self, outcome: Outcome) {
         self.outcome = outcome;

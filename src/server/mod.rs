@@ -60,7 +60,7 @@ pub struct Offer {
 /// Serves a workspace until SIGTERM or SIGINT.
 pub async fn run(options: ServeOptions) -> Result<(), Error> {
     let stop = stop_on_signals().map_err(Error::internal)?;
-    let bound = Bound::bind(&options).await?;
+    let held = Held::take(&options.workspace)?;
     telemetry::to_files(&options.workspace.logs_dir(), "server").map_err(Error::internal)?;
     let workspace = &options.workspace;
     let clock = Arc::new(SystemClock);
@@ -68,6 +68,8 @@ pub async fn run(options: ServeOptions) -> Result<(), Error> {
     let exe = std::env::current_exe().map_err(Error::internal)?;
     let adapters = Box::new(RealAdapters::new(exe, workspace.clone()));
     let engine = Engine::new(workspace.clone(), store, clock, adapters);
+    // After the database: a caller that reaches a socket reaches a server that can answer, and one that cannot open it says why.
+    let bound = held.listen(options.listen).await?;
     engine.start().await?;
     let registry = Arc::new(Registry::over(engine.clone()));
     let served = bound.serve(Offer { registry, extras: people::methods(), prompts: prompts() }, stop).await;
@@ -88,6 +90,35 @@ fn prompts() -> Arc<[PromptText]> {
     phases::all().iter().map(prompt).collect()
 }
 
+/// The workspace's lock: no other server runs in it.
+struct Held {
+    workspace: Workspace,
+    lock: File,
+}
+
+impl Held {
+    fn take(workspace: &Workspace) -> Result<Self, Error> {
+        workspace.prepare().map_err(|err| Error::new(Code::TargetFailed, format!("{err:#}")))?;
+        Ok(Held { lock: lock(workspace)?, workspace: workspace.clone() })
+    }
+
+    async fn listen(self, listen: SocketAddr) -> Result<Bound, Error> {
+        let Held { workspace, lock } = self;
+        if !listen.ip().is_loopback() {
+            return Err(Error::invalid(format!("`{listen}` is not a loopback address; the server listens on this machine only")));
+        }
+        let token = workspace.token().map_err(|err| Error::new(Code::TargetFailed, format!("{err:#}")))?;
+        let tcp = TcpListener::bind(listen).await.map_err(|err| match err.kind() {
+            io::ErrorKind::AddrInUse => Error::new(Code::PortTaken, format!("`{listen}` is taken by another process")),
+            _ => Error::invalid(format!("cannot listen on `{listen}`: {err}")),
+        })?;
+        let address = tcp.local_addr().map_err(Error::internal)?;
+        Running::this(address).write(&workspace).map_err(|err| cannot("write", &workspace.server_file(), &err))?;
+        let (agent, api) = (socket(&workspace.agent_socket())?, socket(&workspace.api_socket())?);
+        Ok(Bound { workspace, token, tcp, address, agent, api, lock })
+    }
+}
+
 /// The workspace's lock, sockets and listener, held and not yet served.
 pub struct Bound {
     workspace: Workspace,
@@ -103,21 +134,7 @@ pub struct Bound {
 impl Bound {
     /// Takes the workspace; `server_running` when another server holds it.
     pub async fn bind(options: &ServeOptions) -> Result<Self, Error> {
-        let ServeOptions { workspace, listen } = options;
-        if !listen.ip().is_loopback() {
-            return Err(Error::invalid(format!("`{listen}` is not a loopback address; the server listens on this machine only")));
-        }
-        workspace.prepare().map_err(|err| Error::new(Code::TargetFailed, format!("{err:#}")))?;
-        let lock = lock(workspace)?;
-        let token = workspace.token().map_err(|err| Error::new(Code::TargetFailed, format!("{err:#}")))?;
-        let tcp = TcpListener::bind(listen).await.map_err(|err| match err.kind() {
-            io::ErrorKind::AddrInUse => Error::new(Code::PortTaken, format!("`{listen}` is taken by another process")),
-            _ => Error::invalid(format!("cannot listen on `{listen}`: {err}")),
-        })?;
-        let address = tcp.local_addr().map_err(Error::internal)?;
-        Running::this(address).write(workspace).map_err(|err| cannot("write", &workspace.server_file(), &err))?;
-        let (agent, api) = (socket(&workspace.agent_socket())?, socket(&workspace.api_socket())?);
-        Ok(Bound { workspace: workspace.clone(), token, tcp, address, agent, api, lock })
+        Held::take(&options.workspace)?.listen(options.listen).await
     }
 
     /// Returns the loopback address it listens on.
