@@ -248,6 +248,8 @@ fn cannot(act: &str, path: &Path, err: &io::Error) -> Error {
 }
 
 fn stop_on_signals() -> io::Result<CancellationToken> {
+    // A write beyond RLIMIT_FSIZE would end the server; with a handler it fails like one on a full disk, and is refused.
+    let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = CancellationToken::new();
     let stopping = stop.clone();
