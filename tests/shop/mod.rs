@@ -148,8 +148,30 @@ router = {{ kind = "proxy", listen = "{production}" }}
     /// Starts the server and waits until it answers.
     pub async fn serve(&mut self, variables: &[(&str, &str)]) {
         let mut command = self.interlock(&["serve", "--listen", "127.0.0.1:0"]);
+        command.envs(variables.iter().copied());
+        self.start(command).await;
+    }
+
+    /// Starts the server from a shell that runs `limit` first.
+    pub async fn serve_under(&mut self, limit: &str) {
+        let mut command = self.interlock(&[]);
+        let own = command.as_std();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{limit}; exec \"$0\" serve --listen 127.0.0.1:0"), BINARY]).current_dir(self.root());
+        for (name, value) in own.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        command = shell;
+        command.stdin(Stdio::null());
+        self.start(command).await;
+    }
+
+    async fn start(&mut self, mut command: Command) {
         let said = fs::File::create(self.root().join("server.err")).unwrap();
-        command.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(said).kill_on_drop(true);
+        command.stdout(Stdio::null()).stderr(said).kill_on_drop(true);
         let mut child = command.spawn().unwrap();
         let began = Instant::now();
         while UnixStream::connect(self.workspace.api_socket()).await.is_err() {

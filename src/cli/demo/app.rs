@@ -71,6 +71,10 @@ pub enum Fault {
     None,
     /// Wrong answers, with 500, to what a proxy forwarded, and only where `MODE=live`: what no check before the switch can see.
     LiveForwarded,
+    /// Wrong answers, with 500, to everything but health and version.
+    Wrong,
+    /// 500 to everything.
+    Broken,
 }
 
 impl AppRelease {
@@ -167,6 +171,7 @@ impl App {
         tokio::time::sleep(WORK).await;
         let version = &self.release.version;
         let mut response = match (request.method(), request.uri().path()) {
+            _ if self.release.fault == Fault::Broken => text(StatusCode::INTERNAL_SERVER_ERROR, "broken\n"),
             (&Method::GET, "/healthz") => text(StatusCode::OK, "ok\n"),
             (&Method::GET, "/version") => json(&serde_json::json!({ "version": version })),
             (&Method::GET, "/ws") => websocket(request, stop, tracker),
@@ -184,7 +189,11 @@ impl App {
     }
 
     fn misbehaves(&self, request: &Request<Incoming>) -> bool {
-        self.release.fault == Fault::LiveForwarded && self.live && request.headers().contains_key("x-forwarded-for")
+        match self.release.fault {
+            Fault::None => false,
+            Fault::LiveForwarded => self.live && request.headers().contains_key("x-forwarded-for"),
+            Fault::Wrong | Fault::Broken => true,
+        }
     }
 }
 
