@@ -1,26 +1,30 @@
 //! What the tests of approval and of bad input share: a shop with staging and production, served by the real binary, and people
 //! who sign. A signature is made here, not by our command line, so that a test can also make one that must not count.
 
-#![allow(dead_code)] // Each test file uses its part.
+#![allow(dead_code, unused_imports)] // Each test file uses its part.
 
-use ed25519_dalek::SigningKey;
+mod people;
+mod wire;
+
+pub use people::Approver;
+pub use wire::{finish, http, line, said, served};
+
 use interlock::{
     config::Workspace,
     decisions::{Question, Review},
-    model::{ApproverName, Clock, Decision, DecisionKind, DecisionVerdict, SignedDecision, SystemClock, decision::PublicKey},
+    model::{DecisionKind, DecisionVerdict, SignedDecision},
 };
 use serde_json::{Value, json};
 use std::{
     fs,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::{Output, Stdio},
+    process::Stdio,
     sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{TcpStream, UnixStream},
+    net::UnixStream,
     process::{Child, Command},
 };
 
@@ -357,46 +361,6 @@ impl Drop for Shop {
     }
 }
 
-/// A person who signs.
-pub struct Approver {
-    /// The name.
-    pub name: ApproverName,
-    /// The key.
-    pub key: SigningKey,
-}
-
-impl Approver {
-    /// Returns a person with a new key.
-    pub fn new(name: &str) -> Self {
-        Approver { name: name.into(), key: SigningKey::from_bytes(&rand::random()) }
-    }
-
-    /// Returns the enrolment of this person with a role.
-    pub fn enrolment(&self, role: &str) -> Value {
-        json!({ "name": self.name, "role": role, "public_key": PublicKey::of(&self.key) })
-    }
-
-    /// Returns the decision over what was reviewed, unsigned.
-    pub fn decision(&self, review: &Review, verdict: DecisionVerdict, reason: Option<&str>) -> Decision {
-        Decision {
-            kind: review.kind,
-            subject_sha256: review.subject_sha256.clone(),
-            environment: review.environment.clone(),
-            nonce: format!("{:032x}", rand::random::<u128>()),
-            expires_at: SystemClock.now().plus(Duration::from_secs(300)),
-            verdict,
-            reason: reason.map(str::to_owned),
-            approver: self.name.clone(),
-            audit_head: review.audit_head.clone(),
-        }
-    }
-
-    /// Signs it.
-    pub fn sign(&self, decision: Decision) -> SignedDecision {
-        SignedDecision::sign(decision, &self.key)
-    }
-}
-
 /// Returns an address nobody listens on, below the ports the kernel hands out by itself.
 pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -411,39 +375,4 @@ pub fn free_address() -> SocketAddr {
 /// Returns the text of a JSON string.
 pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("`{value}` is no text")).to_owned()
-}
-
-/// Sends one line and reads one: JSON-RPC over a Unix socket.
-pub async fn line(socket: &Path, method: &str, params: Value) -> Value {
-    let asked = async {
-        let (read, mut write) = UnixStream::connect(socket).await?.into_split();
-        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        write.write_all(format!("{request}\n").as_bytes()).await?;
-        BufReader::new(read).lines().next_line().await
-    };
-    let answer = tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("no answer to `{method}`"));
-    serde_json::from_str(&answer.unwrap().unwrap_or_else(|| panic!("`{method}` was hung up on"))).unwrap()
-}
-
-/// Runs a command to its end; one that hangs is killed and fails the test.
-pub async fn finish(command: &mut Command) -> Output {
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-    tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap_or_else(|_| panic!("{command:?} did not end")).unwrap()
-}
-
-/// Sends one HTTP request; returns the status and the body.
-pub async fn http(address: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> std::io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect(address).await?;
-    let length = body.len();
-    let head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n");
-    stream.write_all(format!("{head}{body}").as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    Ok((status, answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned())))
-}
-
-/// Returns what a customer gets.
-pub async fn served(listen: SocketAddr) -> String {
-    http(listen, "GET", "/", "", "").await.map_or_else(|error| format!("error: {error}"), |(_, body)| body)
 }

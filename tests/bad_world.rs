@@ -1,0 +1,215 @@
+//! A bad world: services that misbehave, a taken port, a database that is locked, newer or full. Each has its own code, customers
+//! notice nothing, and nothing is lost or half done.
+
+mod shop;
+
+use serde_json::{Value, json};
+use shop::{APPROVAL, BINARY, PATIENCE, Shop, finish, said, served};
+use sqlx::{AnyConnection, Connection, Executor};
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// The standard shop whose service is a script of the release: `run PORT`.
+fn scripted(shop: &Shop) -> String {
+    let command = format!(r#"["{BINARY}", "demo-app", "--release", "{{release}}", "--port", "{{port}}"]"#);
+    let configuration = shop.configuration(APPROVAL).replace(&command, r#"["{release}/run", "{port}"]"#);
+    configuration.replace("deadline = \"60s\"", "deadline = \"4s\"")
+}
+
+fn script(shop: &Shop, folder: &str, lines: &str) -> String {
+    shop.write(&format!("{folder}/run"), &format!("#!/bin/sh\n{lines}\n"));
+    fs::set_permissions(shop.root().join(folder).join("run"), fs::Permissions::from_mode(0o755)).unwrap();
+    folder.to_owned()
+}
+
+#[tokio::test]
+async fn a_service_that_misbehaves_is_rolled_back_and_no_customer_notices() {
+    let mut shop = Shop::named("shop");
+    shop.write("interlock.toml", &scripted(&shop));
+    shop.serve(&[]).await;
+    shop.apply().await.unwrap();
+    let app = |version: &str, fault: &str| {
+        let folder = format!("build/{version}{fault}");
+        shop.write(&format!("{folder}/app.json"), &json!({ "version": version, "fault": fault }).to_string());
+        script(&shop, &folder, &format!(r#"exec "{BINARY}" demo-app --release "$(dirname "$0")" --port "$1""#))
+    };
+    let first = shop.deploy("1.0.0", &app("1.0.0", "none")).await;
+    assert_eq!(first["state"], "succeeded", "{first:#}");
+
+    let (stop, asked, wrong) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let customer = tokio::spawn({
+        let (stop, asked, wrong, listen) = (stop.clone(), asked.clone(), wrong.clone(), shop.staging);
+        async move {
+            while !stop.load(Ordering::Relaxed) {
+                asked.fetch_add(1, Ordering::Relaxed);
+                if served(listen).await != "hello from 1.0.0\n" {
+                    wrong.fetch_add(1, Ordering::Relaxed);
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    });
+    let cases = [
+        ("2.0.1", script(&shop, "build/exits", "exit 3"), "instance_exited"),
+        ("2.0.2", script(&shop, "build/hangs", "exec sleep 600"), "unhealthy"),
+        ("2.0.3", app("2.0.3", "broken"), "unhealthy"),
+        ("2.0.4", app("2.0.4", "wrong"), "smoke_failed"),
+        ("2.0.5", app("1.0.0", "none") + "/../1.0.0none", "wrong_state"),
+        ("1.0.1", app("1.0.10", "none"), "wrong_version"),
+        ("2.0.6", script(&shop, "build/no-interpreter", "#"), "instance_exited"),
+    ];
+    for (version, artifact, code) in cases {
+        if code == "wrong_state" {
+            // The very bytes that serve, under another name: there is nothing to deploy.
+            let directive = shop.order("staging", version, &artifact).await;
+            shop.refused(code, "plan_deployment", json!({ "directive": directive })).await;
+            continue;
+        }
+        let before = asked.load(Ordering::Relaxed);
+        let body = shop.deploy(version, &artifact).await;
+        let deployment = &body["deployment"];
+        assert_eq!((&deployment["state"], &deployment["failure_code"]), (&json!("rolled_back"), &json!(code)), "{version}: {body:#}");
+        assert_eq!(deployment["shifted_at"], Value::Null, "{version}: no traffic moved");
+        assert_eq!(body["incidents"][0]["rule"], "DEPLOY-001", "{version}: {body:#}");
+        assert!(asked.load(Ordering::Relaxed) > before, "{version}: customers asked meanwhile");
+        let place = shop.must("get_status", json!({ "environment": "staging" })).await["places"][0].take();
+        assert_eq!((&place["serves"], place.get("under_way")), (&json!("1.0.0"), None), "{version}");
+    }
+    // The positive control: a release that behaves replaces it, and the customer sees that.
+    assert_eq!(wrong.load(Ordering::Relaxed), 0, "of {}", asked.load(Ordering::Relaxed));
+    let good = shop.deploy("3.0.0", &app("3.0.0", "none")).await;
+    assert_eq!(good["state"], "succeeded", "{good:#}");
+    let began = std::time::Instant::now();
+    while wrong.load(Ordering::Relaxed) == 0 {
+        assert!(began.elapsed() < PATIENCE, "the customer never saw 3.0.0");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    customer.await.unwrap();
+    shop.must("audit_verify", json!({})).await;
+}
+
+#[tokio::test]
+async fn a_taken_port_rolls_back_and_the_next_attempt_works() {
+    let shop = Shop::open().await;
+    let taken = TcpListener::bind(shop.staging).unwrap();
+    let directive = shop.directive("staging", "1.0.0").await;
+    let failed = shop.execute(&shop.plan(&directive).await).await;
+    assert_eq!((&failed["state"], &failed["deployment"]["failure_code"]), (&json!("rolled_back"), &json!("port_taken")), "{failed:#}");
+    assert_eq!(failed["deployment"]["shifted_at"], Value::Null);
+    drop(taken);
+    let second = shop.execute(&shop.plan(&directive).await).await;
+    assert_eq!(second["state"], "succeeded", "{second:#}");
+    assert_eq!(served(shop.staging).await, "hello from 1.0.0\n");
+    // A server whose own port is taken says so.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = Shop::named("other");
+    other.write("interlock.toml", "");
+    let refused = finish(&mut other.interlock(&["serve", "--listen", &taken.local_addr().unwrap().to_string()])).await;
+    assert_eq!((refused.status.code(), said(&refused.stderr)), (Some(1), "port_taken".into()));
+}
+
+async fn outside(shop: &Shop) -> AnyConnection {
+    sqlx::any::install_default_drivers();
+    AnyConnection::connect(&shop.workspace.database_url()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_locked_database_is_retryable_and_changes_nothing() {
+    let shop = Shop::open().await;
+    shop.deploy("1.0.0", &shop.build("1.0.0")).await;
+    let mut other = outside(&shop).await;
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    let order = json!({ "service": "web", "environment": "staging", "version": "2.0.0", "artifact": shop.build("2.0.0") });
+    let refusal = shop.refused("database_unavailable", "create_directive", order.clone()).await;
+    assert_eq!((&refusal["retryable"], &refusal["next_actions"][0]["arguments"]), (&json!(true), &order), "{refusal:#}");
+    assert!(refusal["after_seconds"].is_u64(), "{refusal:#}");
+    shop.must("get_status", json!({})).await;
+    assert_eq!(served(shop.staging).await, "hello from 1.0.0\n");
+    other.execute("ROLLBACK").await.unwrap();
+    other.close().await.unwrap();
+    assert_eq!(shop.must("create_directive", order).await["existing"], false);
+    shop.must("audit_verify", json!({})).await;
+}
+
+#[tokio::test]
+async fn a_read_only_or_newer_database_is_refused() {
+    let mut shop = Shop::open().await;
+    shop.deploy("1.0.0", &shop.build("1.0.0")).await;
+    shop.stop().await;
+    let url = shop.workspace.database_url() + "?mode=ro";
+    shop.serve(&[("INTERLOCK_DATABASE_URL", &url)]).await;
+    let order = json!({ "service": "web", "environment": "staging", "version": "2.0.0", "artifact": shop.build("2.0.0") });
+    let refusal = shop.refused("database_unavailable", "create_directive", order.clone()).await;
+    assert_eq!(refusal["retryable"], true, "{refusal:#}");
+    assert!(shop.must("get_status", json!({})).await["summary"].is_string(), "reading goes on");
+    shop.stop().await;
+
+    let mut other = outside(&shop).await;
+    let newer =
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'later', 1, x'00', 1)";
+    other.execute(newer).await.unwrap();
+    for arguments in [&["serve"][..], &["--json", "get-status"], &["apply"]] {
+        let refused = finish(&mut shop.interlock(arguments)).await;
+        assert_eq!((refused.status.code(), said(&refused.stderr)), (Some(1), "database_newer".into()), "{arguments:?}");
+    }
+    assert_eq!(served(shop.staging).await, "hello from 1.0.0\n", "what serves goes on without a server");
+    other.execute("DELETE FROM _sqlx_migrations WHERE version = 9999").await.unwrap();
+    other.close().await.unwrap();
+    shop.serve(&[]).await;
+    shop.must("audit_verify", json!({})).await;
+}
+
+#[tokio::test]
+async fn a_full_database_refuses_and_keeps_what_it_has() {
+    let shop = Shop::open().await;
+    let url = shop.workspace.database_url() + "?max_page_count=240";
+    fills_up(shop, async |shop| shop.serve(&[("INTERLOCK_DATABASE_URL", &url)]).await).await;
+}
+
+#[tokio::test]
+async fn a_file_size_limit_is_a_full_disk_and_ends_no_server() {
+    let shop = Shop::open().await;
+    fills_up(shop, async |shop| shop.serve_under("ulimit -f 2048").await).await;
+}
+
+/// Fills the database until it is refused; then everything that was accepted is there, and nothing else.
+async fn fills_up(mut shop: Shop, restart: impl AsyncFn(&mut Shop)) {
+    shop.deploy("1.0.0", &shop.build("1.0.0")).await;
+    let ready = shop.directive("staging", "2.0.0").await;
+    let plan = shop.plan(&ready).await;
+    shop.stop().await;
+    restart(&mut shop).await;
+    let mut accepted = 1;
+    let refusal = loop {
+        let version = format!("3.0.{accepted}");
+        let order = json!({
+            "service": "web", "environment": "staging", "version": version, "artifact": shop.build(&version), "description": "x".repeat(60_000),
+        });
+        match shop.ask("create_directive", order).await {
+            Ok(_) => accepted += 1,
+            Err(refusal) => break refusal,
+        }
+        assert!(accepted < 100, "the limit was not reached");
+    };
+    assert_eq!((&refusal["code"], &refusal["who"]), (&json!("disk_full"), &json!("person")), "{refusal:#}");
+    assert!(accepted > 1, "something fitted before");
+    let overview = shop.must("get_status", json!({})).await;
+    let shown = overview["open_directives"].as_array().unwrap().len() as u64 + overview["more"].as_u64().unwrap_or(0);
+    assert_eq!(shown, accepted, "each that was accepted, and no other: {overview:#}");
+    assert_eq!(served(shop.staging).await, "hello from 1.0.0\n");
+    // With room again, the record is whole and the work goes on.
+    shop.stop().await;
+    shop.serve(&[]).await;
+    shop.must("audit_verify", json!({})).await;
+    assert_eq!(shop.execute(&plan).await["state"], "succeeded");
+    assert_eq!(served(shop.staging).await, "hello from 2.0.0\n");
+}
