@@ -354,6 +354,15 @@ impl Drop for Shop {
             command.args(arguments).current_dir(self.root()).env("INTERLOCK_WORKSPACE", self.root()).env_remove("INTERLOCK_DATABASE_URL");
             let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
         }
+        // What a failed test left behind and `down` could not end: its own processes name the workspace's unique folder.
+        let folder = self.root().to_str().unwrap().to_owned();
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        for process in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
+            let words = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+            if let (true, Some(pid)) = (String::from_utf8_lossy(&words).contains(&folder), rustix::process::Pid::from_raw(process)) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
         let sockets = self.workspace.agent_socket();
         if !sockets.starts_with(self.root()) {
             let _ = fs::remove_dir_all(sockets.parent().unwrap());
