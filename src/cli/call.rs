@@ -14,8 +14,13 @@ use std::{
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 pub(super) fn command(entry: &Entry) -> Command {
-    let command = Command::new(entry.kebab()).about(entry.manual.description.clone()).after_long_help(entry.manual.docs);
-    (entry.command)(command)
+    let description = &entry.manual.description;
+    let first = description.find(". ").map_or(description.as_str(), |end| &description[..end]);
+    // After the arguments, which bring the doc comment of their type as a description.
+    (entry.command)(Command::new(entry.kebab()))
+        .about(first.trim_end_matches('.').to_owned())
+        .long_about(description.clone())
+        .after_long_help(entry.manual.docs)
 }
 
 pub(super) fn run(name: &str, matches: &ArgMatches) -> ExitCode {

@@ -166,5 +166,6 @@ mod tests {
         let params = (entry.params)(&parse(&["get-thing", "--deployment", "dep_1"]).unwrap()).unwrap();
         assert_eq!(params, serde_json::json!({"deployment": "dep_1"}));
         assert!(parse(&["get-thing"]).unwrap_err().to_string().contains("--deployment"));
+        assert_eq!(call::command(&entry).get_about().map(ToString::to_string).as_deref(), Some("Shows a thing"));
     }
 }
