@@ -1,0 +1,11 @@
+//! The engine in this process, on both databases, over a world in memory: from directive to runbook, with people who sign, with a
+//! fault at every call, and what only reads changes nothing.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod faults;
+mod operations;
+mod reads;
+mod story;
+mod world;

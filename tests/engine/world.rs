@@ -1,0 +1,240 @@
+//! A shop with two environments in memory, an agent who calls operations, and a chairman who signs.
+
+use ed25519_dalek::SigningKey;
+use interlock::{
+    config::Workspace,
+    decisions::{self, Enrolment, Question},
+    engine::{Engine, adapters::Adapters},
+    model::{
+        Caller, CallerKind, Clock, Decision, DecisionKind, DecisionVerdict, EnvironmentName, ServiceSpec, SignedDecision, SystemClock, Via,
+        decision::PublicKey,
+    },
+    operations::{Progress, Refused, Registry},
+    store::Store,
+    targets::{Router, Target, fake::FakeWorld},
+};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Generous: machines that run tests are slow and loaded.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A report of two tests that pass.
+pub const JUNIT: &str = r#"<testsuite name="web" tests="2"><testcase name="a"/><testcase name="b"/></testsuite>"#;
+
+/// A workspace whose environments are worlds in memory.
+pub struct Shop {
+    pub staging: FakeWorld,
+    pub production: FakeWorld,
+    pub engine: Arc<Engine>,
+    registry: Registry,
+    chairman: SigningKey,
+    _folder: tempfile::TempDir,
+}
+
+struct Worlds(BTreeMap<EnvironmentName, FakeWorld>);
+
+impl Adapters for Worlds {
+    fn target(&self, spec: &ServiceSpec) -> Arc<dyn Target> {
+        Arc::new(self.0[&spec.environment].target())
+    }
+
+    fn router(&self, spec: &ServiceSpec) -> Arc<dyn Router> {
+        Arc::new(self.0[&spec.environment].router())
+    }
+}
+
+impl Shop {
+    /// Opens the shop over a database, with a chairman who has signed its configuration. No background work runs.
+    pub async fn open(database_url: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (staging, production) = (FakeWorld::new(), FakeWorld::new());
+        let (at_staging, at_production) = (customers(&staging).await, customers(&production).await);
+        let text = configuration(at_staging, at_production);
+        fs::write(folder.path().join("interlock.toml"), &text).unwrap();
+        let workspace = Workspace::at(folder.path()).unwrap();
+        workspace.prepare().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store = Store::open(database_url, clock.clone()).await.unwrap();
+        let worlds = Worlds([("staging".into(), staging.clone()), ("production".into(), production.clone())].into());
+        let engine = Engine::new(workspace, store, clock, Box::new(worlds));
+        let chairman = SigningKey::from_bytes(&[7; 32]);
+        let shop = Shop { staging, production, registry: Registry::over(engine.clone()), engine, chairman, _folder: folder };
+        let enrolment = Enrolment { name: "ada".into(), role: "chairman".into(), public_key: PublicKey::of(&shop.chairman) };
+        decisions::enrol_first(&shop.engine, &person(), &enrolment).await.unwrap();
+        let applied = shop.engine.apply(&person(), &text).await.unwrap();
+        assert_eq!(applied.in_force, ["staging".into()]);
+        shop.sign(DecisionKind::Configuration, json!(applied.revision), DecisionVerdict::Approve).await;
+        shop
+    }
+
+    /// Calls an operation as the agent.
+    pub async fn call(&self, operation: &str, arguments: Value) -> Result<Value, Refused> {
+        self.registry.call(agent(), Progress::default(), operation, arguments).await
+    }
+
+    /// Calls an operation that must work.
+    pub async fn must(&self, operation: &str, arguments: Value) -> Value {
+        self.call(operation, arguments.clone()).await.unwrap_or_else(|refused| panic!("{operation} {arguments}: {:#}", refused.body))
+    }
+
+    /// Calls an operation that must be refused; returns the code.
+    pub async fn refused(&self, operation: &str, arguments: Value) -> String {
+        let refused = self.call(operation, arguments.clone()).await.expect_err(&format!("{operation} {arguments}"));
+        refused.body["code"].as_str().unwrap().to_owned()
+    }
+
+    /// Decides over a subject, as the chairman.
+    pub async fn sign(&self, kind: DecisionKind, subject: Value, verdict: DecisionVerdict) -> Value {
+        let question = Question { kind, subject, verdict };
+        let review = decisions::review(&self.engine, &question).await.unwrap();
+        let decision = Decision {
+            kind,
+            subject_sha256: review.subject_sha256,
+            environment: review.environment,
+            nonce: format!("{:032x}", rand::random::<u128>()),
+            expires_at: self.engine.clock.now().plus(Duration::from_secs(300)),
+            verdict,
+            reason: (verdict == DecisionVerdict::Reject).then(|| "not this week".into()),
+            approver: "ada".into(),
+            audit_head: review.audit_head,
+        };
+        let signed = SignedDecision::sign(decision, &self.chairman);
+        decisions::decide(&self.engine, &person(), &question, &signed).await.unwrap()
+    }
+
+    /// Opens a directive for a version whose bytes are its own; returns its id.
+    pub async fn order(&self, environment: &str, version: &str) -> String {
+        let artifact = self.engine.workspace.root.join("build").join(version);
+        fs::create_dir_all(&artifact).unwrap();
+        fs::write(artifact.join("web"), format!("the bytes of {version}")).unwrap();
+        let order = json!({ "service": "web", "environment": environment, "version": version, "artifact": format!("build/{version}") });
+        self.must("create_directive", order).await["directive"]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Hands over a report of passing tests, checks and plans a directive; returns the plan's reply.
+    pub async fn plan_in_staging(&self, directive: &str) -> Value {
+        self.must("record_evidence", json!({ "directive": directive, "kind": "tests", "content": JUNIT })).await;
+        self.must("run_predeploy_checks", json!({ "directive": directive })).await;
+        self.must("plan_deployment", json!({ "directive": directive })).await
+    }
+
+    /// Takes a version to staging; returns how it settled.
+    pub async fn deploy(&self, version: &str) -> Value {
+        let directive = self.order("staging", version).await;
+        let plan = self.plan_in_staging(&directive).await["plan"].take();
+        let deployment = self.must("execute_deployment", json!({ "plan": plan })).await["deployment"].take();
+        self.settled(&deployment).await
+    }
+
+    /// Waits until a deployment is settled and its files are written.
+    pub async fn settled(&self, deployment: &Value) -> Value {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let seen = self
+                .must("get_deployment", json!({ "deployment": deployment, "wait_seconds": 10, "until": "settled", "detail": true }))
+                .await;
+            let directive = seen["deployment"]["directive"].as_str().unwrap().into();
+            let written = self.engine.store.artifacts(&directive).await.unwrap();
+            let is_settled = ["succeeded", "rolled_back", "stuck"].contains(&seen["state"].as_str().unwrap());
+            if is_settled && written.iter().any(|artifact| artifact.name == "status") {
+                return seen;
+            }
+            assert!(Instant::now() < until, "{seen:#}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until nothing happens by itself any more.
+    pub async fn rest(&self) {
+        self.engine.shut_down().await;
+    }
+
+    /// Waits until an operation says that it stands so; returns what it said.
+    pub async fn until(&self, operation: &str, arguments: Value, state: &str) -> Value {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let seen = self.must(operation, arguments.clone()).await;
+            if seen["state"] == state {
+                return seen;
+            }
+            assert!(Instant::now() < until, "{operation} never says {state}: {seen:#}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// The agent, come over stdio.
+pub fn agent() -> Caller {
+    Caller { principal: "agent".into(), kind: CallerKind::Agent, via: Via::McpStdio, client: Some("test 1".into()) }
+}
+
+/// Somebody at the command line.
+pub fn person() -> Caller {
+    Caller { principal: "operator".into(), kind: CallerKind::Operator, via: Via::ApiSocket, client: None }
+}
+
+/// Listens where customers connect, and hands each connection to what the world's router says serves.
+async fn customers(world: &FakeWorld) -> SocketAddr {
+    let (listener, router) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), world.router());
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut customer, _)) = listener.accept().await {
+            let (split, _) = router.observe().await.unwrap();
+            let Some(address) = split.serving().next().map(|share| share.address) else { continue };
+            tokio::spawn(async move {
+                if let Ok(mut instance) = TcpStream::connect(address).await {
+                    let _ = tokio::io::copy_bidirectional(&mut customer, &mut instance).await;
+                }
+            });
+        }
+    });
+    address
+}
+
+fn configuration(staging: SocketAddr, production: SocketAddr) -> String {
+    format!(
+        r#"[project]
+name = "shop"
+
+[services.web]
+owner      = "platform"
+escalation = "oncall@shop.test"
+command = ["{{release}}/web", "--port", "{{port}}"]
+health  = {{ http = "/healthz", interval = "10ms", timeout = "5s", successes = 2, deadline = "30s" }}
+version = {{ http = "/version", token = "{{version}}" }}
+smoke   = [{{ http = "/", status = 200, contains = "hello" }}]
+drain = "1s"
+bake  = "100ms"
+keep  = 5
+
+[environments.staging.services.web]
+target = {{ kind = "local" }}
+router = {{ kind = "proxy", listen = "{staging}" }}
+
+[environments.staging.gates]
+tests = {{ run = ">= 1", failed = "<= 0" }}
+
+[environments.production]
+after    = "staging"
+approval = {{ role = "chairman" }}
+
+[environments.production.gates]
+tests = "off"
+coverage = "off"
+load = "off"
+vulnerabilities = "off"
+
+[environments.production.services.web]
+target = {{ kind = "local" }}
+router = {{ kind = "proxy", listen = "{production}" }}
+"#
+    )
+}
