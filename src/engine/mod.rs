@@ -94,7 +94,7 @@ impl Engine {
         })
     }
 
-    /// Restores what served, takes up what was left unfinished, and starts the background work.
+    /// Restores what served, takes up what was left unfinished or unrecorded, and starts the background work.
     pub async fn start(self: &Arc<Self>) -> Result<()> {
         // A command that a killed server had started is not waited for; whoever asks next runs it anew.
         for job in self.store.running_jobs().await? {
@@ -107,6 +107,7 @@ impl Engine {
             tracing::warn!("restoring what served: {error}");
         }
         self.take_up_unfinished(reconcile::Whose::Anybodys).await?;
+        self.take_up_unconcluded().await?;
         let engine = Arc::clone(self);
         self.spawn(async move { engine.background().await });
         Ok(())

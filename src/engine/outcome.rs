@@ -3,11 +3,33 @@
 use super::{Engine, facts::Fact, run::Run};
 use crate::{
     error::Result,
-    model::{Caller, Deployment, DeploymentState, Directive, DirectiveState, Purpose},
+    model::{Caller, Deployment, DeploymentState, Directive, DirectiveState, Lease, Purpose},
+    store::DeploymentFilter,
 };
 use serde_json::json;
+use std::sync::Arc;
+
+/// The measurement that says that everything which follows has been done.
+const CONCLUDED: &str = "concluded";
 
 impl Engine {
+    /// Takes up what follows for deployments that settled just before their server ended.
+    pub(crate) async fn take_up_unconcluded(self: &Arc<Self>) -> Result<()> {
+        // One deployment runs per environment: what was being concluded is among the newest.
+        let (newest, _) = self.store.deployments(&DeploymentFilter::default()).await?;
+        for deployment in newest {
+            if deployment.state.is_settled() && !self.has_measured(&deployment, CONCLUDED).await? {
+                let lease = Lease { environment: deployment.environment, holder: self.holder.clone(), epoch: deployment.epoch };
+                self.walk(deployment.id, lease);
+            }
+        }
+        Ok(())
+    }
+
+    async fn has_measured(&self, deployment: &Deployment, kind: &str) -> Result<bool> {
+        Ok(self.store.measurements(&deployment.id).await?.iter().any(|measurement| measurement.kind == kind))
+    }
+
     /// Does what follows when a deployment has settled. Safe to do twice.
     pub(crate) async fn after_settling(&self, run: &Run, deployment: &Deployment) -> Result<()> {
         let by = Caller::server();
@@ -18,21 +40,18 @@ impl Engine {
             .router
             .probe(run.probe_path().filter(|_| deployment.state == DeploymentState::Succeeded), std::time::Duration::from_secs(1))
             .await;
-        let samples = run.router.measure().await.ok();
-        let rollback_ms =
-            deployment.undo_reason.as_ref().and(deployment.settled_at).map(|at| at.since(deployment.created_at).as_millis() as u64);
-        self.store
-            .add_measurement(
-                &by,
-                &deployment.id,
-                "settled",
-                &json!({ "state": deployment.state, "router": samples, "rollback_ms": rollback_ms }),
-            )
-            .await?;
+        // Counters go on counting: those of the first time are the deployment's.
+        if !self.has_measured(deployment, "settled").await? {
+            let samples = run.router.measure().await.ok();
+            let rollback_ms =
+                deployment.undo_reason.as_ref().and(deployment.settled_at).map(|at| at.since(deployment.created_at).as_millis() as u64);
+            let settled = json!({ "state": deployment.state, "router": samples, "rollback_ms": rollback_ms });
+            self.store.add_measurement(&by, &deployment.id, "settled", &settled).await?;
+        }
         self.write_files(&deployment.id).await?;
         let directive = self.directive(&deployment.directive).await?;
         self.complete(&by, &directive).await?;
-        Ok(())
+        self.store.add_measurement(&by, &deployment.id, CONCLUDED, &json!({ "directive": directive.id })).await.map_err(Into::into)
     }
 
     /// Completes every directive whose exit gates hold.

@@ -146,24 +146,29 @@ async fn shift(run: &Run) -> Result<Value, StepFailure> {
     let new = run.running(&run.instances()).await?;
     let old = run.warm_base().await?;
     // A router that does not run yet starts counting at zero when it is set.
-    let before = run.router.measure().await.unwrap_or_default();
+    let mut before = run.router.measure().await.unwrap_or_default();
     // The first rates of the old set are what the new set is compared with.
     let old_window: Option<Window> =
         run.base.as_ref().map(|base| super::watch::window(&base.version, &crate::targets::Samples::default(), &before));
     run.router.set(&Run::split(&new, &old), run.lease.epoch).await?;
+    // What an old set that has broken loses up to the switch is not the new set's downtime.
+    if run.base.as_ref().is_some_and(|base| old.len() < base.instances.len()) {
+        before = run.router.measure().await?;
+    }
     run.router.probe(run.probe_path(), super::probing::INTERVAL).await?;
     run.note_shift().await?;
     Ok(json!({ "to": run.plan.version, "from": run.base.as_ref().map(|base| &base.version), "before": before, "old": old_window }))
 }
 
 async fn retire(run: &Run) -> Result<Value, StepFailure> {
+    // The old set goes only while the new one runs: until then the way back is one message to the router.
+    let new = run.running(&run.instances()).await?;
     run.record_serving().await?;
     let mut stopped = Vec::new();
     for instance in run.base.iter().flat_map(|base| &base.instances) {
         let report = run.target.stop(&run.lease, instance, GRACE).await?;
         stopped.push(json!({ "instance": instance, "graceful": report.graceful }));
     }
-    let new = run.running(&run.instances()).await?;
     run.router.set(&Run::split(&new, &[]), run.lease.epoch).await?;
     Ok(json!({ "stopped": stopped }))
 }

@@ -134,6 +134,8 @@ impl Run {
         };
         if to == StepState::Done && step.action == Action::Shift {
             self.note_shift().await.map_err(|failure| crate::error::Error::new(failure.code, failure.message))?;
+            // The switch and what is watched of it are two messages: the crash may have come between them.
+            let _ = self.router.probe(self.probe_path(), super::probing::INTERVAL).await;
         }
         self.write(step, &[Intent, Executing, Unknown], to, Some(&output)).await
     }
