@@ -7,13 +7,14 @@
 //! - `control` · `client` · `commands`: the line protocol on the unix socket, its caller's side, its answers
 //! - `state`: what survives a worker · `switch` · `instance` · `counters`: the split in force and what is counted
 //! - `framing` · `guard`: requests whose end could be read in two ways never get further
-//! - `forward` · `headers` · `upload` · `answer` · `pool`: one request · `websocket`: frames and tunnels · `probe`: its own requests
+//! - `forward` · `headers` · `upload` · `answer` · `pool` · `early`: one request · `websocket`: frames and tunnels · `probe`: its own requests
 
 mod answer;
 pub mod client;
 mod commands;
 pub mod control;
 mod counters;
+mod early;
 mod forward;
 mod framing;
 mod guard;

@@ -1,6 +1,6 @@
 //! Idle connections to one instance. Small on purpose: a connection the instance may have closed is worth less than a new one.
 
-use super::upload::Upload;
+use super::{early::Early, upload::Upload};
 use anyhow::Context;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -68,7 +68,7 @@ impl Pool {
 pub async fn connect(address: SocketAddr) -> anyhow::Result<Sender> {
     let stream = timeout(CONNECT, TcpStream::connect(address)).await.context("connecting to the instance")??;
     stream.set_nodelay(true)?;
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let (sender, connection) = http1::handshake(TokioIo::new(Early::new(stream))).await?;
     // Its error is the request's, which hears of it by itself.
     tokio::spawn(async move { _ = connection.with_upgrades().await });
     Ok(sender)
