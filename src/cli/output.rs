@@ -1,11 +1,13 @@
 //! Replies and refusals as a person reads them. Text from outside is shown with everything invisible written out.
 
-use crate::model::text::visible_line;
+use crate::model::{Timestamp, text::visible_line};
 use serde_json::Value;
 use std::fmt::Write;
 
 const ENVELOPE: [&str; 4] = ["state", "summary", "guidance", "next_actions"];
 const LINE_CHARS: usize = 400;
+/// A list up to this long stands on one line.
+const SHORT: usize = 100;
 
 /// Returns a reply: the summary, the facts, what is next.
 pub(super) fn reply(reply: &Value, is_styled: bool) -> String {
@@ -70,15 +72,23 @@ fn fact(shown: &mut String, depth: usize, name: &str, value: &Value) {
             let _ = writeln!(shown, "{indent}{name}:");
             for item in items {
                 let facts: Vec<String> = match item.as_object() {
-                    Some(object) => {
-                        object.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| format!("{name} {}", line(value))).collect()
-                    }
+                    Some(object) => object
+                        .iter()
+                        .filter(|(_, value)| !value.is_null())
+                        .map(|(name, value)| format!("{name} {}", named(name, value)))
+                        .collect(),
                     None => vec![line(item)],
                 };
                 let _ = writeln!(shown, "{indent}  - {}", visible_line(&facts.join(" · "), LINE_CHARS));
             }
         }
         Value::Array(items) if items.is_empty() => {}
+        Value::Array(items) if items.iter().map(|item| line(item).len()).sum::<usize>() > SHORT => {
+            let _ = writeln!(shown, "{indent}{name}:");
+            for item in items {
+                let _ = writeln!(shown, "{indent}  - {}", line(item));
+            }
+        }
         Value::Array(items) => {
             let _ = writeln!(shown, "{indent}{name}: {}", items.iter().map(line).collect::<Vec<_>>().join(", "));
         }
@@ -95,8 +105,16 @@ fn fact(shown: &mut String, depth: usize, name: &str, value: &Value) {
             }
         }
         scalar => {
-            let _ = writeln!(shown, "{indent}{name}: {}", line(scalar));
+            let _ = writeln!(shown, "{indent}{name}: {}", named(&name, scalar));
         }
+    }
+}
+
+/// Returns a value as a person reads it: what happened `at` a time, as that time.
+fn named(name: &str, value: &Value) -> String {
+    match value.as_i64().filter(|_| name.ends_with("_at")) {
+        Some(milliseconds) => Timestamp(milliseconds).to_string(),
+        None => line(value),
     }
 }
 
@@ -118,14 +136,14 @@ mod tests {
         let shown = reply(
             &json!({
                 "state": "running", "summary": "1.4.0 is being verified", "guidance": "Wait.", "deployment": "dep_1",
-                "steps": [{"id": "start-1", "state": "done", "error": null}], "note": "a\u{202e}b", "tags": ["x", "y"], "old": null,
+                "steps": [{"id": "start-1", "state": "done", "error": null}], "note": "a\u{202e}b", "tags": ["x", "y"], "old": null, "created_at": 1_700_000_000_000i64,
                 "next_actions": [{"who": "agent", "tool": "get_deployment", "arguments": {"deployment": "dep_1", "until": "it's done"}, "why": "wait", "recommended": true}]
             }),
             false,
         );
         assert_eq!(
             shown,
-            "running: 1.4.0 is being verified\n  deployment: dep_1\n  note: a\\u{202e}b\n  steps:\n    - id start-1 · state done\n  tags: x, y\n\nWait.\n\
+            "running: 1.4.0 is being verified\n  created_at: 2023-11-14T22:13:20Z\n  deployment: dep_1\n  note: a\\u{202e}b\n  steps:\n    - id start-1 · state done\n  tags: x, y\n\nWait.\n\
              → agent: `interlock get-deployment --deployment dep_1 --until 'it'\\''s done'`: wait\n"
         );
     }

@@ -114,3 +114,32 @@ async fn progress_comes_before_the_answer() {
     assert!(answer["result"]["structuredContent"]["guidance"].as_str().unwrap().len() <= 1024);
     server.stop().await;
 }
+
+/// Sessions of the older revision would cost 50 kB each until they idle out: there are none, so there is nothing to cap.
+#[tokio::test]
+async fn two_thousand_handshakes_over_http_leave_no_session_behind() {
+    let root = tempfile::tempdir().unwrap();
+    let server = TestServer::start(root.path()).await;
+    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "forgetful", "version": "1"}}})
+    .to_string();
+    let headers = [("accept", "application/json, text/event-stream")];
+    let greet = async |times: usize| {
+        for _ in 0..times {
+            let (status, body) = server.post("/mcp", &headers, &hello).await;
+            assert!(status == 200 && body.contains("interlock"), "{status} {body}");
+        }
+    };
+    greet(50).await;
+    let before = resident_kilobytes();
+    greet(2_000).await;
+    let grown = resident_kilobytes().saturating_sub(before);
+    assert!(grown < 30_000, "{grown} kB for 2,000 clients that never said goodbye");
+    server.stop().await;
+}
+
+fn resident_kilobytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}

@@ -12,6 +12,9 @@ use clap::{ArgMatches, Command};
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
 
+/// How many changes of an environment are listed.
+const MOST_CHANGES: usize = 40;
+
 pub(in crate::cli) fn init_command(command: Command) -> Command {
     command.about("Write a commented interlock.toml here, and store it as revision 1")
 }
@@ -73,12 +76,21 @@ fn shown(matches: &ArgMatches, outcome: &Value) {
     }
     println!("revision {} is in force in: {}", outcome["revision"], list(&outcome["in_force"]));
     for difference in outcome["differences"].as_array().into_iter().flatten() {
-        let changes = difference["changes"].as_array().map_or(0, Vec::len);
+        let changes = difference["changes"].as_array().map_or(&[][..], Vec::as_slice);
         let waits = if difference["needs_approval"] == true { "; waits for its approver" } else { "" };
-        println!("  {}: {changes} changes{waits}", difference["environment"].as_str().unwrap_or_default());
-        for change in difference["changes"].as_array().into_iter().flatten().take(20) {
+        let environment = difference["environment"].as_str().unwrap_or_default();
+        // The text of a new environment is in the file, and above the signature.
+        if changes.iter().all(|change| change["old"].is_null()) {
+            println!("  {environment}: new{waits}");
+            continue;
+        }
+        println!("  {environment}: {} changes{waits}", changes.len());
+        for change in changes.iter().take(MOST_CHANGES) {
             let side = |name: &str| change[name].as_str().map_or("nothing".to_owned(), |text| visible_line(text, 120));
             println!("    {}: {} -> {}", change["path"].as_str().unwrap_or_default(), side("old"), side("new"));
+        }
+        if changes.len() > MOST_CHANGES {
+            println!("    and {} more; `--json` lists all", changes.len() - MOST_CHANGES);
         }
     }
 }
