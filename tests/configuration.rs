@@ -205,7 +205,6 @@ fn what_is_not_built_is_refused_by_its_word() {
         before_health("prepare = [\"x\"]"),
         before_health("artifact = { kind = \"oci\" }"),
         before_router("hosts = [\"a\"]"),
-        before_router("weights = [10, 90]"),
         before_router("target = { kind = \"docker\", image = \"x\" }"),
         SMALL.replace("kind = \"proxy\",", "kind = \"proxy\", tls = true,"),
         SMALL.replace("kind = \"proxy\"", "kind = \"haproxy\""),
@@ -214,6 +213,36 @@ fn what_is_not_built_is_refused_by_its_word() {
     for text in cases {
         let told = faults(&text);
         assert!(told.len() == 1 && told[0].contains("reserved, not built yet"), "{told:#?}");
+    }
+}
+
+#[test]
+fn a_strategy_is_read_with_its_defaults_and_faults_are_told() {
+    let with = |text: &str| SMALL.replace("router =", &format!("strategy = {text}\nrouter ="));
+    let rollout = |text: &str| {
+        let config = read(&with(text));
+        config.environments.values().next().unwrap().services.values().next().unwrap().rollout.clone()
+    };
+    let canary = rollout("{ kind = \"canary\" }");
+    assert_eq!((canary.weights, canary.watch_ms, canary.watch_at_most_ms), (vec![10, 50, 100], 300_000, 900_000));
+    let canary = rollout("{ kind = \"canary\", weights = [1, 100], watch = \"10s\" }");
+    assert_eq!((canary.weights, canary.watch_ms, canary.watch_at_most_ms), (vec![1, 100], 10_000, 30_000));
+    assert_eq!(rollout("{ kind = \"rolling\", batch = 3 }").batch, 3);
+    assert_eq!(rollout("{ kind = \"blue_green\" }").strategy, Some(interlock::model::Strategy::BlueGreen));
+    for (text, expected) in [
+        ("{ kind = \"canary\", weights = [10, 90] }", "does not end at 100"),
+        ("{ kind = \"canary\", weights = [50, 10, 100] }", "does not grow"),
+        ("{ kind = \"canary\", weights = [100] }", "nothing would be compared"),
+        ("{ kind = \"canary\", weights = [] }", "does not end at 100"),
+        ("{ kind = \"canary\", weights = [0, 100] }", "not within 1 to 100"),
+        ("{ kind = \"canary\", watch = \"60s\", watch_at_most = \"10s\" }", "ends before `watch`"),
+        ("{ kind = \"rolling\", weights = [10, 100] }", "unknown key"),
+        ("{ kind = \"rolling\", batch = 0 }", "not within 1 to 100"),
+        ("{ kind = \"big_bang\" }", "`big_bang` is unknown"),
+        ("\"canary\"", "not a table"),
+    ] {
+        let told = faults(&with(text));
+        assert!(told.len() == 1 && told[0].contains(expected), "{expected}: {told:#?}");
     }
 }
 

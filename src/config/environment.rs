@@ -3,10 +3,11 @@
 use super::{
     ApprovalConfig, DEFAULT_PHASE, EnvironmentConfig, GatesConfig, OnApproval, PHASES, gates, is_name,
     reader::{Item, Table},
+    rollout,
     service::ServiceConfig,
 };
 use crate::model::{
-    EnvironmentName, Origin, ServiceName, ServiceSpec,
+    EnvironmentName, Origin, Rollout, ServiceName, ServiceSpec,
     fault::suggestion,
     service::{Dependency, RouterKind, SecretRef, TargetKind},
 };
@@ -130,6 +131,7 @@ struct Placement {
     instances: u32,
     env: BTreeMap<String, String>,
     dependencies: Vec<Dependency>,
+    rollout: Rollout,
 }
 
 fn placement<'a>(item: &Item<'a>, listeners: &mut Vec<Listener<'a>>, owner: String) -> Option<Placement> {
@@ -150,13 +152,14 @@ fn placement<'a>(item: &Item<'a>, listeners: &mut Vec<Listener<'a>>, owner: Stri
     let instances = table.get("instances").and_then(|item| item.whole(1..=100)).map_or(1, |count| count as u32);
     let env = table.get("env").map(|item| variables(&item)).unwrap_or_default();
     let dependencies = table.get("dependencies").map(|item| dependencies(&item)).unwrap_or_default();
+    let rollout = table.get("strategy").and_then(|item| rollout::rollout(&item)).unwrap_or_default();
     table.close();
-    Some(Placement { target: TargetKind::Local, router: RouterKind::Proxy { listen: listen? }, instances, env, dependencies })
+    Some(Placement { target: TargetKind::Local, router: RouterKind::Proxy { listen: listen? }, instances, env, dependencies, rollout })
 }
 
 fn specification(config: ServiceConfig, placement: Placement, service: ServiceName, environment: EnvironmentName) -> ServiceSpec {
     let ServiceConfig { owner, escalation, command, health, version, smoke, drain_ms, bake_ms, keep } = config;
-    let Placement { target, router, instances, env, dependencies } = placement;
+    let Placement { target, router, instances, env, dependencies, rollout } = placement;
     ServiceSpec {
         service,
         environment,
@@ -174,6 +177,7 @@ fn specification(config: ServiceConfig, placement: Placement, service: ServiceNa
         dependencies,
         target,
         router,
+        rollout,
     }
 }
 

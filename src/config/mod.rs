@@ -9,6 +9,7 @@ mod environment;
 mod gates;
 mod init;
 mod reader;
+mod rollout;
 mod service;
 mod workspace;
 #[cfg(test)]

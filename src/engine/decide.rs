@@ -91,7 +91,7 @@ fn undoing<'a>(states: &[(&'a Step, StepState)]) -> Move<'a> {
 
 /// Tells whether undoing the step changes anything.
 pub fn has_undo(action: &Action) -> bool {
-    matches!(action, Action::Start { .. } | Action::Shift)
+    action.moves_traffic() || matches!(action, Action::Start { .. })
 }
 
 fn is_watched(states: &[(&Step, StepState)]) -> bool {

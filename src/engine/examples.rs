@@ -30,6 +30,7 @@ pub fn spec() -> ServiceSpec {
         dependencies: vec![],
         target: TargetKind::Local,
         router: RouterKind::Proxy { listen: ([127, 0, 0, 1], 8080).into() },
+        rollout: Default::default(),
     }
 }
 
@@ -68,6 +69,7 @@ pub fn plan(gates: &[GateResult], base: Option<Base>) -> Plan {
         attempt: 1,
         phase: None,
         gates,
+        strategy: None,
         guarantees: Guarantees { atomic_switch: true, drain_signal: true, measures: true, summary: "all at once".into() },
         approval: None,
     })

@@ -3,7 +3,7 @@
 use super::{Engine, report::Report, runbook::MARKER};
 use crate::{
     error::{Code, Error, Result},
-    model::{Caller, DeploymentId, DeploymentState, DirectiveId, ServiceSpec, Sha256},
+    model::{Caller, DeploymentId, DeploymentState, DirectiveId, ServiceSpec, Sha256, Strategy},
     store::NewArtifact,
 };
 use std::{
@@ -105,7 +105,11 @@ fn deployment_document(report: &Report, spec: &ServiceSpec) -> String {
         String::new(),
         "## Strategy".into(),
         String::new(),
-        "Blue-green: a whole new set beside the old one, then one switch.".into(),
+        match plan.strategy {
+            Strategy::BlueGreen => "Blue-green: a whole new set beside the old one, then one switch.".into(),
+            Strategy::Canary => "Canary: a whole new set beside the old one, with a growing share, compared at each.".into(),
+            Strategy::Rolling => "Rolling: instances are replaced batch by batch; a new one serves before an old one goes.".into(),
+        },
         String::new(),
     ];
     lines.extend(plan.steps.iter().enumerate().map(|(at, step)| format!("{}. {}", at + 1, step.title)));

@@ -4,6 +4,7 @@
 //! through the journal. Only this layer touches a target or a router, and always with a lease in hand.
 
 pub mod adapters;
+pub mod analyse;
 pub mod background;
 pub mod bindings;
 pub mod checks;
@@ -30,11 +31,13 @@ pub mod recheck;
 pub mod reconcile;
 pub mod report;
 pub mod rollback;
+pub mod rollout;
 pub mod run;
 pub mod runbook;
 pub mod runbooks;
 pub mod status;
 pub mod steps;
+pub mod traffic;
 pub mod undo;
 pub mod watch;
 pub mod worker;

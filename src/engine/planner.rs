@@ -1,21 +1,11 @@
 //! Makes a plan from what is known: pure, so the same input gives the same plan and the same hash.
 
+use super::rollout;
 use crate::model::{
-    Action, Base, GateResult, Guarantees, Plan, PlannedGate, Purpose, Reversibility, ServiceSpec, Sha256, Step, StepId,
-    plan::{PlannedPhase, RequiredApproval, Rollback, RollbackKind, Strategy, Watch},
+    Base, DirectiveId, GateName, GateResult, Guarantees, Plan, PlannedGate, Purpose, ServiceSpec, Sha256, Strategy,
+    plan::{PlannedPhase, RequiredApproval, Rollback, RollbackKind, Watch},
 };
-use crate::model::{DirectiveId, GateName};
 
-/// Health checks end at their own deadline; this is what a start may take before (process and port).
-const START_MS: u64 = 30_000;
-/// A switch is one message to the router; more than this means the router does not answer.
-const SHIFT_MS: u64 = 10_000;
-/// Smoke checks through the listener.
-const VERIFY_MS: u64 = 60_000;
-/// Stopping an old set: its grace, and some.
-const RETIRE_MS: u64 = 60_000;
-/// Checking gates and files again.
-const RECHECK_MS: u64 = 60_000;
 /// DEPLOY-002: error rate above which traffic goes back, percent (seed stage-30).
 const ERROR_PERCENT: u32 = 5;
 /// DEPLOY-002: p95 above which traffic goes back, milliseconds (seed stage-30).
@@ -51,6 +41,8 @@ pub struct PlanInput<'a> {
     pub phase: Option<PlannedPhase>,
     /// Every gate's verdict.
     pub gates: &'a [GateResult],
+    /// The strategy the caller asks for, where configuration fixes none.
+    pub strategy: Option<Strategy>,
     /// What the router promises.
     pub guarantees: Guarantees,
     /// Whose approval it needs.
@@ -61,6 +53,11 @@ pub struct PlanInput<'a> {
 pub fn plan(input: PlanInput<'_>) -> Plan {
     let spec = input.spec;
     let (live, bound): (Vec<_>, Vec<_>) = input.gates.iter().partition(|gate| gate.live);
+    let strategy = match &input.purpose {
+        Purpose::Deploy => rollout::strategy(spec, input.strategy, input.base.as_ref()),
+        // The way back is one switch: a bad release keeps no share of the traffic.
+        Purpose::Rollback { .. } => Strategy::BlueGreen,
+    };
     Plan {
         schema: 1,
         project: input.project.to_owned(),
@@ -72,10 +69,10 @@ pub fn plan(input: PlanInput<'_>) -> Plan {
         version: input.version.to_owned(),
         commit: input.commit.map(str::to_owned),
         digest: input.digest.clone(),
-        steps: steps(spec, input.version, input.base.as_ref()),
+        steps: rollout::steps(spec, strategy, input.version, input.base.as_ref()),
         base: input.base,
         attempt: input.attempt,
-        strategy: Strategy::BlueGreen,
+        strategy,
         config_sha256: input.config_sha256,
         phase: input.phase,
         gates: bound.into_iter().map(planned_gate).collect(),
@@ -85,7 +82,10 @@ pub fn plan(input: PlanInput<'_>) -> Plan {
         watch: Watch {
             error_percent: ERROR_PERCENT,
             p95_ms: P95_MS,
-            sustained_ms: SUSTAINED_MS.min(spec.bake_ms),
+            sustained_ms: match strategy {
+                Strategy::Canary => SUSTAINED_MS.min(spec.bake_ms).min(spec.rollout.watch_ms),
+                _ => SUSTAINED_MS.min(spec.bake_ms),
+            },
             min_samples: MIN_SAMPLES,
         },
         approval: input.approval,
@@ -119,55 +119,12 @@ fn rollback(purpose: &Purpose, base: Option<&Base>) -> Rollback {
     }
 }
 
-fn steps(spec: &ServiceSpec, version: &str, base: Option<&Base>) -> Vec<Step> {
-    let step = |id: &str, action, title: String, undo: Option<String>, timeout_ms| Step {
-        reversibility: if undo.is_some() { Reversibility::Compensable } else { Reversibility::Free },
-        id: StepId::from(id),
-        action,
-        title,
-        undo,
-        timeout_ms,
-    };
-    let listen = spec.router.listen();
-    let back = match base {
-        Some(base) => format!("all traffic back to {}", base.version),
-        None => "no traffic: 503 until something is deployed".into(),
-    };
-    let mut steps =
-        vec![step("recheck", Action::Recheck, "check approval, bindings, freeze and live gates again".into(), None, RECHECK_MS)];
-    for index in 1..=spec.instances {
-        let title = format!("start {version}, instance {index} of {}", spec.instances);
-        steps.push(step(&format!("start-{index}"), Action::Start { index }, title, Some(format!("stop instance {index}")), START_MS));
-    }
-    steps.push(step(
-        "verify-instances",
-        Action::VerifyInstances,
-        format!("health, identity {version} and smoke on each instance, before any customer reaches it"),
-        None,
-        spec.health.deadline_ms + VERIFY_MS,
-    ));
-    steps.push(step("shift", Action::Shift, format!("move all traffic of {listen} to {version} at once"), Some(back), SHIFT_MS));
-    steps.push(step("verify-listener", Action::VerifyListener, format!("identity {version} and smoke through {listen}"), None, VERIFY_MS));
-    if base.is_some() {
-        steps.push(step("drain", Action::Drain, "wait for requests in flight on the old set".into(), None, spec.drain_ms + SHIFT_MS));
-    }
-    steps.push(step(
-        "bake",
-        Action::Bake { duration_ms: spec.bake_ms },
-        format!("watch {version} for {} s with the old set warm", spec.bake_ms / 1000),
-        None,
-        spec.bake_ms + VERIFY_MS,
-    ));
-    steps.push(step("retire", Action::Retire, "stop the old set; its release stays on disk".into(), None, RETIRE_MS));
-    steps
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         engine::examples::{base, gate, plan},
-        model::Verdict,
+        model::{Action, Verdict},
     };
 
     #[test]

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     error::{Code, Error, Result},
     model::{
-        Caller, Directive, DirectiveState, GateResult, PlanState, Purpose, Verdict,
+        Caller, Directive, DirectiveState, GateResult, PlanState, Purpose, ServiceSpec, Strategy, Verdict,
         plan::{PlannedPhase, RequiredApproval},
         text,
     },
@@ -29,8 +29,8 @@ pub struct Planned {
 }
 
 impl Engine {
-    /// Returns the frozen plan for a directive.
-    pub async fn plan_deployment(&self, by: &Caller, directive: &Directive) -> Result<Planned> {
+    /// Returns the frozen plan for a directive; `asked` is the strategy where the applied configuration fixes none.
+    pub async fn plan_deployment(&self, by: &Caller, directive: &Directive, asked: Option<Strategy>) -> Result<Planned> {
         self.refuse_unmet_dependencies(directive).await?;
         let plans = self.store.plans_of(&directive.id).await?;
         let plans: Vec<&PlanRecord> = plans.iter().filter(|record| record.plan.purpose == Purpose::Deploy).collect();
@@ -40,6 +40,7 @@ impl Engine {
                 .hint("mend it in a new directive, or ask an approver to approve the rejected plan after all"));
         }
         let (applied, environment, spec) = self.service(&directive.environment, &directive.service).await?;
+        refuse_other_strategy(&spec, asked)?;
         let gates = self.evaluate_gates(directive).await?;
         self.store.record_verdicts(by, &directive.id, &gates).await?;
         let (live, bound): (Vec<_>, Vec<_>) = gates.iter().cloned().partition(|gate| gate.live);
@@ -72,6 +73,7 @@ impl Engine {
             attempt: spent as u32 + 1,
             phase: phase.map(|phase| PlannedPhase { name: phase.name, sha256: phase.sha256 }),
             gates: &gates,
+            strategy: asked,
             guarantees: self.adapters.router(&spec).guarantees(),
             approval: approval.as_ref().map(|approval| RequiredApproval { role: approval.role.clone(), expires_ms: approval.expires_ms }),
         });
@@ -109,6 +111,19 @@ impl Engine {
             }
         }
         Ok(())
+    }
+}
+
+/// Configuration is what a person applied; a caller may choose only where it leaves the choice.
+fn refuse_other_strategy(spec: &ServiceSpec, asked: Option<Strategy>) -> Result<()> {
+    match (spec.rollout.strategy, asked) {
+        (Some(fixed), Some(asked)) if fixed != asked => {
+            let (fixed, asked) = (fixed.as_str(), asked.as_str());
+            let message =
+                format!("the applied configuration says `{fixed}` for `{}` in `{}`, not `{asked}`", spec.service, spec.environment);
+            Err(Error::new(Code::DeniedByPolicy, message).hint("leave `strategy` out; a person changes it with `interlock apply`"))
+        }
+        _ => Ok(()),
     }
 }
 

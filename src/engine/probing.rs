@@ -3,13 +3,14 @@
 use super::{
     run::{Run, fenced},
     steps::StepFailure,
-    watch::{Trigger, Watcher, Window, window},
+    traffic::Baseline,
+    watch::{Trigger, Watcher, window},
 };
 use crate::{
     error::Code,
-    model::{Caller, ServiceSpec, service::HealthCheck},
+    model::{Caller, InstanceId, ServiceSpec, service::HealthCheck},
     store::{ServingSet, TrafficMove},
-    targets::{DrainReport, InstanceSpec, Observed, Samples, probe::Probe},
+    targets::{DrainReport, InstanceSpec, Observed, probe::Probe},
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -70,7 +71,7 @@ impl Run {
     }
 
     /// Drains instances together, each with the service's patience.
-    pub async fn drain<'a>(&self, instances: impl Iterator<Item = &'a crate::model::InstanceId>) -> Result<Vec<DrainReport>, StepFailure> {
+    pub async fn drain<'a>(&self, instances: impl Iterator<Item = &'a InstanceId>) -> Result<Vec<DrainReport>, StepFailure> {
         let patience = Duration::from_millis(self.spec.drain_ms);
         let drains = instances.map(|instance| self.router.drain(instance, patience));
         Ok(futures_util::future::try_join_all(drains).await?)
@@ -105,23 +106,23 @@ impl Run {
     }
 
     /// Watches the new set's counters until a trigger fires.
-    pub async fn watched(&self, before: &Samples, old: Option<&Window>) -> Trigger {
+    pub async fn watched(&self, baseline: &Baseline, started: &[InstanceId]) -> Trigger {
         let mut watcher = Watcher::default();
-        let (mut restarts, mut gone, mut blind) = (self.restarts().await, 0, 0);
+        let (mut restarts, mut gone, mut blind) = (self.restarts(started).await, 0, 0);
         loop {
             tokio::time::sleep(SAMPLING).await;
             restarts = match restarts {
                 Some(restarts) => Some(restarts),
-                None => self.restarts().await,
+                None => self.restarts(started).await,
             };
-            let ended = self.running(&self.instances()).await.is_err_and(|failure| failure.code == Code::InstanceExited);
+            let ended = self.running(started).await.is_err_and(|failure| failure.code == Code::InstanceExited);
             let measured = self.router.measure().await;
             gone = if ended { gone + 1 } else { 0 };
             blind = if measured.is_err() { blind + 1 } else { 0 };
             if gone >= BLIND || blind >= BLIND {
                 return Trigger { id: "DEPLOY-003".into(), reason: format!("{} or its router is gone", self.plan.version) };
             }
-            if let (Some(then), Some(now)) = (restarts, self.restarts().await)
+            if let (Some(then), Some(now)) = (restarts, self.restarts(started).await)
                 && now > then
             {
                 return Trigger {
@@ -130,17 +131,17 @@ impl Run {
                 };
             }
             let Ok(samples) = measured else { continue };
-            let seen = window(&self.plan.version, before, &samples);
-            if let Some(trigger) = watcher.look(&self.plan.watch, self.engine.clock.now(), &seen, old) {
+            let seen = window(&self.label(), &baseline.before, &samples);
+            if let Some(trigger) = watcher.look(&self.plan.watch, self.engine.clock.now(), &seen, baseline.old_set(&samples).as_ref()) {
                 return trigger;
             }
         }
     }
 
-    async fn restarts(&self) -> Option<u32> {
+    async fn restarts(&self, instances: &[InstanceId]) -> Option<u32> {
         let mut total = 0;
-        for instance in self.instances() {
-            total += self.target.observe(&instance).await.ok()??.restarts;
+        for instance in instances {
+            total += self.target.observe(instance).await.ok()??.restarts;
         }
         Some(total)
     }

@@ -67,8 +67,12 @@ impl Engine {
             // What a stuck deployment left is a person's to judge.
             Some(deployment) if deployment.state == DeploymentState::Stuck => Ok(()),
             // Its worker decides where traffic goes; what served before is kept running for the way back.
-            Some(_) => match self.store.lease(&set.environment).await? {
-                Some(lease) => self.restart(&lease, &gone).await,
+            Some(deployment) => match self.store.lease(&set.environment).await? {
+                Some(lease) => {
+                    let retired = self.retired_by(deployment, &set.instances).await?;
+                    gone.retain(|instance| !retired.contains(&instance.id));
+                    self.restart(&lease, &gone).await
+                }
                 None => Ok(()),
             },
             None if gone.is_empty() && self.router_agrees(&spec, set).await => Ok(()),

@@ -48,11 +48,12 @@ impl Engine {
         let plan = self.plan_of(deployment).await?;
         let steps = self.store.journal(&deployment.id).await?;
         let after = self.counters_after(deployment, live).await?;
-        let before = steps.iter().find(|entry| entry.step.as_str() == "shift").map(|entry| entry.output["before"].clone());
+        let moves = |entry: &&JournalEntry| plan.step(&entry.step).is_some_and(|step| step.action.moves_traffic());
+        let before = steps.iter().find(moves).map(|entry| entry.output["before"].clone());
         let before: Option<Samples> = before.and_then(|before| serde_json::from_value(before).ok());
         let traffic = match (before, after) {
             (Some(before), Some(after)) => {
-                let seen = window(&deployment.version, &before, &after);
+                let seen = window(&plan.label(&deployment.id), &before, &after);
                 let error_percent = seen.error_percent();
                 Traffic { requests: seen.requests, errors: seen.errors, error_percent, p95_ms: seen.p95_ms, downtime: seen.downtime }
             }

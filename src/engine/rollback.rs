@@ -111,6 +111,7 @@ impl Engine {
             attempt: earlier as u32 + 1,
             phase: None,
             gates: &[],
+            strategy: None,
             guarantees: self.adapters.router(&spec).guarantees(),
             approval: None,
         });

@@ -1,6 +1,6 @@
 //! Does one step, and finds out after a crash whether it happened. Every step is safe to do twice.
 
-use super::{run::Run, watch::Window};
+use super::run::Run;
 use crate::{
     error::{Code, Error},
     model::{Action, InstanceId, Step},
@@ -84,20 +84,21 @@ pub async fn perform(run: &Run, step: &Step) -> Result<Value, StepFailure> {
             Ok(json!({ "bindings": "unchanged" }))
         }
         Action::Start { index } => start(run, *index).await,
-        Action::VerifyInstances => verify_instances(run).await,
-        Action::Shift => shift(run).await,
+        Action::VerifyInstances => verify_instances(run, &run.instances()).await,
+        Action::VerifyBatch { from, to } => verify_instances(run, &run.instances()[*from as usize - 1..*to as usize]).await,
+        Action::Shift | Action::ShiftPart { .. } | Action::Replace { .. } => run.move_traffic(&step.action).await,
+        Action::Analyse { duration_ms, at_most_ms, .. } => run.analyse(*duration_ms, *at_most_ms).await,
+        Action::RetireReplaced { to } => run.retire_replaced(*to).await,
         Action::VerifyListener => run.verify_listener(&run.plan.version, &run.spec).await,
         Action::Drain => {
             let old = run.base.iter().flat_map(|base| &base.instances);
             Ok(json!({ "drained": run.drain(old).await? }))
         }
         Action::Bake { duration_ms } => {
-            let from = run.deployment().await?.shifted_at.unwrap_or(run.engine.clock.now());
+            // The watch of a run found after a crash goes on; it does not begin again.
+            let from = run.moved_at(&run.journal().await?).unwrap_or(run.engine.clock.now());
             let until = from.plus(Duration::from_millis(*duration_ms));
-            while run.engine.clock.now() < until {
-                let left = until.since(run.engine.clock.now()).min(Duration::from_millis(200));
-                tokio::time::sleep(left.max(Duration::from_millis(5))).await;
-            }
+            run.until(until).await;
             // No counters at the end is no watch: that never passes.
             let seen = run.router.measure().await?;
             Ok(json!({ "watched_until": until, "probes": seen.probes }))
@@ -113,11 +114,7 @@ pub async fn observe(run: &Run, step: &Step) -> Result<bool, StepFailure> {
             let instance = InstanceId::of(&run.plan.environment, &run.plan.service, &run.id, *index);
             Ok(run.target.observe(&instance).await?.is_some_and(|observed| observed.running))
         }
-        Action::Shift => {
-            let (split, _) = run.router.observe().await?;
-            let serving: Vec<_> = split.serving().map(|share| share.instance.clone()).collect();
-            Ok(!serving.is_empty() && serving == run.instances())
-        }
+        action if action.moves_traffic() => run.is_in_force(action).await,
         // Checks and waits are done again; stopping what is stopped is harmless.
         _ => Ok(false),
     }
@@ -133,31 +130,13 @@ async fn start(run: &Run, index: u32) -> Result<Value, StepFailure> {
     Ok(json!({ "instance": observed.instance, "address": observed.address, "argv": observed.argv, "pid": observed.pid }))
 }
 
-async fn verify_instances(run: &Run) -> Result<Value, StepFailure> {
+async fn verify_instances(run: &Run, instances: &[InstanceId]) -> Result<Value, StepFailure> {
     let mut reports = Vec::new();
-    for observed in run.running(&run.instances()).await? {
+    for observed in run.running(instances).await? {
         let report = run.verify_instance(&observed, &run.plan.version, &run.spec).await?;
         reports.push(report);
     }
     Ok(json!({ "instances": reports }))
-}
-
-async fn shift(run: &Run) -> Result<Value, StepFailure> {
-    let new = run.running(&run.instances()).await?;
-    let old = run.warm_base().await?;
-    // A router that does not run yet starts counting at zero when it is set.
-    let mut before = run.router.measure().await.unwrap_or_default();
-    // The first rates of the old set are what the new set is compared with.
-    let old_window: Option<Window> =
-        run.base.as_ref().map(|base| super::watch::window(&base.version, &crate::targets::Samples::default(), &before));
-    run.router.set(&Run::split(&new, &old), run.lease.epoch).await?;
-    // What an old set that has broken loses up to the switch is not the new set's downtime.
-    if run.base.as_ref().is_some_and(|base| old.len() < base.instances.len()) {
-        before = run.router.measure().await?;
-    }
-    run.router.probe(run.probe_path(), super::probing::INTERVAL).await?;
-    run.note_shift().await?;
-    Ok(json!({ "to": run.plan.version, "from": run.base.as_ref().map(|base| &base.version), "before": before, "old": old_window }))
 }
 
 async fn retire(run: &Run) -> Result<Value, StepFailure> {

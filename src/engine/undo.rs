@@ -37,7 +37,7 @@ pub async fn undo(run: &Run, step: &Step) -> Result<Value, StepFailure> {
 
 async fn once(run: &Run, step: &Step) -> Result<Value, StepFailure> {
     match &step.action {
-        Action::Shift => unshift(run).await,
+        action if action.moves_traffic() => unshift(run).await,
         Action::Start { index } => {
             let instance = InstanceId::of(&run.plan.environment, &run.plan.service, &run.id, *index);
             let report = run.target.stop(&run.lease, &instance, GRACE).await?;

@@ -7,13 +7,12 @@ use super::{
     run::Run,
     steps::{self, StepFailure},
     undo,
-    watch::{Trigger, Watcher, Window, window},
+    watch::{Trigger, Watcher, window},
 };
 use crate::{
     error::{Code, Result},
     model::{Action, Caller, Deployment, DeploymentId, Event, Lease, Step, StepState, plan::Watch},
     store::{DeploymentChange, NewIncident},
-    targets::Samples,
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -132,7 +131,7 @@ impl Run {
             Ok(false) => (Pending, json!({ "observed": "it had not happened" })),
             Err(failure) => return Err(crate::error::Error::new(failure.code, failure.message).after(1)),
         };
-        if to == StepState::Done && step.action == Action::Shift {
+        if to == StepState::Done && step.action.moves_traffic() {
             self.note_shift().await.map_err(|failure| crate::error::Error::new(failure.code, failure.message))?;
             // The switch and what is watched of it are two messages: the crash may have come between them.
             let _ = self.router.probe(self.probe_path(), super::probing::INTERVAL).await;
@@ -156,6 +155,8 @@ impl Run {
             Outcome::Failed(failure) if failure.code == Code::StaleEpoch => {
                 return Err(crate::error::Error::new(Code::StaleEpoch, failure.message));
             }
+            // Neither good nor bad: it stands where it is until a person has looked.
+            Outcome::Failed(failure) if failure.code == Code::Inconclusive => self.ask_a_person(step, failure).await?,
             Outcome::Failed(failure) => self.fail(step, "DEPLOY-001", failure).await?,
             Outcome::Triggered(trigger) => {
                 let failure = StepFailure::new(Code::ThresholdCrossed, trigger.reason.clone());
@@ -164,6 +165,14 @@ impl Run {
         }
         failpoint::reach(&format!("{name}:after-result")).await;
         Ok(())
+    }
+
+    async fn ask_a_person(&self, step: &Step, failure: StepFailure) -> Result<()> {
+        let by = Caller::server();
+        info!(deployment.id = %self.id, "`{}` asks a person: {}", self.id, failure.message);
+        self.engine.store.set_hold(&by, &self.id, Some(&by.principal)).await?;
+        let output = json!({ "error": { "code": failure.code, "message": failure.message, "details": failure.details } });
+        self.write(step, &[StepState::Executing], StepState::Pending, Some(&output)).await
     }
 
     async fn fail(&self, step: &Step, trigger: &str, failure: StepFailure) -> Result<()> {
@@ -224,36 +233,32 @@ impl Run {
         if !matches!(step.action, Action::Bake { .. }) {
             return Ok(None);
         }
-        let Some((before, old)) = self.watch_baseline().await else {
+        let Some(baseline) = self.baseline().await else {
             return Err(StepFailure::new(Code::RouterFailed, "the watch has no reading to judge from"));
         };
-        let seen = window(&self.plan.version, &before, &self.router.measure().await?);
+        let now = self.router.measure().await?;
+        let seen = window(&self.label(), &baseline.before, &now);
         let limits = Watch { sustained_ms: 0, ..self.plan.watch.clone() };
-        Ok(Watcher::default().look(&limits, self.engine.clock.now(), &seen, old.as_ref()))
+        Ok(Watcher::default().look(&limits, self.engine.clock.now(), &seen, baseline.old_set(&now).as_ref()))
     }
 
+    /// Waits for a trigger: armed from the first move of traffic on, but while traffic is just being moved.
     async fn trigger(&self, step: &Step) -> Trigger {
-        if !matches!(step.action, Action::VerifyListener | Action::Drain | Action::Bake { .. }) {
+        if step.action.moves_traffic() || step.action == Action::Retire {
             return std::future::pending().await;
         }
         loop {
-            if let Some((before, old)) = self.watch_baseline().await {
-                return self.watched(&before, old.as_ref()).await;
+            match (self.is_shifted().await, self.baseline().await, self.started().await) {
+                (Ok(false), ..) => return std::future::pending().await,
+                (_, Some(baseline), Ok(started)) => return self.watched(&baseline, &started).await,
+                // Nothing can be read: it is tried again.
+                _ => tokio::time::sleep(Duration::from_millis(250)).await,
             }
-            tokio::time::sleep(Duration::from_millis(250)).await;
         }
     }
 
-    /// Returns the reading at the switch; none while the record or the router cannot be read.
-    async fn watch_baseline(&self) -> Option<(Samples, Option<Window>)> {
-        let journal = self.journal().await.ok()?;
-        let output = &journal.iter().find(|entry| entry.step.as_str() == "shift")?.output;
-        // After a crash right at the switch its reading is lost; counting from now is the best that is known.
-        let before = match serde_json::from_value(output["before"].clone()) {
-            Ok(samples) => samples,
-            Err(_) => self.router.measure().await.ok()?,
-        };
-        Some((before, serde_json::from_value(output["old"].clone()).ok().flatten()))
+    async fn is_shifted(&self) -> Result<bool> {
+        Ok(self.moved_at(&self.journal().await?).is_some())
     }
 
     async fn asked_to_undo(&self) {
@@ -269,13 +274,10 @@ impl Run {
     }
 
     async fn wait(&self, changes: &mut tokio::sync::watch::Receiver<i64>) -> Result<()> {
-        let watched = self.plan.steps.iter().find(|step| matches!(step.action, Action::Bake { .. }));
-        let journal = self.journal().await?;
-        let shifted = journal.iter().any(|entry| entry.step.as_str() == "shift" && entry.state == StepState::Done);
         let watching = async {
-            match (watched, shifted) {
-                (Some(bake), true) => self.trigger(bake).await,
-                _ => std::future::pending().await,
+            match self.plan.steps.iter().find(|step| matches!(step.action, Action::Bake { .. })) {
+                Some(bake) => self.trigger(bake).await,
+                None => std::future::pending().await,
             }
         };
         tokio::select! {

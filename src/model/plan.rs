@@ -1,6 +1,6 @@
 //! A plan: the frozen steps of one deployment with its rollback. No clock, port or random value stands in it, so the same input gives the same plan.
 
-use super::{digest::Sha256, ids::*};
+use super::{digest::Sha256, ids::*, rollout::Strategy};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -77,16 +77,6 @@ pub struct Base {
     pub digest: Sha256,
 }
 
-/// How traffic moves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
-pub enum Strategy {
-    /// A whole new set beside the old one, then one atomic switch.
-    #[default]
-    BlueGreen,
-}
-
 /// The phase a plan stands under.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedPhase {
@@ -143,8 +133,39 @@ pub enum Action {
     },
     /// Health, identity and smoke, directly on every new instance.
     VerifyInstances,
+    /// The same on the `from`-th to the `to`-th new instance alone.
+    VerifyBatch {
+        /// From 1.
+        from: u32,
+        /// Included.
+        to: u32,
+    },
     /// Moves all traffic to the new set, at once.
     Shift,
+    /// Gives the new set this share of the traffic; the old set keeps the rest.
+    ShiftPart {
+        /// From 1 to 99.
+        percent: u32,
+    },
+    /// Compares the new set with the old one while both serve.
+    Analyse {
+        /// The share the new set has meanwhile.
+        percent: u32,
+        /// For how long.
+        duration_ms: u64,
+        /// For how long at most, where that brings too few requests to judge.
+        at_most_ms: u64,
+    },
+    /// The first `to` new instances serve in place of as large a part of the old set.
+    Replace {
+        /// Counted from 1.
+        to: u32,
+    },
+    /// Lets requests on the replaced old instances end, and stops these.
+    RetireReplaced {
+        /// As in the `Replace` before it.
+        to: u32,
+    },
     /// Health, identity and smoke again, through the listener.
     VerifyListener,
     /// Waits for requests in flight on the old set.
@@ -156,6 +177,13 @@ pub enum Action {
     },
     /// Stops the old set; its release stays for a way back.
     Retire,
+}
+
+impl Action {
+    /// Tells whether the step moves traffic: its undo brings all of it back to what served before.
+    pub fn moves_traffic(&self) -> bool {
+        matches!(self, Action::Shift | Action::ShiftPart { .. } | Action::Replace { .. })
+    }
 }
 
 /// Whether a step can be undone.
@@ -283,6 +311,14 @@ impl Plan {
     /// Returns the plan's id: `plan_` and the first 16 hex digits of its hash.
     pub fn id(&self) -> PlanId {
         PlanId(format!("plan_{}", &self.sha256().0[..16]))
+    }
+
+    /// Returns the name a deployment's requests are counted under: its version, told from an old set of the same version.
+    pub fn label(&self, deployment: &DeploymentId) -> String {
+        match &self.base {
+            Some(base) if base.version == self.version => format!("{} ({deployment})", self.version),
+            _ => self.version.clone(),
+        }
     }
 
     /// Returns the step with this id.

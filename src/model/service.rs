@@ -1,6 +1,9 @@
 //! A service in one environment, as the applied configuration says it runs. Its canonical JSON is the effective configuration that approvals bind.
 
-use super::ids::{EnvironmentName, ServiceName};
+use super::{
+    ids::{EnvironmentName, ServiceName},
+    rollout::Rollout,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -39,6 +42,9 @@ pub struct ServiceSpec {
     pub target: TargetKind,
     /// What moves traffic.
     pub router: RouterKind,
+    /// How traffic moves to a new release.
+    #[serde(default, skip_serializing_if = "Rollout::is_default")]
+    pub rollout: Rollout,
 }
 
 /// When an instance counts as healthy: `successes` in a row before `deadline_ms`.

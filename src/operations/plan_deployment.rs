@@ -3,7 +3,7 @@
 use super::{Context, Effect, Operation, Reply, Toolset, guidance};
 use crate::{
     error::Error,
-    model::{DirectiveId, GateResult, Plan, PlanId, Sha256, Timestamp, plan::Strategy},
+    model::{DirectiveId, GateResult, Plan, PlanId, Sha256, Strategy, Timestamp},
 };
 use clap::Args;
 use schemars::JsonSchema;
@@ -19,7 +19,7 @@ pub struct Params {
     /// Directive id
     #[arg(long)]
     pub directive: String,
-    /// How traffic moves; blue_green
+    /// How traffic moves: blue_green (default), canary, rolling; where configuration fixes it, leave it out
     #[arg(long, value_enum)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
@@ -58,10 +58,8 @@ impl Operation for PlanDeployment {
     type Output = Output;
 
     async fn run(ctx: &Context, params: Params) -> Result<Reply<Output>, Error> {
-        // There is one strategy; naming it is allowed, and nothing else is accepted by the type.
-        let Strategy::BlueGreen = params.strategy.unwrap_or_default();
         let directive = ctx.engine.open_directive(&DirectiveId::from(params.directive)).await?;
-        let planned = ctx.engine.plan_deployment(&ctx.caller, &directive).await?;
+        let planned = ctx.engine.plan_deployment(&ctx.caller, &directive, params.strategy).await?;
         let plan: &Plan = &planned.record.plan;
         let waits = planned.record.state == crate::model::PlanState::AwaitingApproval;
         let output = Output {

@@ -8,4 +8,5 @@ mod faults;
 mod operations;
 mod reads;
 mod story;
+mod strategies;
 mod world;

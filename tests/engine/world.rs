@@ -54,10 +54,15 @@ impl Adapters for Worlds {
 impl Shop {
     /// Opens the shop over a database, with a chairman who has signed its configuration. No background work runs.
     pub async fn open(database_url: &str) -> Self {
+        Self::open_with(database_url, "").await
+    }
+
+    /// Opens the shop with these lines in the service's place in staging.
+    pub async fn open_with(database_url: &str, placement: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (staging, production) = (FakeWorld::new(), FakeWorld::new());
         let (at_staging, at_production) = (customers(&staging).await, customers(&production).await);
-        let text = configuration(at_staging, at_production);
+        let text = configuration(at_staging, at_production, placement);
         fs::write(folder.path().join("interlock.toml"), &text).unwrap();
         let workspace = Workspace::at(folder.path()).unwrap();
         workspace.prepare().unwrap();
@@ -199,7 +204,7 @@ async fn customers(world: &FakeWorld) -> SocketAddr {
     address
 }
 
-fn configuration(staging: SocketAddr, production: SocketAddr) -> String {
+fn configuration(staging: SocketAddr, production: SocketAddr, placement: &str) -> String {
     format!(
         r#"[project]
 name = "shop"
@@ -218,6 +223,7 @@ keep  = 5
 [environments.staging.services.web]
 target = {{ kind = "local" }}
 router = {{ kind = "proxy", listen = "{staging}" }}
+{placement}
 
 [environments.staging.gates]
 tests = {{ run = ">= 1", failed = "<= 0" }}

@@ -5,7 +5,10 @@ pub use interlock::{model::*, store::*};
 pub use serde_json::{Value, json};
 pub use std::time::Duration;
 
-use interlock::model::plan::{Rollback, RollbackKind, Strategy, Watch};
+use interlock::model::{
+    Strategy,
+    plan::{Rollback, RollbackKind, Watch},
+};
 
 pub fn agent() -> Caller {
     Caller { principal: "agent".into(), kind: CallerKind::Agent, via: Via::McpStdio, client: Some("claude-code 2.1".into()) }

@@ -1,0 +1,174 @@
+//! Moves traffic to the new set, all of it or a share, and remembers the counters it is judged against.
+
+use super::{
+    rollout::{replaced, retired, split_after},
+    run::Run,
+    steps::{GRACE, StepFailure},
+    watch::{Window, window},
+};
+use crate::{
+    model::{Action, DeploymentState, InstanceId, JournalEntry, Split, StepState, Timestamp, split::Share},
+    targets::{Observed, Samples, share},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// What the router had counted when traffic moved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// The reading at the move.
+    pub before: Samples,
+    /// What the old set did up to then; none where it goes on serving, or where there is none.
+    pub old: Option<Window>,
+    /// The name the old set is counted under while it goes on serving: it is compared with as it does now.
+    #[serde(default)]
+    pub beside: Option<String>,
+}
+
+impl Baseline {
+    /// Returns what the new set is compared with.
+    pub fn old_set(&self, now: &Samples) -> Option<Window> {
+        match &self.beside {
+            Some(beside) => Some(window(beside, &self.before, now)),
+            None => self.old.clone(),
+        }
+    }
+}
+
+impl Run {
+    /// Returns the name the new set's requests are counted under.
+    pub fn label(&self) -> String {
+        self.plan.label(&self.id)
+    }
+
+    fn labelled(&self, new: &[Observed]) -> Vec<Share> {
+        new.iter().map(|observed| Share { version: self.label(), ..share(observed) }).collect()
+    }
+
+    /// Returns the split a traffic step puts in force, from what runs now.
+    async fn split_of(&self, action: &Action) -> Result<Split, StepFailure> {
+        let mut instances = self.instances();
+        let all = instances.len();
+        if let Action::Replace { to } = action {
+            instances.truncate(*to as usize);
+        }
+        let new = self.labelled(&self.running(&instances).await?);
+        let old: Vec<Share> = self.warm_base().await?.iter().map(share).collect();
+        let leaving: &[InstanceId] = match (action, &self.base) {
+            (Action::Replace { to }, Some(base)) => &base.instances[..replaced(*to, all, base.instances.len())],
+            _ => &[],
+        };
+        Ok(split_after(action, &new, &old, leaving))
+    }
+
+    /// Does a step that moves traffic: one message to the router.
+    pub(super) async fn move_traffic(&self, action: &Action) -> Result<Value, StepFailure> {
+        let split = self.split_of(action).await?;
+        // A router that does not run yet starts counting at zero when it is set.
+        let mut before = self.router.measure().await.unwrap_or_default();
+        let beside = self.beside(&split);
+        // The first rates of the old set are what the new set is compared with, once the old one serves no more.
+        let old = self.base.as_ref().filter(|_| beside.is_none()).map(|base| window(&base.version, &Samples::default(), &before));
+        self.router.set(&split, self.lease.epoch).await?;
+        // What an old set that has broken loses up to the switch is not the new set's downtime.
+        if let Some(base) = &self.base
+            && self.warm_base().await?.len() < base.instances.len()
+        {
+            before = self.router.measure().await?;
+        }
+        self.router.probe(self.probe_path(), super::probing::INTERVAL).await?;
+        self.note_shift().await?;
+        let from = self.base.as_ref().map(|base| &base.version);
+        let mut output = json!({ "to": self.plan.version, "from": from, "split": split });
+        let baseline = serde_json::to_value(Baseline { before, old, beside }).expect("counters are JSON");
+        output.as_object_mut().expect("an object").extend(baseline.as_object().cloned().expect("an object"));
+        Ok(output)
+    }
+
+    /// Returns the name of the old set where it goes on serving beside the new one.
+    fn beside(&self, split: &Split) -> Option<String> {
+        let base = self.base.as_ref()?;
+        split.serving().any(|share| base.instances.contains(&share.instance)).then(|| base.version.clone())
+    }
+
+    /// Tells whether a traffic step is in force at the router.
+    pub(super) async fn is_in_force(&self, action: &Action) -> Result<bool, StepFailure> {
+        let (split, _) = self.router.observe().await?;
+        // An instance that is gone by now: the step is done again, and says so.
+        let Ok(wanted) = self.split_of(action).await else { return Ok(false) };
+        let serving = |split: &Split| split.serving().map(|share| (share.instance.clone(), share.weight)).collect::<Vec<_>>();
+        Ok(!serving(&split).is_empty() && serving(&split) == serving(&wanted))
+    }
+
+    /// Lets requests on the old instances end whose places are taken, and stops these.
+    pub(super) async fn retire_replaced(&self, to: u32) -> Result<Value, StepFailure> {
+        // They go only while the new ones run that took their places.
+        let all = self.instances();
+        self.running(&all[..(to as usize).min(all.len())]).await?;
+        let base = self.base.as_ref().map_or(&[][..], |base| &base.instances);
+        let action = Action::RetireReplaced { to };
+        let leaving = retired([&action].into_iter(), all.len(), base);
+        let drained = self.drain(leaving.iter()).await?;
+        let mut stopped = Vec::new();
+        for instance in leaving {
+            let report = self.target.stop(&self.lease, instance, GRACE).await?;
+            stopped.push(json!({ "instance": instance, "graceful": report.graceful }));
+        }
+        Ok(json!({ "drained": drained, "stopped": stopped }))
+    }
+
+    /// Returns what the router had counted at the last move of traffic; none before the first, or while nothing can be read.
+    pub(super) async fn baseline(&self) -> Option<Baseline> {
+        let journal = self.journal().await.ok()?;
+        let entry = self.last_move(&journal)?;
+        match serde_json::from_value(entry.output.clone()) {
+            Ok(baseline) => Some(baseline),
+            // After a crash right at the switch its reading is lost; counting from now is the best that is known.
+            Err(_) => {
+                let (split, _) = self.router.observe().await.ok()?;
+                Some(Baseline { before: self.router.measure().await.ok()?, old: None, beside: self.beside(&split) })
+            }
+        }
+    }
+
+    /// Returns when traffic last moved.
+    pub(super) fn moved_at(&self, journal: &[JournalEntry]) -> Option<Timestamp> {
+        self.last_move(journal)?.ended_at
+    }
+
+    fn last_move<'a>(&self, journal: &'a [JournalEntry]) -> Option<&'a JournalEntry> {
+        let moves = |entry: &&JournalEntry| self.plan.step(&entry.step).is_some_and(|step| step.action.moves_traffic());
+        journal.iter().filter(moves).filter(|entry| entry.state == StepState::Done).next_back()
+    }
+
+    /// Returns the new set's instances that were started so far.
+    pub(super) async fn started(&self) -> crate::error::Result<Vec<InstanceId>> {
+        let journal = self.journal().await?;
+        let is_started = |index: &u32| {
+            let action = Action::Start { index: *index };
+            let step = self.plan.steps.iter().find(|step| step.action == action);
+            journal.iter().any(|entry| Some(&entry.step) == step.map(|step| &step.id) && entry.state == StepState::Done)
+        };
+        let instances = self.instances();
+        Ok((1..=instances.len() as u32).zip(instances).filter(|(index, _)| is_started(index)).map(|(_, instance)| instance).collect())
+    }
+}
+
+impl super::Engine {
+    /// Returns the old instances a running deployment has stopped on purpose: nothing starts them again behind its back.
+    pub(super) async fn retired_by(
+        &self,
+        deployment: &crate::model::Deployment,
+        old: &[InstanceId],
+    ) -> crate::error::Result<Vec<InstanceId>> {
+        if deployment.state == DeploymentState::RollingBack {
+            return Ok(Vec::new());
+        }
+        let plan = self.plan_of(deployment).await?;
+        let journal = self.store.journal(&deployment.id).await?;
+        let all = plan.steps.iter().filter(|step| matches!(step.action, Action::Start { .. })).count();
+        let begun = journal.iter().filter(|entry| entry.state != StepState::Pending);
+        let begun = begun.filter_map(|entry| plan.step(&entry.step)).map(|step| &step.action);
+        Ok(retired(begun, all, old).to_vec())
+    }
+}
