@@ -1,6 +1,7 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod cli;
+pub mod command;
 pub mod config;
 pub mod decisions;
 pub mod engine;

@@ -247,6 +247,31 @@ fn a_strategy_is_read_with_its_defaults_and_faults_are_told() {
 }
 
 #[test]
+fn a_target_wrapped_by_commands_is_read_and_goes_with_an_external_router() {
+    let target = "target = { kind = \"command\", apply = [\"./deploy.sh\"], observe = [\"./state.sh\"], undo = [\"./undo.sh\"] }";
+    let external = "router = { kind = \"external\", address = \"10.0.0.7:80\" }";
+    let placed = |target: &str, router: &str| {
+        let text = SMALL.lines().map(|line| if line.starts_with("router =") { format!("{target}\n{router}") } else { line.to_owned() });
+        text.collect::<Vec<_>>().join("\n")
+    };
+    let config = read(&placed(target, external));
+    let spec = config.environments.values().next().unwrap().services.values().next().unwrap();
+    assert_eq!(spec.router.listen(), "10.0.0.7:80".parse().unwrap());
+    assert!(matches!(&spec.target, interlock::model::service::TargetKind::Command(target) if target.timeout_ms == 300_000));
+    let proxy = "router = { kind = \"proxy\", listen = \"127.0.0.1:8080\" }";
+    for (text, expected) in [
+        (placed(target, proxy), "goes with an `external` router"),
+        (placed("", external), "goes with an `external` router"),
+        (placed(&format!("instances = 2\n{target}"), external), "one instance to Interlock"),
+        (placed(&format!("strategy = {{ kind = \"canary\" }}\n{target}"), external), "cannot share out traffic"),
+        (placed(&target.replace("undo =", "undone ="), external), "unknown key"),
+    ] {
+        let told = faults(&text);
+        assert!(told.len() == 1 && told[0].contains(expected), "{expected}: {told:#?}");
+    }
+}
+
+#[test]
 fn a_file_that_is_no_toml_tells_its_places_without_echoes() {
     let broken = SMALL.replace("name = \"shop\"", "name = \"shop").replace("health = {", "helth = {");
     let told = faults(&broken);

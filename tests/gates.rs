@@ -4,6 +4,7 @@
 mod repository;
 
 use interlock::{
+    command,
     gates::{EvidenceView, Format, GateRule, Measures, evaluate, formats::read_from, observe, read_report},
     model::{Origin, Sha256, Timestamp, Verdict},
 };
@@ -284,14 +285,14 @@ async fn what_cannot_be_observed_says_why() {
 
 #[tokio::test]
 async fn the_command_sees_the_allowed_environment_alone() {
-    let is_hidden = |name: &OsString| !observe::ALLOWED_ENVIRONMENT.iter().any(|allowed| name == allowed);
+    let is_hidden = |name: &OsString| !command::ALLOWED_ENVIRONMENT.iter().any(|allowed| name == allowed);
     assert!(std::env::vars_os().any(|(name, _)| is_hidden(&name)), "the control: there is something to hide");
     let repository = Repository::with(&[]);
     let seen = repository.observed("env; touch \"$TMPDIR/x\"; read line || echo END=of_input", "-").await;
     let text = String::from_utf8(seen.report.unwrap()).unwrap();
-    let own = ["TMPDIR", observe::MARKER, "PWD", "OLDPWD", "SHLVL", "_", "END"];
+    let own = ["TMPDIR", command::MARKER, "PWD", "OLDPWD", "SHLVL", "_", "END"];
     for name in text.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name) {
-        assert!(observe::ALLOWED_ENVIRONMENT.contains(&name) || own.contains(&name), "{name}");
+        assert!(command::ALLOWED_ENVIRONMENT.contains(&name) || own.contains(&name), "{name}");
     }
     assert!(text.contains("PATH=") && text.contains("END=of_input"));
 }
@@ -306,7 +307,7 @@ async fn ended<F: Future<Output = ()>>(end: impl FnOnce(tokio::task::AbortHandle
     let task = tokio::spawn(observe::observe(run, move |pid, start_time| told.send((pid, start_time)).unwrap()));
     let pids = eventually("the processes run", || pids_in(&file)).await;
     let (leader, start_time) = started.recv().unwrap();
-    assert_eq!((pids[0], Some(start_time)), (leader, observe::start_time(leader)));
+    assert_eq!((pids[0], Some(start_time)), (leader, command::start_time(leader)));
     assert!(pids.len() == 3 && pids.iter().all(|pid| is_alive(*pid)), "the control: they live");
     end(task.abort_handle(), cancel).await;
     let observation = task.await.ok().map(Result::unwrap);
@@ -352,18 +353,18 @@ fn what_a_crashed_server_left_is_found_by_its_mark_alone() {
     fs::set_permissions(run.join("checkout/locked"), fs::Permissions::from_mode(0o500)).unwrap();
     let spawn = |mark: Option<&Path>| {
         let mut command = Command::new("sleep");
-        command.arg("1000").process_group(0).stdin(Stdio::null()).env_remove(observe::MARKER);
-        command.envs(mark.map(|mark| (observe::MARKER, mark))).spawn().unwrap()
+        command.arg("1000").process_group(0).stdin(Stdio::null()).env_remove(command::MARKER);
+        command.envs(mark.map(|mark| (command::MARKER, mark))).spawn().unwrap()
     };
     let (mut marked, mut other, mut unmarked) = (spawn(Some(&run)), spawn(Some(Path::new("/elsewhere/run-1-1"))), spawn(None));
-    let start_time = |pid| observe::start_time(pid).unwrap();
+    let start_time = |pid| command::start_time(pid).unwrap();
 
-    assert_eq!(observe::kill_leftover(marked.id(), start_time(marked.id()) + 1), 0);
-    assert_eq!(observe::kill_leftover(unmarked.id(), start_time(unmarked.id())), 0);
+    assert_eq!(command::kill_leftover(marked.id(), start_time(marked.id()) + 1), 0);
+    assert_eq!(command::kill_leftover(unmarked.id(), start_time(unmarked.id())), 0);
     assert_eq!(observe::clean(scratch.path()).unwrap(), 1);
     assert_eq!(marked.wait().unwrap().signal(), Some(9));
     assert!(!run.exists() && is_alive(other.id()) && is_alive(unmarked.id()));
-    assert_eq!(observe::kill_leftover(other.id(), start_time(other.id())), 1);
+    assert_eq!(command::kill_leftover(other.id(), start_time(other.id())), 1);
     assert_eq!(other.wait().unwrap().signal(), Some(9));
     assert_eq!(observe::clean(&scratch.path().join("none")).unwrap(), 0);
     unmarked.kill().unwrap();

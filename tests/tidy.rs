@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["operations", "decisions"],
     &["engine"],
     &["gates", "targets", "store"],
-    &["config", "phases", "manifest", "telemetry", "proxy", "shim"],
+    &["config", "phases", "manifest", "telemetry", "command", "proxy", "shim"],
     &["error"],
     &["model"],
 ];

@@ -5,9 +5,10 @@ use super::{
     reader::{Item, Table},
     rollout,
     service::ServiceConfig,
+    target,
 };
 use crate::model::{
-    EnvironmentName, Origin, Rollout, ServiceName, ServiceSpec,
+    EnvironmentName, Origin, Rollout, ServiceName, ServiceSpec, Strategy,
     fault::suggestion,
     service::{Dependency, RouterKind, SecretRef, TargetKind},
 };
@@ -136,25 +137,22 @@ struct Placement {
 
 fn placement<'a>(item: &Item<'a>, listeners: &mut Vec<Listener<'a>>, owner: String) -> Option<Placement> {
     let table = item.table()?;
-    if let Some(item) = table.get("target") {
-        let table = kind(&item, &[("local", ())], &["command", "docker", "ssh", "kubernetes", "ci"]);
-        table.into_iter().for_each(Table::close);
-    }
-    let listen = table.require("router", "write router = { kind = \"proxy\", listen = \"127.0.0.1:8080\" }").and_then(|item| {
-        let table = kind(&item, &[("proxy", ())], &["external", "kubernetes", "haproxy"])?;
-        let item = table.require("listen", "write listen = \"127.0.0.1:8080\"");
-        table.close();
-        let item = item?;
-        let listen = address(&item)?;
-        listeners.push((listen, item, owner));
-        Some(listen)
-    });
+    let target = match table.get("target") {
+        Some(item) => target::target(&item),
+        None => Some(TargetKind::Local),
+    };
+    let router = table
+        .require("router", "write router = { kind = \"proxy\", listen = \"127.0.0.1:8080\" }")
+        .and_then(|item| target::router(&item, |address, item| listeners.push((address, item, owner.clone()))));
     let instances = table.get("instances").and_then(|item| item.whole(1..=100)).map_or(1, |count| count as u32);
     let env = table.get("env").map(|item| variables(&item)).unwrap_or_default();
     let dependencies = table.get("dependencies").map(|item| dependencies(&item)).unwrap_or_default();
-    let rollout = table.get("strategy").and_then(|item| rollout::rollout(&item)).unwrap_or_default();
+    let strategy = table.get("strategy");
+    let rollout = strategy.as_ref().and_then(rollout::rollout).unwrap_or_default();
     table.close();
-    Some(Placement { target: TargetKind::Local, router: RouterKind::Proxy { listen: listen? }, instances, env, dependencies, rollout })
+    let placement = Placement { target: target?, router: router?, instances, env, dependencies, rollout };
+    check_abilities(&placement, item, strategy.as_ref());
+    Some(placement)
 }
 
 fn specification(config: ServiceConfig, placement: Placement, service: ServiceName, environment: EnvironmentName) -> ServiceSpec {
@@ -181,26 +179,19 @@ fn specification(config: ServiceConfig, placement: Placement, service: ServiceNa
     }
 }
 
-/// Reads `{ kind = … }`; of a kind that is not built, nothing else is read.
-fn kind<'a>(item: &Item<'a>, known: &[(&str, ())], reserved: &[&str]) -> Option<Table<'a>> {
-    let table = item.table()?;
-    match table.get("kind") {
-        Some(kind) => kind.choice(known, reserved).map(|()| table),
-        None => {
-            table.missing("`kind` is missing", &format!("write kind = \"{}\"", known[0].0));
-            None
-        }
+/// Tells what the target or the router cannot do.
+fn check_abilities(placement: &Placement, item: &Item<'_>, strategy: Option<&Item<'_>>) {
+    let runs_itself = matches!(placement.target, TargetKind::Command(_));
+    let is_external = matches!(placement.router, RouterKind::External { .. });
+    if runs_itself != is_external {
+        item.fault("a `command` target goes with an `external` router, and a `local` one with the `proxy`", None);
     }
-}
-
-fn address(item: &Item<'_>) -> Option<SocketAddr> {
-    let text = item.text()?;
-    match text.parse::<SocketAddr>() {
-        Ok(address) if address.port() != 0 => return Some(address),
-        Ok(_) => item.fault("port 0 is no port that customers can know", Some("write a port from 1 to 65535".into())),
-        Err(_) => item.fault(format!("`{text}` is no address"), Some("write an IP address and a port, \"127.0.0.1:8080\"".into())),
+    if runs_itself && placement.instances != 1 {
+        item.fault("a `command` target is one instance to Interlock, however many it runs", Some("leave `instances` out".into()));
     }
-    None
+    if let (true, Some(strategy), Some(Strategy::Canary | Strategy::Rolling)) = (is_external, strategy, placement.rollout.strategy) {
+        strategy.fault("an `external` router cannot share out traffic, and measures nothing", Some("leave `strategy` out".into()));
+    }
 }
 
 fn variables(item: &Item<'_>) -> BTreeMap<String, String> {

@@ -11,6 +11,7 @@ mod init;
 mod reader;
 mod rollout;
 mod service;
+mod target;
 mod workspace;
 #[cfg(test)]
 mod workspace_tests;

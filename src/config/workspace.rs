@@ -111,6 +111,11 @@ impl Workspace {
         self.state_dir().join("instances")
     }
 
+    /// Returns the folder whose name marks the commands this workspace runs; it need not be there.
+    pub fn jobs_dir(&self) -> PathBuf {
+        self.state_dir().join("jobs")
+    }
+
     /// Returns the folder of logs.
     pub fn logs_dir(&self) -> PathBuf {
         self.state_dir().join("logs")

@@ -8,6 +8,8 @@ use crate::{
     },
     targets::{
         Router, Target,
+        command::CommandRunner,
+        external::ExternalRouter,
         local::{LocalPaths, LocalTarget},
         proxy_router::ProxyRouter,
     },
@@ -31,7 +33,8 @@ pub struct RealAdapters {
     exe: PathBuf,
     workspace: Workspace,
     local: Arc<LocalTarget>,
-    routers: Mutex<HashMap<std::net::SocketAddr, Arc<ProxyRouter>>>,
+    command: Arc<CommandRunner>,
+    routers: Mutex<HashMap<RouterKind, Arc<dyn Router>>>,
 }
 
 impl RealAdapters {
@@ -44,28 +47,38 @@ impl RealAdapters {
             workspace: workspace.root.clone(),
             boot_id: std::env::var("INTERLOCK_BOOT_ID").ok().filter(|_| cfg!(debug_assertions)),
         }));
-        RealAdapters { exe, workspace, local, routers: Mutex::default() }
+        let command = Arc::new(CommandRunner::new(workspace.state_dir().join("commands"), workspace.jobs_dir(), workspace.root.clone()));
+        RealAdapters { exe, workspace, local, command, routers: Mutex::default() }
     }
 }
 
 impl Adapters for RealAdapters {
     fn target(&self, spec: &ServiceSpec) -> Arc<dyn Target> {
-        match spec.target {
+        match &spec.target {
             TargetKind::Local => self.local.clone(),
+            TargetKind::Command(_) => self.command.clone(),
         }
     }
 
     fn router(&self, spec: &ServiceSpec) -> Arc<dyn Router> {
-        match spec.router {
+        let mut routers = self.routers.lock().expect("no holder of this lock panics");
+        routers.entry(spec.router.clone()).or_insert_with(|| self.new_router(&spec.router)).clone()
+    }
+}
+
+impl RealAdapters {
+    fn new_router(&self, kind: &RouterKind) -> Arc<dyn Router> {
+        let state = self.workspace.state_dir();
+        match kind {
             RouterKind::Proxy { listen } => {
-                let mut routers = self.routers.lock().expect("no holder of this lock panics");
-                let router = routers.entry(listen).or_insert_with(|| {
-                    let name = Sha256::of(listen.to_string().as_bytes()).short().to_owned();
-                    let folder = self.workspace.state_dir().join("proxies").join(&name);
-                    let control = self.workspace.run_dir().join(format!("proxy-{name}.sock"));
-                    Arc::new(ProxyRouter::new(self.exe.clone(), folder, listen, control))
-                });
-                router.clone()
+                let name = Sha256::of(listen.to_string().as_bytes()).short().to_owned();
+                let control = self.workspace.run_dir().join(format!("proxy-{name}.sock"));
+                Arc::new(ProxyRouter::new(self.exe.clone(), state.join("proxies").join(&name), *listen, control))
+            }
+            RouterKind::External { address, switch } => {
+                let name = Sha256::of(address.to_string().as_bytes()).short().to_owned();
+                let folder = state.join("routers").join(name);
+                Arc::new(ExternalRouter::new(*address, switch.clone(), folder, self.workspace.jobs_dir(), self.workspace.root.clone()))
             }
         }
     }

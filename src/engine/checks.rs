@@ -151,7 +151,7 @@ impl Engine {
             scratch: gates::observe::scratch_of(&self.workspace.root),
             timeout: COMMAND_LIMIT,
             cancel: self.stop.child_token(),
-            environment: gates::observe::allowed_environment(),
+            environment: crate::command::allowed_environment(),
         };
         observe(run, |_, _| ()).await.map_err(|error| error.to_string())
     }

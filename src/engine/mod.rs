@@ -105,7 +105,12 @@ impl Engine {
             self.store.finish_job(&crate::model::Caller::server(), &job.id, crate::store::JobState::Interrupted, &detail).await?;
         }
         let scratch = crate::gates::observe::scratch_of(&self.workspace.root);
-        self.blocking(move || crate::gates::observe::clean(&scratch)).await?.map_err(Error::internal)?;
+        let jobs = self.workspace.jobs_dir();
+        let clean = move || {
+            crate::command::kill_marked(&jobs);
+            crate::gates::observe::clean(&scratch)
+        };
+        self.blocking(clean).await?.map_err(Error::internal)?;
         if let Err(error) = self.reconcile().await {
             tracing::warn!("restoring what served: {error}");
         }

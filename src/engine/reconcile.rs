@@ -55,6 +55,10 @@ impl Engine {
     async fn restore(&self, set: &ServingSet, occupying: &[Deployment]) -> Result<()> {
         let specs = set.instance_specs().map_err(|failure| Error::new(failure.code, failure.message))?;
         let Some(spec) = specs.first().map(|instance| instance.spec.clone()) else { return Ok(()) };
+        // What somebody else runs is not put back behind their back.
+        if !self.adapters.target(&spec).capabilities().restores {
+            return Ok(());
+        }
         let mut gone = Vec::new();
         for instance in &specs {
             let observed = self.adapters.target(&spec).observe(&instance.id).await.map_err(target_error)?;

@@ -111,16 +111,43 @@ pub struct Dependency {
 pub enum TargetKind {
     /// Processes on this machine, each under its own shim.
     Local,
+    /// Whatever these commands deploy to: an existing `deploy.sh`, `kubectl` …
+    Command(CommandTarget),
+}
+
+/// The commands that wrap an existing way to deploy. Argv, no shell; `{version}`, `{release}`, `{digest}`, `{instance}`, `{service}`,
+/// `{environment}` and `{epoch}` are filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandTarget {
+    /// Makes this version run; safe twice. Exit 0 says that it does.
+    pub apply: Vec<String>,
+    /// Prints what runs, as JSON: `{"running": true, "version": "1.4.0", "address": "10.0.0.7:80"}`; without `address` the router's is asked.
+    pub observe: Vec<String>,
+    /// Takes back what `apply` did for this version; safe twice.
+    pub undo: Vec<String>,
+    /// Prints the newest lines of the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs: Option<Vec<String>>,
+    /// How long one of them may take.
+    pub timeout_ms: u64,
 }
 
 /// What moves traffic.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum RouterKind {
     /// `interlock proxy` on this address.
     Proxy {
         /// `ip:port` customers connect to.
         listen: std::net::SocketAddr,
+    },
+    /// Something Interlock does not run: it moves traffic by itself when the target changes, or by this command.
+    External {
+        /// `ip:port` customers connect to.
+        address: std::net::SocketAddr,
+        /// Moves traffic to `{version}`; without it the target's `apply` does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        switch: Option<Vec<String>>,
     },
 }
 
@@ -129,6 +156,7 @@ impl RouterKind {
     pub fn listen(&self) -> std::net::SocketAddr {
         match self {
             RouterKind::Proxy { listen } => *listen,
+            RouterKind::External { address, .. } => *address,
         }
     }
 }

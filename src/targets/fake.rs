@@ -177,7 +177,7 @@ async fn serve(listener: TcpListener, behaviour: Behaviour) {
 #[async_trait]
 impl Target for FakeTarget {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { warm_rollback: true, logs: true, fencing: true }
+        Capabilities { warm_rollback: true, logs: true, fencing: true, restores: true }
     }
 
     async fn observe(&self, instance: &InstanceId) -> Result<Option<Observed>, TargetError> {

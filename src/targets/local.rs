@@ -245,7 +245,7 @@ impl LocalTarget {
 #[async_trait]
 impl Target for LocalTarget {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { warm_rollback: true, logs: true, fencing: true }
+        Capabilities { warm_rollback: true, logs: true, fencing: true, restores: true }
     }
 
     async fn observe(&self, instance: &InstanceId) -> Result<Option<Observed>, TargetError> {

@@ -5,7 +5,10 @@
 use crate::model::{Epoch, Guarantees, InstanceId, Lease, ServiceSpec, Sha256, Split, split::Share};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+pub mod command;
+pub mod external;
 pub mod fake;
+pub mod job;
 pub mod local;
 pub mod probe;
 pub mod proxy_router;
@@ -71,6 +74,8 @@ pub struct Capabilities {
     pub logs: bool,
     /// It refuses a lower epoch by itself.
     pub fencing: bool,
+    /// What should run and does not may be started again without being asked.
+    pub restores: bool,
 }
 
 /// What is to run.

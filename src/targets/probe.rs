@@ -239,6 +239,11 @@ impl Probe {
         if report.failed().next().is_some() { Err(ProbeFailure::SmokeFailed { report }) } else { Ok(report) }
     }
 
+    /// Tells whether anything answers: a gateway's 502, 503 and 504 are no answer.
+    pub async fn answers(&self, path: &str) -> bool {
+        matches!(get(self.address, path, self.timeout).await, Ok((status, _)) if ![502, 503, 504].contains(&status))
+    }
+
     async fn http_health(&self, path: &str, timeout: Duration) -> Result<String, String> {
         let (status, body) = get(self.address, path, timeout).await?;
         let seen = format!("{status} {}", visible_line(&body, HEAD));

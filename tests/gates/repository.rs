@@ -61,7 +61,7 @@ impl Repository {
             scratch: self.scratch.path().to_owned(),
             timeout: PATIENCE,
             cancel: CancellationToken::new(),
-            environment: observe::allowed_environment(),
+            environment: interlock::command::allowed_environment(),
         }
     }
 

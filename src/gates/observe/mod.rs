@@ -3,19 +3,18 @@
 //! The checkout is a repository of its own, fetched from the workspace's: git computes the name of every object anew on the way, and
 //! nothing of the workspace's configuration, hooks, filters, attributes, sparse patterns, replacements or uncommitted files reaches
 //! it. It has one commit, no tags, no submodules and LFS pointers instead of LFS files. The command gets the variables of
-//! [`ALLOWED_ENVIRONMENT`], its own `TMPDIR`, and [`MARKER`], by which everything it started is found again and ended. A
+//! [`command::ALLOWED_ENVIRONMENT`], its own `TMPDIR`, and [`command::MARKER`], by which everything it started is found again and ended. A
 //! `CARGO_TARGET_DIR` is not passed on: reports are looked for in the checkout, and a shared one is anybody's to fill.
 
 mod checkout;
-mod command;
-mod leftovers;
 mod report;
 
-pub use leftovers::{kill_leftover, start_time};
-
-use crate::model::{Sha256, text::visible_line};
+use super::formats::MAX_REPORT_BYTES;
+use crate::{
+    command::{self, Cut, Job, Leftovers},
+    model::{Sha256, text::visible_line},
+};
 use checkout::Checkout;
-use command::{Cut, Job};
 use report::ReportPlace;
 use std::{
     ffi::OsString,
@@ -27,12 +26,6 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a command may take, unless told otherwise.
 pub const TIMEOUT: Duration = Duration::from_secs(30 * 60);
-
-/// The variables of the server's environment that a command may see.
-pub const ALLOWED_ENVIRONMENT: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "CARGO_HOME", "RUSTUP_HOME"];
-
-/// The variable that marks every process of an observed run; its value is the run's folder.
-pub const MARKER: &str = "INTERLOCK_OBSERVED";
 
 /// What is to be run.
 #[derive(Debug, Clone)]
@@ -51,7 +44,7 @@ pub struct ObservedRun {
     pub timeout: Duration,
     /// Ends the run when cancelled.
     pub cancel: CancellationToken,
-    /// The command's environment; [`allowed_environment`] in the server.
+    /// The command's environment; [`command::allowed_environment`] in the server.
     pub environment: Vec<(OsString, OsString)>,
 }
 
@@ -122,7 +115,7 @@ impl ObserveError {
 
 /// Runs the command in a clean checkout of the commit and returns what came of it; nothing of it is left behind.
 ///
-/// `on_started` is told the process group's id and its leader's start time, for [`kill_leftover`] after a crash.
+/// `on_started` is told the process group's id and its leader's start time, for [`command::kill_leftover`] after a crash.
 pub async fn observe(run: ObservedRun, on_started: impl FnOnce(u32, u64) + Send) -> Result<Observation, ObserveError> {
     let (program, _) = run.command.split_first().ok_or_else(|| ObserveError::Invalid("the gate's `command` is empty".into()))?;
     let place = ReportPlace::parse(&run.report)?;
@@ -138,8 +131,8 @@ pub async fn observe(run: ObservedRun, on_started: impl FnOnce(u32, u64) + Send)
         command: &run.command,
         folder: checkout.folder(),
         environment: environment_of(&run, &checkout),
-        run_folder: checkout.run_folder(),
-        keeps_stdout: place == ReportPlace::Stdout,
+        leftovers: Leftovers::End(checkout.run_folder()),
+        keeps_stdout: if place == ReportPlace::Stdout { MAX_REPORT_BYTES as usize + 1 } else { 0 },
         deadline,
         cancel: &run.cancel,
     };
@@ -170,11 +163,6 @@ pub async fn observe(run: ObservedRun, on_started: impl FnOnce(u32, u64) + Send)
     Ok(observation)
 }
 
-/// Returns what [`ALLOWED_ENVIRONMENT`] names of the server's environment.
-pub fn allowed_environment() -> Vec<(OsString, OsString)> {
-    ALLOWED_ENVIRONMENT.iter().filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?))).collect()
-}
-
 /// Returns the folder for the checkouts of a workspace: the user's cache, or the temporary folder where that is in the repository.
 pub fn scratch_of(workspace: &Path) -> PathBuf {
     let workspace = workspace.canonicalize().unwrap_or_else(|_| workspace.to_owned());
@@ -196,7 +184,7 @@ pub fn clean(scratch: &Path) -> io::Result<usize> {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(0),
         resolved => resolved?,
     };
-    leftovers::kill_marked(&scratch);
+    command::kill_marked(&scratch);
     let mut removed = 0;
     for entry in fs::read_dir(&scratch)? {
         let entry = entry?;
@@ -209,7 +197,7 @@ pub fn clean(scratch: &Path) -> io::Result<usize> {
 }
 
 fn environment_of(run: &ObservedRun, checkout: &Checkout) -> Vec<(OsString, OsString)> {
-    let own = [(OsString::from("TMPDIR"), checkout.temporary().into()), (OsString::from(MARKER), checkout.run_folder().into())];
+    let own = [(OsString::from("TMPDIR"), checkout.temporary().into()), command::marked(checkout.run_folder())];
     run.environment.iter().cloned().chain(own).collect()
 }
 

@@ -1,7 +1,6 @@
-//! One command in its own process group: its output kept, and all of it ended when it ends, is cancelled or takes too long.
+//! Runs one command to its end.
 
 use super::leftovers;
-use crate::gates::formats::MAX_REPORT_BYTES;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::{
     collections::VecDeque,
@@ -33,14 +32,23 @@ pub struct Job<'a> {
     pub folder: &'a Path,
     /// The whole environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// The value of the marker in that environment.
-    pub run_folder: &'a Path,
-    /// Whether standard output is the report, and kept from its beginning.
-    pub keeps_stdout: bool,
+    /// What becomes of processes it leaves behind.
+    pub leftovers: Leftovers<'a>,
+    /// How many bytes of standard output are kept from its beginning, beside the last of all output; one more tells that there was more.
+    pub keeps_stdout: usize,
     /// When it is killed.
     pub deadline: Instant,
     /// Kills it when cancelled.
     pub cancel: &'a CancellationToken,
+}
+
+/// What becomes of processes that outlive a command which ended by itself; one that is cut is always ended with its group.
+#[derive(Debug, Clone, Copy)]
+pub enum Leftovers<'a> {
+    /// They are ended: those of its group, and all that carry this value of the marker, which stands in its environment.
+    End(&'a Path),
+    /// They are what it was run for.
+    Keep,
 }
 
 /// How it ended.
@@ -51,10 +59,12 @@ pub struct Ended {
     pub signal: Option<i32>,
     /// Why it was ended from here.
     pub cut: Option<Cut>,
-    /// Standard output from its beginning; one byte more than a report may have when it is larger.
+    /// Standard output from its beginning, as far as it is kept.
     pub stdout: Vec<u8>,
     /// The last of standard output and standard error.
     pub output: String,
+    /// Processes that had left its group, and were ended with it.
+    pub left_running: usize,
 }
 
 /// Why a command was ended from here.
@@ -71,13 +81,17 @@ pub async fn run(job: Job<'_>, on_started: impl FnOnce(u32, u64) + Send) -> io::
     let mut child = prepared(&job).spawn()?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let pid = child.id();
-    let mut group = Group { child, run_folder: job.run_folder.to_owned(), is_ended: false };
+    let marked = match job.leftovers {
+        Leftovers::End(folder) => Some(folder.to_owned()),
+        Leftovers::Keep => None,
+    };
+    let mut group = Group { child, marked, is_ended: false };
     on_started(pid, leftovers::start_time(pid).unwrap_or(0));
 
     let kept = Arc::new(Mutex::new(Kept::default()));
     let stdout = ChildStdout::from_std(stdout.expect("standard output is a pipe"))?;
     let stderr = ChildStderr::from_std(stderr.expect("standard error is a pipe"))?;
-    let pumps = [tokio::spawn(pump(stdout, kept.clone(), job.keeps_stdout)), tokio::spawn(pump(stderr, kept.clone(), false))];
+    let pumps = [tokio::spawn(pump(stdout, kept.clone(), job.keeps_stdout)), tokio::spawn(pump(stderr, kept.clone(), 0))];
 
     // The leader is not reaped yet: as long as it is not, its group's number cannot be another's.
     let leader = group.pid();
@@ -94,7 +108,11 @@ pub async fn run(job: Job<'_>, on_started: impl FnOnce(u32, u64) + Send) -> io::
         let _ = kill_process_group(group.pid(), Signal::TERM);
         let _ = tokio::time::timeout(GRACE, &mut exited).await;
     }
-    let status = tokio::task::spawn_blocking(move || group.end()).await.map_err(io::Error::other)??;
+    let (status, left_running) =
+        tokio::task::spawn_blocking(move || if cut.is_none() && group.marked.is_none() { group.let_go() } else { group.end() })
+            .await
+            .map_err(io::Error::other)?;
+    let status = status?;
     for mut pump in pumps {
         if tokio::time::timeout(LAST_OUTPUT, &mut pump).await.is_err() {
             pump.abort();
@@ -102,12 +120,12 @@ pub async fn run(job: Job<'_>, on_started: impl FnOnce(u32, u64) + Send) -> io::
     }
     let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
     let (stdout, output) = (std::mem::take(&mut kept.stdout), kept.tail());
-    Ok(Ended { exit_code: status.code(), signal: status.signal(), cut, stdout, output })
+    Ok(Ended { exit_code: status.code(), signal: status.signal(), cut, stdout, output, left_running })
 }
 
 fn prepared(job: &Job<'_>) -> Command {
     let (program, arguments) = job.command.split_first().expect("the argv is not empty");
-    // `./check` is the checkout's, wherever the server was started.
+    // `./check` is the folder's, wherever the server was started.
     let program = if program.contains('/') { job.folder.join(program) } else { PathBuf::from(program) };
     let mut command = Command::new(program);
     command.args(arguments).current_dir(job.folder).env_clear().envs(job.environment.iter().map(|(name, value)| (name, value)));
@@ -118,7 +136,7 @@ fn prepared(job: &Job<'_>) -> Command {
 /// A process group that ends with this value.
 struct Group {
     child: Child,
-    run_folder: PathBuf,
+    marked: Option<PathBuf>,
     is_ended: bool,
 }
 
@@ -127,13 +145,18 @@ impl Group {
         Pid::from_raw(self.child.id().cast_signed()).expect("a child's id is not zero")
     }
 
-    /// Ends the group and whatever has left it, then reaps the leader.
-    fn end(&mut self) -> io::Result<ExitStatus> {
+    /// Ends the group and whatever has left it, which it counts, then reaps the leader.
+    fn end(&mut self) -> (io::Result<ExitStatus>, usize) {
         self.is_ended = true;
         let _ = kill_process_group(self.pid(), Signal::KILL);
         let status = self.child.wait();
-        leftovers::kill_marked(&self.run_folder);
-        status
+        (status, self.marked.as_deref().map_or(0, leftovers::kill_marked))
+    }
+
+    /// Reaps the leader, which has ended, and leaves the others alone.
+    fn let_go(&mut self) -> (io::Result<ExitStatus>, usize) {
+        self.is_ended = true;
+        (self.child.wait(), 0)
     }
 }
 
@@ -153,11 +176,9 @@ struct Kept {
 }
 
 impl Kept {
-    fn push(&mut self, bytes: &[u8], is_report: bool) {
-        if is_report {
-            let room = (MAX_REPORT_BYTES as usize + 1).saturating_sub(self.stdout.len());
-            self.stdout.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        }
+    fn push(&mut self, bytes: &[u8], keeps: usize) {
+        let room = keeps.saturating_sub(self.stdout.len());
+        self.stdout.extend_from_slice(&bytes[..bytes.len().min(room)]);
         self.last.extend(bytes);
         let excess = self.last.len().saturating_sub(MAX_OUTPUT_BYTES);
         self.last.drain(..excess);
@@ -173,10 +194,10 @@ impl Kept {
     }
 }
 
-async fn pump(mut reader: impl AsyncRead + Unpin, kept: Arc<Mutex<Kept>>, is_report: bool) {
+async fn pump(mut reader: impl AsyncRead + Unpin, kept: Arc<Mutex<Kept>>, keeps: usize) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = reader.read(&mut buffer).await {
-        kept.lock().unwrap_or_else(PoisonError::into_inner).push(&buffer[..count], is_report);
+        kept.lock().unwrap_or_else(PoisonError::into_inner).push(&buffer[..count], keeps);
     }
 }
 
@@ -188,10 +209,10 @@ mod tests {
     fn the_last_output_and_the_first_of_a_report_are_kept() {
         let mut kept = Kept::default();
         for _ in 0..40 {
-            kept.push(&vec![b'a'; 1024 * 1024], true);
+            kept.push(&vec![b'a'; 1024 * 1024], 1000);
         }
-        kept.push(b"end", false);
-        assert_eq!(kept.stdout.len() as u64, MAX_REPORT_BYTES + 1);
+        kept.push(b"end", 0);
+        assert_eq!(kept.stdout.len(), 1000);
         let tail = kept.tail();
         assert!(tail.ends_with("aend") && tail.starts_with("… 31457283 bytes"), "{}", &tail[..40]);
         assert!(tail.len() < MAX_OUTPUT_BYTES + 100);

@@ -1,4 +1,4 @@
-//! What an observed run left running: found by its marker in `/proc`, so that no other process is ever ended.
+//! What a run left running: found by its marker in `/proc`, so that no other process is ever ended.
 
 use super::MARKER;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -7,7 +7,7 @@ use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path, thread, time::Dur
 /// Each round ends all that are seen; a process that forks meanwhile is seen in the next.
 const ROUNDS: u32 = 200;
 
-/// Ends what is left of the observed run with this process group, as `on_started` was told it; returns how many processes it was.
+/// Ends what is left of the run with this process group, as `on_started` was told it; returns how many processes it was.
 ///
 /// A number that now belongs to something else, after a reboot or by reuse, is left alone.
 pub fn kill_leftover(pid: u32, start_time: u64) -> usize {

@@ -1,0 +1,263 @@
+//! Whatever an existing way to deploy deploys to: `deploy.sh`, `kubectl` … wrapped by argv. It is one instance to Interlock.
+//!
+//! `apply` usually replaces what ran before, so there is no warm set, and the way back is `apply` of what served before.
+
+use super::{
+    Capabilities, InstanceSpec, LogCursor, LogPage, Observed, StopReport, Target, TargetError,
+    job::{self, Job, JobReport},
+};
+use crate::model::{
+    Epoch, InstanceId, Lease,
+    service::{CommandTarget, TargetKind, fill},
+};
+use anyhow::{Context, anyhow};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+/// A reading this young is not taken again: a watch looks often, and a command costs.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// Targets wrapped by commands, of one workspace.
+pub struct CommandRunner {
+    /// One folder per instance.
+    folder: PathBuf,
+    marks: PathBuf,
+    workspace: PathBuf,
+    seen: Mutex<HashMap<InstanceId, (Instant, Observed)>>,
+}
+
+/// What is known of an instance beside what its command says.
+#[derive(Serialize, Deserialize)]
+struct Recorded {
+    spec: InstanceSpec,
+    epoch: Epoch,
+    /// Whether `apply` has ended well: until then nobody knows what was done.
+    applied: bool,
+    /// The process group of the last command that changes something, and its start time: a crash of this server leaves it running.
+    running: Option<(u32, u64)>,
+}
+
+/// What `observe` prints.
+#[derive(Deserialize)]
+struct Told {
+    running: bool,
+    version: Option<String>,
+    address: Option<std::net::SocketAddr>,
+}
+
+impl CommandRunner {
+    /// Returns the targets whose records lie in `folder`; commands run in the workspace, marked by `marks`.
+    pub fn new(folder: PathBuf, marks: PathBuf, workspace: PathBuf) -> Self {
+        CommandRunner { folder, marks, workspace, seen: Mutex::default() }
+    }
+
+    fn file(&self, instance: &InstanceId) -> PathBuf {
+        self.folder.join(instance.as_str()).join("instance.json")
+    }
+
+    fn recorded(&self, instance: &InstanceId) -> anyhow::Result<Option<Recorded>> {
+        match fs::read(self.file(instance)) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).with_context(|| format!("reading the record of `{instance}`"))?)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("reading the record of `{instance}`")),
+        }
+    }
+
+    fn record(&self, recorded: &Recorded) -> anyhow::Result<()> {
+        self.forget(&recorded.spec.id);
+        let file = self.file(&recorded.spec.id);
+        fs::create_dir_all(file.parent().expect("a record lies in a folder"))?;
+        crate::shim::spec::write_json(&file, recorded)
+    }
+
+    fn forget(&self, instance: &InstanceId) {
+        self.seen.lock().expect("no holder of this lock panics").remove(instance);
+    }
+
+    /// Refuses a lower epoch than any instance of the same place has seen.
+    fn fence(&self, lease: &Lease, spec: &InstanceSpec) -> Result<(), TargetError> {
+        let seen = self.records()?.into_iter().filter(|other| same_place(&other.spec, spec)).map(|other| other.epoch).max();
+        match seen {
+            Some(seen) if lease.epoch < seen => Err(TargetError::StaleEpoch { given: lease.epoch, seen }),
+            _ => Ok(()),
+        }
+    }
+
+    fn records(&self) -> anyhow::Result<Vec<Recorded>> {
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.context("reading the records of command targets")?,
+        };
+        let mut records = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            records.extend(self.recorded(&InstanceId::from(name.to_string_lossy().as_ref()))?);
+        }
+        Ok(records)
+    }
+
+    async fn ask(&self, argv: &[String], recorded: &Recorded) -> Result<JobReport, TargetError> {
+        job::run(self.job(argv, recorded)?, |_, _| {}).await
+    }
+
+    /// Runs a command that changes something; one of an earlier server that still runs is ended first.
+    async fn change(&self, argv: &[String], recorded: &mut Recorded) -> Result<(), TargetError> {
+        if let Some((group, start_time)) = recorded.running.take() {
+            crate::command::kill_leftover(group, start_time);
+        }
+        self.forget(&recorded.spec.id);
+        let job = Job { deploys: true, ..self.job(argv, recorded)? };
+        let noted = |group, start_time| {
+            recorded.running = Some((group, start_time));
+            if let Err(error) = self.record(recorded) {
+                tracing::warn!("{error:#}");
+            }
+        };
+        job::run(job, noted).await?;
+        recorded.running = None;
+        self.record(recorded)?;
+        Ok(())
+    }
+
+    fn job(&self, argv: &[String], recorded: &Recorded) -> Result<Job, TargetError> {
+        let (spec, target) = (&recorded.spec, kind(&recorded.spec)?);
+        Ok(Job {
+            argv: filled(argv, spec, recorded.epoch),
+            folder: self.workspace.clone(),
+            marks: self.marks.clone(),
+            env: spec.spec.env.clone(),
+            timeout: Duration::from_millis(target.timeout_ms),
+            deploys: false,
+        })
+    }
+
+    async fn look(&self, recorded: &Recorded) -> Result<Observed, TargetError> {
+        let spec = &recorded.spec;
+        let fresh = self.seen.lock().expect("no holder of this lock panics").get(&spec.id).cloned();
+        if let Some((at, observed)) = fresh
+            && at.elapsed() < FRESH
+        {
+            return Ok(observed);
+        }
+        let report = self.ask(&kind(spec)?.observe, recorded).await?;
+        let told: Told = serde_json::from_str(report.answer.trim())
+            .map_err(|error| anyhow!("`observe` of `{}` prints no {{\"running\": …, \"version\": …}}: {error}", spec.id))?;
+        // Another version that runs is not this instance.
+        let is_this = told.version.as_deref().is_none_or(|version| version == spec.version);
+        let observed = Observed {
+            instance: spec.id.clone(),
+            version: spec.version.clone(),
+            digest: spec.digest.clone(),
+            running: told.running && is_this && recorded.applied,
+            address: told.address.unwrap_or(spec.spec.router.listen()),
+            argv: filled(&kind(spec)?.apply, spec, recorded.epoch),
+            pid: None,
+            restarts: 0,
+            last_exit: (!is_this).then(|| format!("version {} runs there", told.version.unwrap_or_default())),
+            epoch: recorded.epoch,
+        };
+        self.seen.lock().expect("no holder of this lock panics").insert(spec.id.clone(), (Instant::now(), observed.clone()));
+        Ok(observed)
+    }
+}
+
+#[async_trait]
+impl Target for CommandRunner {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { warm_rollback: false, logs: true, fencing: true, restores: false }
+    }
+
+    async fn observe(&self, instance: &InstanceId) -> Result<Option<Observed>, TargetError> {
+        match self.recorded(instance)? {
+            Some(recorded) => Ok(Some(self.look(&recorded).await?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<Observed>, TargetError> {
+        let mut found = Vec::new();
+        for recorded in self.records()? {
+            found.push(self.look(&recorded).await?);
+        }
+        Ok(found)
+    }
+
+    async fn start(&self, lease: &Lease, instance: &InstanceSpec) -> Result<Observed, TargetError> {
+        self.fence(lease, instance)?;
+        let running = self.recorded(&instance.id)?.and_then(|earlier| earlier.running);
+        let mut recorded = Recorded { spec: instance.clone(), epoch: lease.epoch, applied: false, running };
+        // Written down before anything happens: what may have happened is undone.
+        self.record(&recorded)?;
+        self.change(&kind(instance)?.apply, &mut recorded).await?;
+        recorded.applied = true;
+        self.record(&recorded)?;
+        self.look(&recorded).await
+    }
+
+    async fn stop(&self, lease: &Lease, instance: &InstanceId, _grace: Duration) -> Result<StopReport, TargetError> {
+        let Some(mut recorded) = self.recorded(instance)? else { return Ok(StopReport { graceful: true }) };
+        self.fence(lease, &recorded.spec)?;
+        recorded.epoch = lease.epoch;
+        self.record(&recorded)?;
+        // What has been replaced already is not undone: that would bring it back. What was half applied is.
+        if !recorded.applied || self.look(&recorded).await?.running {
+            let undo = kind(&recorded.spec)?.undo.clone();
+            self.change(&undo, &mut recorded).await?;
+            if recorded.applied && self.look(&recorded).await?.running {
+                return Err(anyhow!("`undo` ended well, and {} still runs", recorded.spec.version).into());
+            }
+        }
+        fs::remove_dir_all(self.folder.join(instance.as_str())).context("removing an instance's record")?;
+        self.forget(instance);
+        Ok(StopReport { graceful: true })
+    }
+
+    async fn logs(&self, instance: &InstanceId, from: LogCursor) -> Result<LogPage, TargetError> {
+        let Some(recorded) = self.recorded(instance)? else { return Ok(LogPage { lines: Vec::new(), next: 0 }) };
+        let Some(argv) = &kind(&recorded.spec)?.logs else { return Ok(LogPage { lines: Vec::new(), next: 0 }) };
+        let report = self.ask(argv, &recorded).await?;
+        let lines: Vec<String> = report.answer.lines().map(str::to_owned).collect();
+        let skipped = match from {
+            LogCursor::Tail(lines_wanted) => lines.len().saturating_sub(lines_wanted),
+            LogCursor::Offset(line) => usize::try_from(line).unwrap_or(usize::MAX).min(lines.len()),
+        };
+        Ok(LogPage { next: lines.len() as u64, lines: lines[skipped..].to_vec() })
+    }
+}
+
+fn kind(spec: &InstanceSpec) -> Result<&CommandTarget, TargetError> {
+    match &spec.spec.target {
+        TargetKind::Command(target) => Ok(target),
+        TargetKind::Local => Err(anyhow!("`{}` is no command target", spec.id).into()),
+    }
+}
+
+fn same_place(one: &InstanceSpec, other: &InstanceSpec) -> bool {
+    (&one.spec.environment, &one.spec.service) == (&other.spec.environment, &other.spec.service)
+}
+
+/// Returns an argv with its places filled.
+fn filled(argv: &[String], spec: &InstanceSpec, epoch: Epoch) -> Vec<String> {
+    let (release, epoch) = (path_text(&spec.release_dir), epoch.to_string());
+    let places = [
+        ("version", spec.version.as_str()),
+        ("release", &release),
+        ("digest", &spec.digest.0),
+        ("instance", spec.id.as_str()),
+        ("service", spec.spec.service.as_str()),
+        ("environment", spec.spec.environment.as_str()),
+        ("epoch", &epoch),
+    ];
+    argv.iter().map(|word| fill(word, &places)).collect()
+}
+
+fn path_text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
