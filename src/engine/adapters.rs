@@ -6,6 +6,7 @@ use crate::{
         ServiceSpec, Sha256,
         service::{RouterKind, TargetKind},
     },
+    proxy::HolderIdentity,
     targets::{
         Router, Target,
         command::CommandRunner,
@@ -16,6 +17,7 @@ use crate::{
 };
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex},
 };
@@ -26,6 +28,10 @@ pub trait Adapters: Send + Sync {
     fn target(&self, spec: &ServiceSpec) -> Arc<dyn Target>;
     /// Returns the router of a service.
     fn router(&self, spec: &ServiceSpec) -> Arc<dyn Router>;
+    /// Returns the routers that run and the addresses they listen on, whoever started them and however long ago.
+    fn running_routers(&self) -> Vec<(SocketAddr, Arc<dyn Router>)> {
+        Vec::new()
+    }
 }
 
 /// The real ones: processes of this machine behind the built-in proxy.
@@ -61,23 +67,36 @@ impl Adapters for RealAdapters {
     }
 
     fn router(&self, spec: &ServiceSpec) -> Arc<dyn Router> {
-        let mut routers = self.routers.lock().expect("no holder of this lock panics");
-        routers.entry(spec.router.clone()).or_insert_with(|| self.new_router(&spec.router)).clone()
+        self.router_of(&spec.router)
+    }
+
+    fn running_routers(&self) -> Vec<(SocketAddr, Arc<dyn Router>)> {
+        let folders = std::fs::read_dir(self.proxies_dir()).into_iter().flatten().flatten();
+        let holders = folders.filter_map(|folder| HolderIdentity::read(&folder.path())).filter(HolderIdentity::is_alive);
+        holders.map(|holder| (holder.listen, self.router_of(&RouterKind::Proxy { listen: holder.listen }))).collect()
     }
 }
 
 impl RealAdapters {
+    fn proxies_dir(&self) -> PathBuf {
+        self.workspace.state_dir().join("proxies")
+    }
+
+    fn router_of(&self, kind: &RouterKind) -> Arc<dyn Router> {
+        let mut routers = self.routers.lock().expect("no holder of this lock panics");
+        routers.entry(kind.clone()).or_insert_with(|| self.new_router(kind)).clone()
+    }
+
     fn new_router(&self, kind: &RouterKind) -> Arc<dyn Router> {
-        let state = self.workspace.state_dir();
         match kind {
             RouterKind::Proxy { listen } => {
                 let name = Sha256::of(listen.to_string().as_bytes()).short().to_owned();
                 let control = self.workspace.run_dir().join(format!("proxy-{name}.sock"));
-                Arc::new(ProxyRouter::new(self.exe.clone(), state.join("proxies").join(&name), *listen, control))
+                Arc::new(ProxyRouter::new(self.exe.clone(), self.proxies_dir().join(&name), *listen, control))
             }
             RouterKind::External { address, switch } => {
                 let name = Sha256::of(address.to_string().as_bytes()).short().to_owned();
-                let folder = state.join("routers").join(name);
+                let folder = self.workspace.state_dir().join("routers").join(name);
                 Arc::new(ExternalRouter::new(*address, switch.clone(), folder, self.workspace.jobs_dir(), self.workspace.root.clone()))
             }
         }

@@ -47,6 +47,7 @@ struct World {
     split: Split,
     router_epoch: Epoch,
     served: Vec<String>,
+    router_runs: bool,
     samples: Samples,
     log: Vec<String>,
 }
@@ -80,9 +81,9 @@ impl FakeWorld {
         self.lock().mischief.insert(number, mischief);
     }
 
-    /// Says how instances of a version behave; others answer 200 and show their version.
-    pub fn behave(&self, version: &str, behaviour: Behaviour) {
-        self.lock().behaviours.insert(version.to_owned(), behaviour);
+    /// Says how one instance, or all of a version, behave; others answer 200 and show their version.
+    pub fn behave(&self, instance_or_version: &str, behaviour: Behaviour) {
+        self.lock().behaviours.insert(instance_or_version.to_owned(), behaviour);
     }
 
     /// Returns how many changing calls were made.
@@ -110,10 +111,22 @@ impl FakeWorld {
         self.lock().instances.values().filter(|(observed, _)| observed.running).map(|(observed, _)| observed.instance.clone()).collect()
     }
 
+    /// Tells whether the router was told anything and not stopped since.
+    pub fn router_runs(&self) -> bool {
+        self.lock().router_runs
+    }
+
     /// Ends an instance as if it had crashed.
     pub fn kill(&self, instance: &InstanceId) {
         if let Some((observed, server)) = self.lock().instances.get_mut(instance) {
             end(observed, server, "signal 9");
+        }
+    }
+
+    /// Lets an instance crash and its supervisor start it again.
+    pub fn restart(&self, instance: &InstanceId) {
+        if let Some((observed, _)) = self.lock().instances.get_mut(instance) {
+            observed.restarts += 1;
         }
     }
 
@@ -199,7 +212,8 @@ impl Target for FakeTarget {
         fence(&mut world.target_epoch, lease.epoch)?;
         if !world.instances.get(&spec.id).is_some_and(|(observed, _)| observed.running) {
             let usual = Behaviour { status: 200, shows: spec.version.clone(), exits: false };
-            let behaviour = world.behaviours.get(&spec.version).cloned().unwrap_or(usual);
+            let told = world.behaviours.get(spec.id.as_str()).or_else(|| world.behaviours.get(&spec.version));
+            let behaviour = told.cloned().unwrap_or(usual);
             let mut observed = Observed {
                 instance: spec.id.clone(),
                 version: spec.version.clone(),
@@ -270,7 +284,7 @@ impl Router for FakeRouter {
         if world.split != *split {
             world.served.extend(versions);
         }
-        (world.split, world.router_epoch) = (split.clone(), epoch);
+        (world.split, world.router_epoch, world.router_runs) = (split.clone(), epoch, true);
         mischief.map_or(Ok(()), |mischief| Err(planted(mischief).into()))
     }
 
@@ -291,7 +305,8 @@ impl Router for FakeRouter {
     }
 
     async fn stop(&self) -> Result<(), RouterError> {
-        self.0.lock().split = Split::default();
+        let mut world = self.0.lock();
+        (world.split, world.router_runs) = (Split::default(), false);
         Ok(())
     }
 

@@ -6,8 +6,8 @@ use interlock::{
     decisions::{self, Enrolment, Question},
     engine::{Engine, adapters::Adapters},
     model::{
-        Caller, CallerKind, Clock, Decision, DecisionKind, DecisionVerdict, EnvironmentName, ServiceSpec, SignedDecision, SystemClock, Via,
-        decision::PublicKey,
+        Caller, CallerKind, Clock, Decision, DecisionKind, DecisionVerdict, EnvironmentName, ServiceSpec, SignedDecision, SystemClock,
+        Timestamp, Via, decision::PublicKey,
     },
     operations::{Progress, Refused, Registry},
     store::Store,
@@ -18,7 +18,10 @@ use std::{
     collections::BTreeMap,
     fs,
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::net::{TcpListener, TcpStream};
@@ -33,21 +36,59 @@ pub const JUNIT: &str = r#"<testsuite name="web" tests="2"><testcase name="a"/><
 pub struct Shop {
     pub staging: FakeWorld,
     pub production: FakeWorld,
+    /// Where staging's customers connect.
+    pub at_staging: SocketAddr,
+    /// Where production's customers connect.
+    pub at_production: SocketAddr,
     pub engine: Arc<Engine>,
+    /// The configuration it was opened with.
+    pub text: String,
+    /// Runs by itself, and can be put forward.
+    pub clock: Arc<RunningClock>,
+    worlds: Worlds,
     registry: Registry,
     chairman: SigningKey,
     _folder: tempfile::TempDir,
 }
 
-struct Worlds(BTreeMap<EnvironmentName, FakeWorld>);
+#[derive(Clone)]
+struct Worlds {
+    /// Where the instances of an environment run.
+    targets: BTreeMap<EnvironmentName, FakeWorld>,
+    /// Which world's router listens where.
+    routers: Arc<Mutex<BTreeMap<SocketAddr, FakeWorld>>>,
+}
+
+/// The system's clock, put forward.
+#[derive(Default)]
+pub struct RunningClock(AtomicU64);
+
+impl RunningClock {
+    /// Lets time pass at once.
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
+    }
+}
+
+impl Clock for RunningClock {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().plus(Duration::from_millis(self.0.load(Ordering::SeqCst)))
+    }
+}
 
 impl Adapters for Worlds {
     fn target(&self, spec: &ServiceSpec) -> Arc<dyn Target> {
-        Arc::new(self.0[&spec.environment].target())
+        Arc::new(self.targets[&spec.environment].target())
     }
 
     fn router(&self, spec: &ServiceSpec) -> Arc<dyn Router> {
-        Arc::new(self.0[&spec.environment].router())
+        Arc::new(self.routers.lock().unwrap()[&spec.router.listen()].router())
+    }
+
+    fn running_routers(&self) -> Vec<(SocketAddr, Arc<dyn Router>)> {
+        let routers = self.routers.lock().unwrap();
+        let running = routers.iter().filter(|(_, world)| world.router_runs());
+        running.map(|(address, world)| (*address, Arc::new(world.router()) as Arc<dyn Router>)).collect()
     }
 }
 
@@ -66,15 +107,20 @@ impl Shop {
         fs::write(folder.path().join("interlock.toml"), &text).unwrap();
         let workspace = Workspace::at(folder.path()).unwrap();
         workspace.prepare().unwrap();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let clock = Arc::new(RunningClock::default());
         let store = Store::open(database_url, clock.clone()).await.unwrap();
-        let worlds = Worlds([("staging".into(), staging.clone()), ("production".into(), production.clone())].into());
-        let engine = Engine::new(workspace, store, clock, Box::new(worlds));
+        let worlds = Worlds {
+            targets: [("staging".into(), staging.clone()), ("production".into(), production.clone())].into(),
+            routers: Arc::new(Mutex::new([(at_staging, staging.clone()), (at_production, production.clone())].into())),
+        };
+        let engine = Engine::new(workspace, store, clock.clone(), Box::new(worlds.clone()));
         let chairman = SigningKey::from_bytes(&[7; 32]);
-        let shop = Shop { staging, production, registry: Registry::over(engine.clone()), engine, chairman, _folder: folder };
+        let registry = Registry::over(engine.clone());
+        let shop =
+            Shop { staging, production, at_staging, at_production, text, clock, worlds, registry, engine, chairman, _folder: folder };
         let enrolment = Enrolment { name: "ada".into(), role: "chairman".into(), public_key: PublicKey::of(&shop.chairman) };
         decisions::enrol_first(&shop.engine, &person(), &enrolment).await.unwrap();
-        let applied = shop.engine.apply(&person(), &text).await.unwrap();
+        let applied = shop.engine.apply(&person(), &shop.text).await.unwrap();
         assert_eq!(applied.in_force, ["staging".into()]);
         shop.sign(DecisionKind::Configuration, json!(applied.revision), DecisionVerdict::Approve).await;
         shop
@@ -139,6 +185,18 @@ impl Shop {
         self.settled(&deployment).await
     }
 
+    /// Takes a version that was in staging to production, with every signature it needs; returns how it settled.
+    pub async fn deploy_to_production(&self, version: &str) -> Value {
+        let directive = self.order("production", version).await;
+        let asked = json!({ "directive": directive });
+        self.sign(DecisionKind::SignOff, json!({ "directive": directive, "fact": "uat" }), DecisionVerdict::Approve).await;
+        self.must("run_predeploy_checks", asked.clone()).await;
+        let plan = self.must("plan_deployment", asked).await["plan"].take();
+        self.sign(DecisionKind::Plan, plan.clone(), DecisionVerdict::Approve).await;
+        let deployment = self.must("execute_deployment", json!({ "plan": plan })).await["deployment"].take();
+        self.settled(&deployment).await
+    }
+
     /// Waits until a deployment is settled and its files are written.
     pub async fn settled(&self, deployment: &Value) -> Value {
         let until = Instant::now() + PATIENCE;
@@ -155,6 +213,32 @@ impl Shop {
             assert!(Instant::now() < until, "{seen:#}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Returns one more address to listen on, and the world whose router does.
+    pub async fn another_address(&self) -> (SocketAddr, FakeWorld) {
+        let world = FakeWorld::new();
+        let address = customers(&world).await;
+        self.worlds.routers.lock().unwrap().insert(address, world.clone());
+        (address, world)
+    }
+
+    /// Applies a configuration, signed where somebody has to; returns what was in force without a signature.
+    pub async fn configure(&self, text: &str) -> Vec<EnvironmentName> {
+        let applied = self.engine.apply(&person(), text).await.unwrap();
+        if applied.proposal.is_some() {
+            self.sign(DecisionKind::Configuration, json!(applied.revision), DecisionVerdict::Approve).await;
+        }
+        applied.in_force
+    }
+
+    /// Ends the server between two steps and starts another one in the same workspace; its background work runs.
+    pub async fn restart(&mut self) {
+        self.engine.shut_down().await;
+        let (workspace, store) = (self.engine.workspace.clone(), self.engine.store.clone());
+        self.engine = Engine::new(workspace, store, self.clock.clone(), Box::new(self.worlds.clone()));
+        self.registry = Registry::over(self.engine.clone());
+        self.engine.start().await.unwrap();
     }
 
     /// Waits until nothing happens by itself any more.
