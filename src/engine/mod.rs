@@ -37,6 +37,7 @@ pub mod runbook;
 pub mod runbooks;
 pub mod status;
 pub mod steps;
+pub mod suspect;
 pub mod traffic;
 pub mod undo;
 pub mod watch;

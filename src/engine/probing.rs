@@ -10,7 +10,10 @@ use crate::{
     error::Code,
     model::{Caller, InstanceId, ServiceSpec, service::HealthCheck},
     store::{ServingSet, TrafficMove},
-    targets::{DrainReport, InstanceSpec, Observed, probe::Probe},
+    targets::{
+        DrainReport, InstanceSpec, Observed,
+        probe::{Probe, ProbeFailure},
+    },
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -26,12 +29,13 @@ impl Run {
     /// Checks one instance directly: health first, then identity and smoke.
     pub async fn verify_instance(&self, observed: &Observed, version: &str, spec: &ServiceSpec) -> Result<Value, StepFailure> {
         let probe = self.probe(observed.address);
-        let health = probe.health(&spec.health, || self.has_ended(observed)).await?;
+        let failed = |failure: ProbeFailure| StepFailure::from(failure).of(&observed.instance);
+        let health = probe.health(&spec.health, || self.has_ended(observed)).await.map_err(failed)?;
         let identity = match &spec.version {
-            Some(check) => Some(probe.identity(check, version).await?),
+            Some(check) => Some(probe.identity(check, version).await.map_err(failed)?),
             None => None,
         };
-        let smoke = probe.smoke(&spec.smoke).await?;
+        let smoke = probe.smoke(&spec.smoke).await.map_err(failed)?;
         Ok(json!({ "instance": observed.instance, "address": observed.address, "health": health, "identity": identity, "smoke": smoke }))
     }
 

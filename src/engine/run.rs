@@ -49,11 +49,7 @@ impl Run {
 
     /// Returns the ids of the new set's instances.
     pub fn instances(&self) -> Vec<InstanceId> {
-        let starts = self.plan.steps.iter().filter_map(|step| match step.action {
-            crate::model::Action::Start { index } => Some(index),
-            _ => None,
-        });
-        starts.map(|index| InstanceId::of(&self.plan.environment, &self.plan.service, &self.id, index)).collect()
+        self.plan.instances(&self.id)
     }
 
     /// Returns what the new set's `index`-th instance is to run.

@@ -28,6 +28,14 @@ impl StepFailure {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         StepFailure { code, message: message.into(), details: Value::Null }
     }
+
+    /// Names the instance that failed.
+    pub fn of(mut self, instance: &InstanceId) -> Self {
+        if let Value::Object(details) = &mut self.details {
+            details.insert("instance".into(), json!(instance));
+        }
+        self
+    }
 }
 
 impl From<TargetError> for StepFailure {

@@ -325,4 +325,18 @@ impl Plan {
     pub fn step(&self, id: &StepId) -> Option<&Step> {
         self.steps.iter().find(|step| &step.id == id)
     }
+
+    /// Returns the ids of the instances that a deployment of this plan starts.
+    pub fn instances(&self, deployment: &DeploymentId) -> Vec<InstanceId> {
+        let starts = self.steps.iter().filter_map(|step| self.instance_of(deployment, step));
+        starts.collect()
+    }
+
+    /// Returns the instance that a step starts; none for every other step.
+    pub fn instance_of(&self, deployment: &DeploymentId, step: &Step) -> Option<InstanceId> {
+        match step.action {
+            Action::Start { index } => Some(InstanceId::of(&self.environment, &self.service, deployment, index)),
+            _ => None,
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use super::{Context, Effect, Operation, Reply, Toolset};
 use crate::{
     error::{Code, Error},
-    model::{DeploymentId, InstanceId, text},
+    model::{DeploymentId, text},
     targets::LogCursor,
 };
 
@@ -23,7 +23,7 @@ pub struct Params {
     /// Deployment id
     #[arg(long)]
     pub deployment: String,
-    /// Instance id, `deployment`, or a gate; the first instance when absent
+    /// Instance id, `deployment`, or a gate; the one that failed when absent
     #[arg(long)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
@@ -63,22 +63,20 @@ impl Operation for ReadLog {
     async fn run(ctx: &Context, params: Params) -> Result<Reply<Output>, Error> {
         let deployment = ctx.engine.deployment(&DeploymentId::from(params.deployment)).await?;
         let plan = ctx.engine.plan_of(&deployment).await?;
-        let known: Vec<InstanceId> = plan
-            .steps
-            .iter()
-            .filter_map(|step| match step.action {
-                crate::model::Action::Start { index } => {
-                    Some(InstanceId::of(&deployment.environment, &deployment.service, &deployment.id, index))
-                }
-                _ => None,
-            })
-            .collect();
+        let known = plan.instances(&deployment.id);
+        let target = async || {
+            let (_, _, spec) = ctx.engine.service(&deployment.environment, &deployment.service).await?;
+            Ok::<_, Error>(ctx.engine.adapters.target(&spec))
+        };
         let tail = match params.tail.unwrap_or(50) {
             tail @ 1..=500 => tail as usize,
             _ => return Err(Error::invalid("`tail` is 1 to 500")),
         };
         let source = match params.source {
-            None => known.first().map(ToString::to_string).ok_or_else(|| Error::not_found("instance of", &deployment.id))?,
+            None => {
+                let suspect = ctx.engine.suspect(&plan, &deployment.id, &*target().await?).await?;
+                suspect.ok_or_else(|| Error::not_found("instance of", &deployment.id))?.to_string()
+            }
             Some(source) => source,
         };
         let (all, next_cursor) = match known.iter().find(|instance| instance.as_str() == source) {
@@ -89,8 +87,7 @@ impl Operation for ReadLog {
                     }
                     None => LogCursor::Tail(tail),
                 };
-                let (_, _, spec) = ctx.engine.service(&deployment.environment, &deployment.service).await?;
-                let page = ctx.engine.adapters.target(&spec).logs(instance, cursor).await;
+                let page = target().await?.logs(instance, cursor).await;
                 let page = page.map_err(|error| Error::new(Code::TargetFailed, error.to_string()))?;
                 (page.lines, Some(page.next.to_string()))
             }

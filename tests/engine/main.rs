@@ -5,6 +5,7 @@
 mod support;
 
 mod faults;
+mod logs;
 mod operations;
 mod reads;
 mod story;
