@@ -52,7 +52,8 @@ async fn a_refusal_says_what_is_next() {
     assert_snapshot!("refusal_third_time", pretty(&third));
 
     let error = Error::new(Code::ApprovalRequired, "`plan_1` waits for a person")
-        .hint("a person runs `interlock approve plan_1`; wait with `get_status`");
+        .hint("a person runs `interlock approve plan_1`; wait with `get_status`")
+        .details(json!({ "directive": "SD-DEPLOY-001" }));
     let body = refusal(&error, "execute_deployment", &json!({ "plan": "plan_1" }), 1, |name| name == "get_status");
     assert_snapshot!("refusal_approval", pretty(&body));
 }

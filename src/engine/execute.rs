@@ -82,7 +82,8 @@ fn not_ready(record: &PlanRecord, state: PlanState) -> Error {
     let reason = record.reason.as_deref().unwrap_or("no reason was given");
     match state {
         PlanState::AwaitingApproval => Error::new(Code::ApprovalRequired, format!("`{id}` waits for a person"))
-            .hint(format!("a person runs `interlock approve {id}`; wait with `get_status`")),
+            .hint(format!("a person runs `interlock approve {id}`; wait with `get_status`"))
+            .details(json!({ "directive": record.plan.directive })),
         PlanState::Rejected => {
             Error::new(Code::ApprovalRejected, format!("`{id}` was rejected: {}", crate::model::text::visible(reason, 500)))
         }

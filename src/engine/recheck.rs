@@ -70,7 +70,8 @@ impl Engine {
                 return Ok(());
             }
         }
-        Err(Error::new(Code::ApprovalRequired, format!("no `{}` has signed `{}`", required.role, plan.id())))
+        Err(Error::new(Code::ApprovalRequired, format!("no `{}` has signed `{}`", required.role, plan.id()))
+            .details(json!({ "directive": plan.directive })))
     }
 
     /// Returns what serves now, as a plan's base.

@@ -1,6 +1,6 @@
 //! A refusal as callers see it, built in one place for every edge, and the count of identical ones.
 
-use super::{NextAction, entry};
+use super::{NextAction, entry, waiting};
 use crate::{
     error::{Code, Error},
     model::{Sha256, Who},
@@ -94,7 +94,7 @@ fn next_actions(
     }
     for named in error.hint.split('`').skip(1).step_by(2) {
         if is_operation(named) {
-            let known = known_arguments(named, arguments);
+            let known = known_arguments(named, arguments, error);
             if (named, &known) != (operation, arguments) {
                 actions.push(NextAction::tool(named, known, &error.hint));
             }
@@ -109,8 +109,8 @@ fn next_actions(
     actions
 }
 
-/// Carries over the id that both calls take, so that the offer can be called as it stands.
-fn known_arguments(tool: &str, arguments: &Value) -> Value {
+/// Carries over the id that both calls take, or that the refusal names, so that the offer can be called as it stands.
+fn known_arguments(tool: &str, arguments: &Value, error: &Error) -> Value {
     let wanted: &[&str] = match tool {
         "get_status" | "plan_deployment" | "run_predeploy_checks" | "complete_directive" => &["directive"],
         "get_deployment" | "read_log" => &["deployment"],
@@ -118,8 +118,12 @@ fn known_arguments(tool: &str, arguments: &Value) -> Value {
         "list_deployments" => &["service", "environment"],
         _ => &[],
     };
-    let known: Map<String, Value> =
-        wanted.iter().filter_map(|&name| arguments.get(name).map(|value| (name.to_owned(), value.clone()))).collect();
+    let named = |name| arguments.get(name).or_else(|| error.details.as_ref()?.get(name)).cloned();
+    let mut known: Map<String, Value> = wanted.iter().filter_map(|&name| Some((name.to_owned(), named(name)?))).collect();
+    if error.code == Code::ApprovalRequired && tool == "get_status" && known.contains_key("directive") {
+        // A person takes their time: asking at once, and again and again, would say nothing.
+        known.insert("wait_seconds".into(), waiting::MOST_SECONDS.into());
+    }
     Value::Object(known)
 }
 

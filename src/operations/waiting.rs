@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use std::time::Duration;
 
 /// Clients cut calls at about a minute; a wait ends before.
-const MOST_SECONDS: u64 = 45;
+pub(super) const MOST_SECONDS: u64 = 45;
 /// A second process may write to the same database: the record is looked at again at least this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 

@@ -45,7 +45,10 @@ async fn a_release_goes_from_directive_to_production_and_its_runbook() {
         let planned = shop.must("plan_deployment", asked.clone()).await;
         assert_eq!(planned["state"], "awaiting_approval", "{planned:#}");
         let plan = json!({ "plan": planned["plan"] });
-        assert_eq!(shop.refused("execute_deployment", plan.clone()).await, "approval_required");
+        let refused = shop.call("execute_deployment", plan.clone()).await.unwrap_err().body;
+        assert_eq!(refused["code"], "approval_required");
+        let wait = refused["next_actions"].as_array().unwrap().iter().find(|action| action["tool"] == "get_status");
+        assert_eq!(wait.unwrap()["arguments"], json!({ "directive": directive, "wait_seconds": 45 }), "{refused:#}");
         let waits = shop.must("get_status", asked.clone()).await;
         assert_eq!((&waits["waiting_on"], &waits["safe_to_stop"]), (&json!("person"), &json!(true)));
         assert_eq!(shop.production.calls(), 0, "nothing is touched before the signature");
