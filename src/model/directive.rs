@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DirectiveState {
-    /// Open, nothing started.
+    /// Open: nothing started, or what was started is taken back.
     Active,
     /// A plan exists or a deployment ran.
     InProgress,

@@ -74,7 +74,14 @@ fn directive_standing(view: &DirectiveView) -> Standing {
     if let Some(deployment) = &view.deployment
         && view.plan.as_ref().is_none_or(|plan| plan.id == deployment.plan)
     {
-        return of_deployment(deployment, None);
+        let mut standing = of_deployment(deployment, None);
+        if standing.state == "rolled_back" {
+            let again =
+                NextAction::tool("plan_deployment", json!({ "directive": id }), "try the same release again; its cause lay elsewhere");
+            standing.summary = format!("{}; {id} is open again", standing.summary);
+            standing.next_actions.push(again);
+        }
+        return standing;
     }
     if view.checking.is_some() {
         let wait =

@@ -108,6 +108,20 @@ impl Store {
     }
 }
 
+/// Opens a directive again whose release was taken back: what is to be done is planned anew.
+pub(super) async fn reopen(write: &mut Write, id: &DirectiveId, reason: &str) -> Result<bool> {
+    let at = write.at;
+    let moved = sql("UPDATE strategic_directives_v2 SET status = 'active', status_reason = $1,
+                         updated_at = CASE WHEN updated_at < $2 THEN $2 ELSE updated_at + 1 END
+                     WHERE id = $3 AND status = 'in_progress'")
+    .bind(reason)
+    .bind(at)
+    .bind(id)
+    .run(write.on())
+    .await?;
+    Ok(moved == 1)
+}
+
 async fn insert(write: &mut Write, by: &Caller, new: NewDirective, release: &Release) -> Result<Directive> {
     let number: i64 =
         sql("SELECT COALESCE(MAX(number), 0) + 1 AS number FROM strategic_directives_v2").value(write.on(), "number").await?.unwrap_or(1);

@@ -3,6 +3,7 @@
 use super::{
     Result, Store,
     deployments::deployment_of,
+    directives,
     query::{Read, sql},
 };
 use crate::model::*;
@@ -48,7 +49,7 @@ pub struct UndoRequest {
 
 impl Store {
     /// Moves a deployment by an event; `None` when it is no longer in `from`, the event cannot happen there, or `epoch` is no
-    /// longer the lease's. Settling sets `settled_at`.
+    /// longer the lease's. Settling sets `settled_at`; one that went back leaves its directive open again, as `active`.
     pub async fn transition(
         &self,
         by: &Caller,
@@ -84,16 +85,26 @@ impl Store {
             .await?;
         let Some(row) = row else { return Ok(None) };
         let deployment = deployment_of(&row)?;
-        if let (DeploymentState::Succeeded, Purpose::Rollback { of }) = (to, &deployment.purpose) {
-            // In the same transaction: after a crash the record never says that what was taken back still stands.
-            sql("UPDATE deployments SET rolled_back_by = $1 WHERE id = $2 AND rolled_back_by IS NULL")
-                .bind(id)
-                .bind(of)
-                .run(write.on())
-                .await?;
-        }
-        let detail =
-            json!({ "from": from, "event": event, "to": to, "epoch": epoch, "reason": change.undo_reason, "code": change.failure_code });
+        // In the same transaction: after a crash the record never says that what was taken back still stands.
+        let reopened = match (to, &deployment.purpose) {
+            (DeploymentState::Succeeded, Purpose::Rollback { of }) => {
+                sql("UPDATE deployments SET rolled_back_by = $1 WHERE id = $2 AND rolled_back_by IS NULL")
+                    .bind(id)
+                    .bind(of)
+                    .run(write.on())
+                    .await?;
+                directives::reopen(&mut write, &deployment.directive, &format!("{of} was taken back by {id}")).await?
+            }
+            (DeploymentState::RolledBack, Purpose::Deploy) => {
+                let reason = deployment.undo_reason.as_deref().unwrap_or("no reason was given");
+                directives::reopen(&mut write, &deployment.directive, &format!("{id} went back: {reason}")).await?
+            }
+            _ => false,
+        };
+        let detail = json!({
+            "from": from, "event": event, "to": to, "epoch": epoch, "reason": change.undo_reason, "code": change.failure_code,
+            "reopened": reopened.then_some(&deployment.directive),
+        });
         write.commit(by, "transition", id, detail).await?;
         Ok(Some(deployment))
     }
@@ -196,22 +207,22 @@ impl Store {
         }))
     }
 
-    /// Notes which rollback undid a deployment that had succeeded; `false` when one did already.
+    /// Notes which rollback undid a deployment that had succeeded; `false` when one did already. Its directive is open again.
     pub async fn mark_rolled_back(&self, by: &Caller, id: &DeploymentId, by_deployment: &DeploymentId) -> Result<bool> {
         let mut write = self.write().await?;
         let at = write.at;
-        let moved =
-            sql("UPDATE deployments SET rolled_back_by = $1, updated_at = CASE WHEN updated_at < $2 THEN $2 ELSE updated_at + 1 END
-                         WHERE id = $3 AND rolled_back_by IS NULL")
-            .bind(by_deployment)
-            .bind(at)
-            .bind(id)
-            .run(write.on())
-            .await?;
-        if moved == 0 {
-            return Ok(false);
-        }
-        write.commit(by, "mark_rolled_back", id, json!({ "rolled_back_by": by_deployment })).await?;
+        let row = sql("UPDATE deployments SET rolled_back_by = $1, updated_at = CASE WHEN updated_at < $2 THEN $2 ELSE updated_at + 1 END
+                       WHERE id = $3 AND rolled_back_by IS NULL RETURNING *")
+        .bind(by_deployment)
+        .bind(at)
+        .bind(id)
+        .one(write.on())
+        .await?;
+        let Some(row) = row else { return Ok(false) };
+        let directive = deployment_of(&row)?.directive;
+        let reopened = directives::reopen(&mut write, &directive, &format!("{id} was taken back")).await?;
+        let detail = json!({ "rolled_back_by": by_deployment, "reopened": reopened.then_some(directive) });
+        write.commit(by, "mark_rolled_back", id, detail).await?;
         Ok(true)
     }
 

@@ -8,6 +8,7 @@ mod faults;
 mod logs;
 mod operations;
 mod reads;
+mod reopened;
 mod story;
 mod strategies;
 mod world;

@@ -285,6 +285,50 @@ async fn deployments_are_found_again() {
 }
 
 #[tokio::test]
+async fn what_went_back_leaves_its_directive_open_and_what_was_completed_stays_so() {
+    for database in databases().await {
+        let store = database.open().await;
+        use DirectiveState::*;
+        let state = async |id: &DirectiveId| store.directive(id).await.unwrap().unwrap().state;
+        let put = async |id: &DirectiveId, to| store.set_directive_state(&server(), id, &[Active, InProgress], to, None).await.unwrap();
+
+        let (failed, _) = deployment(&store, "web", "staging", "1").await;
+        assert!(put(&failed.directive, InProgress).await);
+        walk(&store, &failed, &[Event::Started, Event::Undo]).await;
+        assert_eq!(state(&failed.directive).await, InProgress, "{}: still on its way back", database.name);
+        let failed = store.deployment(&failed.id).await.unwrap().unwrap();
+        walk(&store, &failed, &[Event::Undone]).await;
+        assert_eq!(state(&failed.directive).await, Active);
+
+        for (version, before, after) in [("2", InProgress, Active), ("3", Completed, Completed)] {
+            let (queued, _) = deployment(&store, "web", "staging", version).await;
+            let forward = walk(&store, &queued, SUCCESS).await;
+            assert!(put(&forward.directive, before).await);
+            let mut back = plan_of(&store.directive(&forward.directive).await.unwrap().unwrap(), 2);
+            back.purpose = Purpose::Rollback { of: forward.id.clone() };
+            store.save_plan(&agent(), &back, PlanState::Planned, None).await.unwrap();
+            let (rollback, _) = claim(&store, &back.id()).await;
+            walk(&store, &rollback, SUCCESS).await;
+            assert_eq!(store.deployment(&forward.id).await.unwrap().unwrap().rolled_back_by, Some(rollback.id));
+            assert_eq!(state(&forward.directive).await, after, "{}", database.name);
+        }
+
+        // A way back that itself went back has taken nothing back.
+        let (queued, _) = deployment(&store, "web", "staging", "4").await;
+        let forward = walk(&store, &queued, SUCCESS).await;
+        assert!(put(&forward.directive, InProgress).await);
+        let mut back = plan_of(&store.directive(&forward.directive).await.unwrap().unwrap(), 2);
+        back.purpose = Purpose::Rollback { of: forward.id.clone() };
+        store.save_plan(&agent(), &back, PlanState::Planned, None).await.unwrap();
+        let (rollback, _) = claim(&store, &back.id()).await;
+        walk(&store, &rollback, &[Event::Undo, Event::Undone]).await;
+        assert_eq!(state(&forward.directive).await, InProgress);
+        assert!(store.mark_rolled_back(&server(), &forward.id, &forward.id).await.unwrap());
+        assert_eq!(state(&forward.directive).await, Active, "withdrawn");
+    }
+}
+
+#[tokio::test]
 async fn what_serves_is_written_under_the_lease_only() {
     for database in databases().await {
         let store = database.open().await;

@@ -1,0 +1,55 @@
+//! A directive whose release was taken back is open again, and says what is to be done.
+
+use crate::{support::databases::databases, world::Shop};
+use interlock::{model::DirectiveState, targets::fake::Behaviour};
+use serde_json::{Value, json};
+
+async fn state_of(shop: &Shop, directive: &Value) -> DirectiveState {
+    shop.engine.store.directive(&directive.as_str().unwrap().into()).await.unwrap().unwrap().state
+}
+
+#[tokio::test]
+async fn a_release_that_went_back_can_be_planned_again_as_get_status_says() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        shop.deploy("1.0.0").await;
+        shop.staging.behave("1.1.0", Behaviour { status: 200, shows: "1.0.0".into(), exits: false });
+        let settled = shop.deploy("1.1.0").await;
+        let directive = settled["deployment"]["directive"].clone();
+
+        assert_eq!(state_of(&shop, &directive).await, DirectiveState::Active, "{}: {settled:#}", database.name);
+        let status = shop.must("get_status", json!({ "directive": directive })).await;
+        assert_eq!((&status["state"], &status["deployment"]), (&json!("rolled_back"), &settled["deployment"]["id"]));
+        let offers = status["next_actions"].as_array().unwrap();
+        let again = offers.iter().find(|action| action["tool"] == "plan_deployment").unwrap_or_else(|| panic!("{status:#}"));
+
+        // The release was sound: what it showed was not.
+        shop.staging.behave("1.1.0", Behaviour { status: 200, shows: "1.1.0".into(), exits: false });
+        let planned = shop.must("plan_deployment", again["arguments"].clone()).await;
+        assert_eq!(state_of(&shop, &directive).await, DirectiveState::InProgress);
+        let started = shop.must("execute_deployment", json!({ "plan": planned["plan"] })).await;
+        assert_eq!(shop.settled(&started["deployment"]).await["state"], "succeeded");
+        shop.until("get_status", json!({ "directive": directive }), "completed").await;
+    }
+}
+
+#[tokio::test]
+async fn a_release_withdrawn_before_it_was_completed_leaves_its_directive_open() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        shop.deploy("1.0.0").await;
+        let settled = shop.deploy_to_production("1.0.0").await;
+        assert_eq!(settled["state"], "succeeded", "{settled:#}");
+        let directive = settled["deployment"]["directive"].clone();
+        assert_eq!(state_of(&shop, &directive).await, DirectiveState::InProgress, "{}: no runbook yet", database.name);
+
+        let asked = json!({ "deployment": settled["deployment"]["id"], "reason": "the till is empty" });
+        shop.must("rollback_deployment", asked).await;
+
+        assert_eq!(state_of(&shop, &directive).await, DirectiveState::Active);
+        let status = shop.must("get_status", json!({ "directive": directive })).await;
+        assert_eq!(status["state"], "rolled_back", "{status:#}");
+        assert!(status["next_actions"].as_array().unwrap().iter().any(|action| action["tool"] == "plan_deployment"), "{status:#}");
+        assert_eq!(shop.production.serving(), [""; 0]);
+    }
+}
