@@ -12,18 +12,18 @@ use std::{
 };
 
 impl Engine {
-    /// Writes the files of a settled deployment and records each as an artifact.
-    pub(crate) async fn write_files(&self, id: &DeploymentId) -> Result<()> {
+    /// Writes the files of a settled deployment and records each as an artifact; without the service as it ran, only those that
+    /// do not tell of it.
+    pub(crate) async fn write_files(&self, id: &DeploymentId, spec: Option<&ServiceSpec>) -> Result<()> {
         let deployment = self.deployment(id).await?;
         let report = self.report(&deployment, false).await?;
-        let (_, _, spec) = self.service(&deployment.environment, &deployment.service).await?;
         let smoke = serde_json::to_string_pretty(&report.smoke_report()).map_err(Error::internal)? + "\n";
-        let files = [
-            ("deploy_logs", "ci/deploy-logs.txt", report.deploy_log()),
-            ("smoke_report", "post-deploy/smoke-report.json", smoke),
-            ("deployment_plan", "docs/deployment.md", deployment_document(&report, &spec)),
-            ("status", "status.md", status_document(&report, &spec)),
-        ];
+        let mut files =
+            vec![("deploy_logs", "ci/deploy-logs.txt", report.deploy_log()), ("smoke_report", "post-deploy/smoke-report.json", smoke)];
+        if let Some(spec) = spec {
+            files.push(("deployment_plan", "docs/deployment.md", deployment_document(&report, spec)));
+            files.push(("status", "status.md", status_document(&report, spec)));
+        }
         for (kind, path, text) in files {
             self.write_artifact(&deployment.directive, kind, path, &text).await?;
         }

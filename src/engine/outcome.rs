@@ -2,8 +2,8 @@
 
 use super::{Engine, facts::Fact, run::Run};
 use crate::{
-    error::Result,
-    model::{Caller, Deployment, DeploymentState, Directive, DirectiveState, Lease, Purpose},
+    error::{Code, Result},
+    model::{Caller, Deployment, DeploymentState, Directive, DirectiveState, Lease},
     store::DeploymentFilter,
 };
 use serde_json::json;
@@ -31,37 +31,43 @@ impl Engine {
     }
 
     /// Does what follows when a deployment has settled. Safe to do twice.
-    pub(crate) async fn after_settling(&self, run: &Run, deployment: &Deployment) -> Result<()> {
+    ///
+    /// What needs a configuration that nothing stored says any more is left out, and the record says so: waiting would not bring it back.
+    pub(crate) async fn after_settling(self: &Arc<Self>, deployment: &Deployment, lease: &Lease) -> Result<()> {
         let by = Caller::server();
-        if let (Purpose::Rollback { of }, DeploymentState::Succeeded) = (&deployment.purpose, deployment.state) {
-            self.store.mark_rolled_back(&by, of, &deployment.id).await?;
+        let mut left_out = Vec::new();
+        let run = known(Run::of(self, deployment, lease.clone()).await, "what needs its configuration", &mut left_out)?;
+        if let Some(run) = &run {
+            let path = run.probe_path().filter(|_| deployment.state == DeploymentState::Succeeded);
+            let _ = run.router.probe(path, std::time::Duration::from_secs(1)).await;
         }
-        let _ = run
-            .router
-            .probe(run.probe_path().filter(|_| deployment.state == DeploymentState::Succeeded), std::time::Duration::from_secs(1))
-            .await;
         // Counters go on counting: those of the first time are the deployment's.
         if !self.has_measured(deployment, "settled").await? {
-            let samples = run.router.measure().await.ok();
+            let samples = match &run {
+                Some(run) => run.router.measure().await.ok(),
+                None => None,
+            };
             let rollback_ms =
                 deployment.undo_reason.as_ref().and(deployment.settled_at).map(|at| at.since(deployment.created_at).as_millis() as u64);
             let settled = json!({ "state": deployment.state, "router": samples, "rollback_ms": rollback_ms });
             self.store.add_measurement(&by, &deployment.id, "settled", &settled).await?;
         }
-        self.write_files(&deployment.id).await?;
+        self.write_files(&deployment.id, run.as_ref().map(|run| &run.spec)).await?;
         let directive = self.directive(&deployment.directive).await?;
-        self.complete(&by, &directive).await?;
-        self.store.add_measurement(&by, &deployment.id, CONCLUDED, &json!({ "directive": directive.id })).await.map_err(Into::into)
+        known(self.complete(&by, &directive).await, "its directive's exit gates", &mut left_out)?;
+        let concluded = json!({ "directive": directive.id, "left_out": left_out });
+        self.store.add_measurement(&by, &deployment.id, CONCLUDED, &concluded).await.map_err(Into::into)
     }
 
-    /// Completes every directive whose exit gates hold.
+    /// Completes every directive whose exit gates hold; one that cannot be judged keeps none of the others from it.
     pub(crate) async fn complete_what_is_done(&self) -> Result<()> {
+        let mut outcome = Ok(());
         for directive in self.store.open_directives().await? {
             if directive.state == DirectiveState::InProgress {
-                self.complete(&Caller::server(), &directive).await?;
+                outcome = outcome.and(self.complete(&Caller::server(), &directive).await.map(|_| ()));
             }
         }
-        Ok(())
+        outcome
     }
 
     /// Completes a directive when its exit gates hold, and returns those that do not.
@@ -74,5 +80,18 @@ impl Engine {
                 .await?;
         }
         Ok(missing)
+    }
+}
+
+/// Returns what was found; `None`, noted in `left_out`, where the configuration it needs is nowhere. Anything else may work later.
+fn known<T>(found: Result<T>, what: &str, left_out: &mut Vec<String>) -> Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if matches!(error.code, Code::NotFound | Code::ApprovalVoid | Code::InvalidConfiguration) => {
+            tracing::warn!("{what} is left out: {error}");
+            left_out.push(format!("{what}: {error}"));
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }

@@ -47,9 +47,12 @@ impl Engine {
                 }
                 // Fail closed: no new step starts while the record cannot be written; what serves goes on serving.
                 Err(error) => {
-                    warn!(deployment.id = %id, "`{id}` waits: {error}");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(2));
+                    warn!(deployment.id = %id, "`{id}` waits {pause:?}: {error}");
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => (),
+                        () = self.stopped() => return,
+                    }
+                    pause = (pause * 2).min(longest_pause(&error));
                 }
             }
         }
@@ -57,6 +60,9 @@ impl Engine {
 
     async fn turns(self: &Arc<Self>, id: &DeploymentId, lease: &Lease) -> Result<()> {
         let deployment = self.deployment(id).await?;
+        if deployment.state.is_settled() {
+            return self.after_settling(&deployment, lease).await;
+        }
         let run = Run::of(self, &deployment, lease.clone()).await?;
         let mut changes = self.store.changes();
         loop {
@@ -100,13 +106,18 @@ impl Engine {
                 }
                 Move::GiveUp(_) => run.goes(&deployment, Event::Lost).await?,
                 Move::Nothing => {
-                    self.after_settling(&run, &deployment).await?;
                     info!(deployment.id = %id, "`{id}` is {}", deployment.state.as_str());
-                    return Ok(());
+                    return self.after_settling(&deployment, lease).await;
                 }
             }
         }
     }
+}
+
+/// What passes by itself is tried again soon; for the rest a person must act, who may take hours.
+fn longest_pause(error: &crate::error::Error) -> Duration {
+    let passes = error.after_seconds.is_some() || error.code == Code::DiskFull;
+    Duration::from_secs(if passes { 2 } else { 60 })
 }
 
 impl Run {
@@ -322,4 +333,20 @@ enum Outcome {
     Failed(StepFailure),
     Triggered(Trigger),
     Interrupted,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn what_passes_by_itself_is_tried_again_soon_and_the_rest_seldom() {
+        let longest = |error: Error| longest_pause(&error).as_secs();
+        assert_eq!(longest(Error::new(Code::DatabaseUnavailable, "locked")), 2);
+        assert_eq!(longest(Error::new(Code::DiskFull, "full")), 2);
+        assert_eq!(longest(Error::new(Code::RouterFailed, "no answer").after(1)), 2);
+        assert_eq!(longest(Error::new(Code::TargetFailed, "writing `status.md`")), 60);
+        assert_eq!(longest(Error::new(Code::ApprovalVoid, "no stored configuration")), 60);
+    }
 }

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod concluding;
 mod faults;
 mod logs;
 mod operations;
