@@ -7,6 +7,8 @@ use tracing::warn;
 
 /// How often the world is compared with the record.
 const PERIOD: Duration = Duration::from_secs(1);
+/// The name under which failures of a whole round are told.
+const ROUND: &str = "a round of the background work";
 /// After how many periods releases that nothing asks for are removed.
 const CLEANING: u64 = 60;
 
@@ -20,8 +22,10 @@ impl Engine {
                 () = tokio::time::sleep(PERIOD) => (),
                 () = self.stopped() => return,
             }
-            if let Err(error) = self.look_after().await {
-                warn!("looking after what serves: {error}");
+            match self.look_after().await {
+                Ok(()) => self.setbacks.mended(ROUND),
+                Err(error) if self.setbacks.is_news(ROUND, &error.message) => warn!("looking after what serves: {error}"),
+                Err(_) => (),
             }
             if round % CLEANING == 0
                 && let Err(error) = self.forget_releases().await

@@ -35,6 +35,7 @@ pub mod rollout;
 pub mod run;
 pub mod runbook;
 pub mod runbooks;
+mod setbacks;
 pub mod status;
 pub mod steps;
 pub mod suspect;
@@ -73,6 +74,8 @@ pub struct Engine {
     pub holder: String,
     /// Deployments a worker of this process walks.
     walking: Mutex<HashSet<DeploymentId>>,
+    /// What could not be made to agree with the record.
+    setbacks: setbacks::Setbacks,
     /// Held while bytes are pinned and not yet named by a directive, so that they are not removed in between.
     pinning: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
@@ -92,6 +95,7 @@ impl Engine {
             releases,
             holder,
             walking: Mutex::default(),
+            setbacks: setbacks::Setbacks::default(),
             pinning: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),

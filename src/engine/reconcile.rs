@@ -45,14 +45,17 @@ impl Engine {
     pub async fn reconcile(&self) -> Result<()> {
         let occupying = self.store.occupying().await?;
         for set in self.store.all_serving().await? {
-            if let Err(error) = self.restore(&set, &occupying).await {
-                warn!("restoring `{}` in `{}`: {error}", set.service, set.environment);
+            let what = format!("`{}` in `{}`", set.service, set.environment);
+            if let Err(error) = self.restore(&what, &set, &occupying).await
+                && self.setbacks.is_news(&what, &error.message)
+            {
+                warn!("restoring {what}: {error}");
             }
         }
         self.stop_orphans().await
     }
 
-    async fn restore(&self, set: &ServingSet, occupying: &[Deployment]) -> Result<()> {
+    async fn restore(&self, what: &str, set: &ServingSet, occupying: &[Deployment]) -> Result<()> {
         let specs = set.instance_specs().map_err(|failure| Error::new(failure.code, failure.message))?;
         let Some(spec) = specs.first().map(|instance| instance.spec.clone()) else { return Ok(()) };
         // What somebody else runs is not put back behind their back.
@@ -67,19 +70,37 @@ impl Engine {
             }
         }
         let occupant = occupying.iter().find(|deployment| deployment.environment == set.environment);
-        match occupant {
-            // What a stuck deployment left is a person's to judge.
-            Some(deployment) if deployment.state == DeploymentState::Stuck => Ok(()),
+        // What a stuck deployment left is a person's to judge.
+        if occupant.is_some_and(|deployment| deployment.state == DeploymentState::Stuck) {
+            return Ok(());
+        }
+        if let Some(deployment) = occupant {
+            let retired = self.retired_by(deployment, &set.instances).await?;
+            gone.retain(|instance| !retired.contains(&instance.id));
+        }
+        let split = match occupant {
             // Its worker decides where traffic goes; what served before is kept running for the way back.
-            Some(deployment) => match self.store.lease(&set.environment).await? {
-                Some(lease) => {
-                    let retired = self.retired_by(deployment, &set.instances).await?;
-                    gone.retain(|instance| !retired.contains(&instance.id));
-                    self.restart(&lease, &gone).await
-                }
+            Some(_) => Ok(None),
+            None => self.adapters.router(&spec).observe().await.map(|(split, _)| Some(split)).map_err(|error| error.to_string()),
+        };
+        let router_agrees = match &split {
+            Ok(Some(split)) => self.agrees(&spec, set, split).await,
+            Ok(None) => true,
+            Err(_) => false,
+        };
+        if gone.is_empty() && router_agrees {
+            self.setbacks.mended(what);
+            return Ok(());
+        }
+        let missing: Vec<&InstanceId> = gone.iter().map(|instance| &instance.id).collect();
+        if !self.setbacks.may_try(what, format!("{missing:?} {split:?}"), self.clock.now()) {
+            return Ok(());
+        }
+        match occupant {
+            Some(_) => match self.store.lease(&set.environment).await? {
+                Some(lease) => self.restart(&lease, &gone).await,
                 None => Ok(()),
             },
-            None if gone.is_empty() && self.router_agrees(&spec, set).await => Ok(()),
             None => self.restore_idle(set, &specs, &gone).await,
         }
     }
@@ -126,8 +147,7 @@ impl Engine {
         outcome
     }
 
-    async fn router_agrees(&self, spec: &ServiceSpec, set: &ServingSet) -> bool {
-        let Ok((split, _)) = self.adapters.router(spec).observe().await else { return false };
+    async fn agrees(&self, spec: &ServiceSpec, set: &ServingSet, split: &Split) -> bool {
         let serving: HashSet<&InstanceId> = split.serving().map(|share| &share.instance).collect();
         if serving != set.instances.iter().collect() {
             return false;
@@ -167,7 +187,7 @@ impl Engine {
         }
         let by = Caller::server();
         let occupied = self.store.occupying().await?.iter().any(|occupant| occupant.environment == deployment.environment);
-        if occupied {
+        if occupied || !self.setbacks.may_try(instance.as_str(), "runs".into(), self.clock.now()) {
             return Ok(());
         }
         let Some(lease) = self.store.take_idle_lease(&by, &deployment.environment, &self.holder).await? else { return Ok(()) };
@@ -176,6 +196,7 @@ impl Engine {
         }
         info!("stopping `{instance}`: nothing asks for it");
         self.adapters.target(spec).stop(&lease, instance, super::steps::GRACE).await.map_err(target_error)?;
+        self.setbacks.mended(instance.as_str());
         Ok(())
     }
 

@@ -9,6 +9,7 @@ mod faults;
 mod logs;
 mod operations;
 mod reads;
+mod reconciling;
 mod reopened;
 mod story;
 mod strategies;
