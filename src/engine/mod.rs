@@ -4,6 +4,7 @@
 //! through the journal. Only this layer touches a target or a router, and always with a lease in hand.
 
 pub mod adapters;
+mod addresses;
 pub mod analyse;
 pub mod background;
 pub mod bindings;

@@ -52,7 +52,7 @@ impl Engine {
                 warn!("restoring {what}: {error}");
             }
         }
-        self.stop_orphans().await
+        self.stop_orphans().await.and(self.stop_unused_routers().await)
     }
 
     async fn restore(&self, what: &str, set: &ServingSet, occupying: &[Deployment]) -> Result<()> {
@@ -201,7 +201,7 @@ impl Engine {
     }
 
     /// Returns the deployment that started an instance, told from the instance's id.
-    async fn starter_of(&self, instance: &InstanceId) -> Result<Option<Deployment>> {
+    pub(super) async fn starter_of(&self, instance: &InstanceId) -> Result<Option<Deployment>> {
         let Some(at) = instance.as_str().rfind("-dep_") else { return Ok(None) };
         let id = instance.as_str()[at + 1..].split('-').next().unwrap_or_default();
         Ok(self.store.deployment(&DeploymentId::from(id)).await?)

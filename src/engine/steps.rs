@@ -3,12 +3,14 @@
 use super::run::Run;
 use crate::{
     error::{Code, Error},
-    model::{Action, InstanceId, Step},
-    targets::{RouterError, TargetError, probe::ProbeFailure},
+    model::{Action, InstanceId, Split, Step},
+    targets::{DrainReport, RouterError, TargetError, probe::ProbeFailure},
 };
 use serde_json::{Value, json};
 use std::time::Duration;
 
+/// How long requests at an address that is left may take to end; retiring has its own limit.
+const LEAVING: Duration = Duration::from_secs(30);
 /// How long an instance may take to end after SIGTERM.
 pub const GRACE: Duration = Duration::from_secs(10);
 
@@ -151,11 +153,32 @@ async fn retire(run: &Run) -> Result<Value, StepFailure> {
     // The old set goes only while the new one runs: until then the way back is one message to the router.
     let new = run.running(&run.instances()).await?;
     run.record_serving().await?;
+    let left = leave_old_address(run).await?;
     let mut stopped = Vec::new();
     for instance in run.base.iter().flat_map(|base| &base.instances) {
         let report = run.target.stop(&run.lease, instance, GRACE).await?;
         stopped.push(json!({ "instance": instance, "graceful": report.graceful }));
     }
     run.router.set(&Run::split(&new, &[]), run.lease.epoch).await?;
-    Ok(json!({ "stopped": stopped }))
+    Ok(json!({ "stopped": stopped, "left": left }))
+}
+
+/// Where the old set listened elsewhere, it served there until now: its requests in flight end before it does.
+async fn leave_old_address(run: &Run) -> Result<Vec<DrainReport>, StepFailure> {
+    let mut drained = Vec::new();
+    let Some(base) = &run.base else { return Ok(drained) };
+    let Some(old) = base.instance_specs()?.into_iter().find(|old| old.spec.router.listen() != run.spec.router.listen()) else {
+        return Ok(drained);
+    };
+    let router = run.engine.adapters.router(&old.spec);
+    let (split, _) = router.observe().await?;
+    // The address may be another service's by now.
+    if !split.serving().any(|share| base.instances.contains(&share.instance)) {
+        return Ok(drained);
+    }
+    router.set(&Split::default(), run.lease.epoch).await?;
+    for instance in &base.instances {
+        drained.push(router.drain(instance, Duration::from_millis(old.spec.drain_ms).min(LEAVING)).await?);
+    }
+    Ok(drained)
 }
