@@ -11,6 +11,10 @@ const PERIOD: Duration = Duration::from_secs(1);
 const ROUND: &str = "a round of the background work";
 /// After how many periods releases that nothing asks for are removed.
 const CLEANING: u64 = 60;
+/// After how many periods old reports are looked for.
+const REPORTS: u64 = 60 * 60;
+/// How long the bytes of reports that nothing rests on are kept.
+const EVIDENCE_KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 impl Engine {
     pub(crate) async fn background(self: Arc<Self>) {
@@ -32,6 +36,11 @@ impl Engine {
             {
                 warn!("removing releases: {error}");
             }
+            if round % REPORTS == 0
+                && let Err(error) = self.forget_reports().await
+            {
+                warn!("removing old reports: {error}");
+            }
         }
     }
 
@@ -42,6 +51,16 @@ impl Engine {
         outcome = outcome.and(self.expire_requests().await);
         outcome = outcome.and(self.execute_what_was_approved().await);
         outcome.and(self.complete_what_is_done().await)
+    }
+
+    /// Removes the bytes of old reports that no plan, verdict or decision rests on; what was read from them stays.
+    pub async fn forget_reports(&self) -> crate::error::Result<()> {
+        let before = self.clock.now().minus(EVIDENCE_KEPT);
+        let forgotten = self.store.forget_evidence_bodies(&Caller::server(), before).await?;
+        if !forgotten.is_empty() {
+            tracing::info!("removed the bytes of {} reports from before {before}: nothing rests on them", forgotten.len());
+        }
+        Ok(())
     }
 
     async fn expire_requests(&self) -> crate::error::Result<()> {

@@ -19,6 +19,11 @@ impl Timestamp {
         Timestamp(self.0.saturating_add(millis(later)))
     }
 
+    /// Returns the instant `earlier` before this one.
+    pub fn minus(self, earlier: Duration) -> Self {
+        Timestamp(self.0.saturating_sub(millis(earlier)))
+    }
+
     /// Returns how long after `earlier` this is; zero when it is not after it.
     pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0).max(0) as u64)

@@ -140,7 +140,38 @@ impl Store {
             body => Ok(body),
         }
     }
+
+    /// Forgets the bytes of reports that were all recorded before this instant and that no plan, verdict or decision rests on;
+    /// returns their hashes. What was read from a report stays.
+    pub async fn forget_evidence_bodies(&self, by: &Caller, before: Timestamp) -> Result<Vec<Sha256>> {
+        // Looked at first: most of the time there is nothing to forget, and no change to wait for.
+        if sql(UNREFERENCED).bind(before).one(self.pool()).await?.is_none() {
+            return Ok(Vec::new());
+        }
+        let mut write = self.write().await?;
+        let mut forgotten: Vec<Sha256> = Vec::new();
+        for row in sql(UNREFERENCED).bind(before).all(write.on()).await? {
+            forgotten.push(row.read("sha256")?);
+        }
+        for sha256 in &forgotten {
+            sql("DELETE FROM evidence_bodies WHERE sha256 = $1").bind(sha256).run(write.on()).await?;
+        }
+        if !forgotten.is_empty() {
+            write.commit(by, "forget_evidence_bodies", forgotten.len(), json!({ "recorded_before": before, "sha256": forgotten })).await?;
+        }
+        Ok(forgotten)
+    }
 }
+
+// What rests on a report names its hash, and belongs to the directive the report was recorded for.
+const UNREFERENCED: &str = "SELECT sha256 FROM evidence_bodies
+    WHERE sha256 IN (SELECT sha256 FROM evidence GROUP BY sha256 HAVING MAX(recorded_at) < $1)
+        AND sha256 NOT IN (SELECT evidence.sha256 FROM evidence JOIN verdicts ON verdicts.directive_id = evidence.directive_id
+            WHERE evidence.recorded_at < $1 AND verdicts.result LIKE '%' || evidence.sha256 || '%')
+        AND sha256 NOT IN (SELECT evidence.sha256 FROM evidence JOIN plans ON plans.directive_id = evidence.directive_id
+            WHERE evidence.recorded_at < $1 AND plans.body LIKE '%' || evidence.sha256 || '%')
+        AND NOT EXISTS (SELECT 1 FROM decisions WHERE decisions.body LIKE '%' || evidence_bodies.sha256 || '%')
+    ORDER BY sha256";
 
 fn record_of(row: &AnyRow) -> Result<EvidenceRecord> {
     let measures = row.read::<Option<String>>("measures")?.map(|_| row.json("measures")).transpose()?;

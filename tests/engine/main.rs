@@ -11,6 +11,7 @@ mod operations;
 mod reads;
 mod reconciling;
 mod reopened;
+mod reports;
 mod story;
 mod strategies;
 mod world;

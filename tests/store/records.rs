@@ -41,6 +41,85 @@ async fn evidence_is_kept_raw_and_once() {
 }
 
 #[tokio::test]
+async fn old_reports_that_nothing_rests_on_are_forgotten() {
+    for database in databases().await {
+        let store = database.open().await;
+        let directive = directive(&store, "web", "staging", "1").await;
+        let record = async |body: &str| {
+            let new = NewEvidence {
+                directive: directive.id.clone(),
+                gate: "tests".into(),
+                origin: Origin::Claimed,
+                format: "junit".into(),
+                commit: None,
+                digest: directive.digest.clone(),
+                measures: Some(BTreeMap::from([("failed".into(), 0.0)])),
+                fault: None,
+                exit_code: None,
+                body: body.as_bytes().to_vec(),
+                detail: Value::Null,
+            };
+            store.add_evidence(&agent(), new).await.unwrap().sha256
+        };
+        let (unused, judged, planned, decided, twice) = (
+            record("nobody looked").await,
+            record("a verdict rests on it").await,
+            record("a plan rests on it").await,
+            record("a person read it").await,
+            record("recorded again").await,
+        );
+        let verdict = GateResult {
+            gate: "tests".into(),
+            verdict: Verdict::Pass,
+            rule: "failed <= 0".into(),
+            value: None,
+            reason: "counted".into(),
+            needs: None,
+            who: None,
+            how: None,
+            asked_by: "server".into(),
+            live: false,
+            evidence_sha256: Some(judged.clone()),
+            checked_at: Timestamp(1),
+        };
+        store.record_verdicts(&server(), &directive.id, &[verdict]).await.unwrap();
+        let mut plan = plan_of(&directive, 1);
+        plan.gates[0].evidence_sha256 = Some(planned.clone());
+        store.save_plan(&agent(), &plan, PlanState::Planned, None).await.unwrap();
+        database
+            .tamper(&format!(
+                "INSERT INTO approvers (name, number, role, public_key, enrolled_at) VALUES ('ada', 1, 'chairman', 'key', 1);
+                 INSERT INTO decisions (number, nonce, kind, subject_sha256, verdict, approver, audit_head, body, decided_at)
+                 VALUES (1, 'once', 'sign_off', 'subject', 'approve', 'ada', '{}', '{{\"report\": \"{decided}\"}}', 1)",
+                "0".repeat(64)
+            ))
+            .await;
+        let recorded_at = database.clock.now();
+        database.clock.advance(Duration::from_millis(1));
+        let young = record("a millisecond younger").await;
+        record("recorded again").await;
+        let before = store.sequence().await.unwrap();
+
+        let forgotten = async |before| store.forget_evidence_bodies(&server(), before).await.unwrap();
+        assert!(forgotten(recorded_at).await.is_empty(), "{}: as old as the limit is not older", database.name);
+        assert_eq!(store.sequence().await.unwrap(), before, "nothing changed, nothing recorded");
+        let limit = recorded_at.plus(Duration::from_millis(1));
+        assert_eq!(forgotten(limit).await, std::slice::from_ref(&unused), "{}", database.name);
+        assert!(forgotten(limit).await.is_empty());
+
+        assert_eq!(store.evidence_body(&unused).await.unwrap(), None);
+        for kept in [judged, planned, decided, twice, young] {
+            assert!(store.evidence_body(&kept).await.unwrap().is_some(), "{}", database.name);
+        }
+        assert_eq!(store.evidence_of(&directive.id).await.unwrap().len(), 7, "what was read from them stays");
+        let entry = store.audit_entries(before, 10).await.unwrap().pop().unwrap();
+        assert_eq!((entry.action.as_str(), &entry.detail["sha256"]), ("forget_evidence_bodies", &json!([unused])));
+        assert_eq!(record("nobody looked").await, unused);
+        assert!(store.evidence_body(&unused).await.unwrap().is_some(), "the same report may come again");
+    }
+}
+
+#[tokio::test]
 async fn the_latest_verdict_of_each_gate_counts() {
     for database in databases().await {
         let store = database.open().await;
