@@ -100,11 +100,7 @@ impl Store {
         .bind(one_of(from.iter().map(|state| state.as_str())))
         .run(write.on())
         .await?;
-        if moved == 0 {
-            return Ok(false);
-        }
-        write.commit(by, "set_directive_state", id, json!({ "to": to, "reason": reason })).await?;
-        Ok(true)
+        write.commit_moved(moved, by, "set_directive_state", id, json!({ "to": to, "reason": reason })).await
     }
 }
 

@@ -101,11 +101,7 @@ impl Store {
             .bind(id)
             .run(write.on())
             .await?;
-        if moved == 0 {
-            return Ok(false);
-        }
-        write.commit(by, action, id, json!({ "to": to })).await?;
-        Ok(true)
+        write.commit_moved(moved, by, action, id, json!({ "to": to })).await
     }
 
     /// Returns a job.

@@ -1,8 +1,8 @@
 //! What is remembered: the only place with SQL. One text for SQLite and PostgreSQL, one file per group of queries.
 //!
 //! To add a function: put it in the file of its group, take `by: &Caller` when it changes anything, do the work between
-//! [`Store::write`] and [`Write::commit`] (which appends the audit entry in the same transaction), and test it on both
-//! databases in `tests/store/`. To add a table: a new file in `migrations/`; an applied one never changes.
+//! [`Store::write`] and [`Write::commit`] (which appends the audit entry in the same transaction; [`Write::commit_moved`] where a
+//! fenced update may move nothing), and test it on both databases in `tests/store/`. To add a table: a new file in `migrations/`; an applied one never changes.
 
 mod approvers;
 mod artifacts;
@@ -147,6 +147,15 @@ impl Write {
     /// Returns the connection the change runs on.
     fn on(&mut self) -> &mut AnyConnection {
         &mut self.tx
+    }
+
+    /// Commits a fenced change and tells so; with no row moved somebody else won, and nothing remains of it.
+    async fn commit_moved(self, moved: u64, by: &Caller, action: &str, subject: impl Display, detail: serde_json::Value) -> Result<bool> {
+        if moved == 0 {
+            return Ok(false);
+        }
+        self.commit(by, action, subject, detail).await?;
+        Ok(true)
     }
 
     /// Appends the audit entry and commits.

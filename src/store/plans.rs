@@ -85,11 +85,8 @@ impl Store {
     /// Moves a plan; `false` when it was in none of the states `from`. Approvals and rejections are decisions and move it otherwise.
     pub async fn move_plan(&self, by: &Caller, id: &PlanId, from: &[PlanState], to: PlanState, reason: Option<&str>) -> Result<bool> {
         let mut write = self.write().await?;
-        if !shift(&mut write, id, from, to, reason).await? {
-            return Ok(false);
-        }
-        write.commit(by, "move_plan", id, json!({ "to": to, "reason": reason })).await?;
-        Ok(true)
+        let moved = shift(&mut write, id, from, to, reason).await?;
+        write.commit_moved(moved.into(), by, "move_plan", id, json!({ "to": to, "reason": reason })).await
     }
 
     /// Opens the request of an expired plan again; `false` when it is not expired.
@@ -104,11 +101,7 @@ impl Store {
             .bind(id)
             .run(write.on())
             .await?;
-        if moved == 0 {
-            return Ok(false);
-        }
-        write.commit(by, "reopen_request", id, json!({ "request_expires_at": request_expires_at })).await?;
-        Ok(true)
+        write.commit_moved(moved, by, "reopen_request", id, json!({ "request_expires_at": request_expires_at })).await
     }
 }
 

@@ -212,11 +212,8 @@ impl Store {
         to: RunbookState,
     ) -> Result<bool> {
         let mut write = self.write().await?;
-        if !shift(&mut write, id, version, from, to, None).await? {
-            return Ok(false);
-        }
-        write.commit(by, "set_runbook_state", id, json!({ "version": version, "to": to })).await?;
-        Ok(true)
+        let moved = shift(&mut write, id, version, from, to, None).await?;
+        write.commit_moved(moved.into(), by, "set_runbook_state", id, json!({ "version": version, "to": to })).await
     }
 }
 

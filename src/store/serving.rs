@@ -71,13 +71,9 @@ impl Store {
         .bind(epoch)
         .run(write.on())
         .await?;
-        if written == 0 {
-            return Ok(false);
-        }
         let detail =
             json!({ "service": set.service, "environment": set.environment, "version": set.version, "digest": set.digest, "epoch": epoch });
-        write.commit(by, "set_serving", &set.deployment, detail).await?;
-        Ok(true)
+        write.commit_moved(written, by, "set_serving", &set.deployment, detail).await
     }
 
     /// Notes that a service serves no more; `false` when it did not, or `epoch` is no longer the lease's.
@@ -90,11 +86,7 @@ impl Store {
         .bind(epoch)
         .run(write.on())
         .await?;
-        if removed == 0 {
-            return Ok(false);
-        }
-        write.commit(by, "withdraw_serving", service, json!({ "environment": environment, "epoch": epoch })).await?;
-        Ok(true)
+        write.commit_moved(removed, by, "withdraw_serving", service, json!({ "environment": environment, "epoch": epoch })).await
     }
 }
 

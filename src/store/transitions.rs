@@ -16,10 +16,6 @@ pub struct DeploymentChange {
     pub undo_reason: Option<String>,
     /// The code of what failed.
     pub failure_code: Option<String>,
-    /// When traffic moved to it.
-    pub shifted_at: Option<Timestamp>,
-    /// When traffic moved back.
-    pub unshifted_at: Option<Timestamp>,
     /// `Some(None)` clears the hold.
     pub held_by: Option<Option<String>>,
 }
@@ -64,16 +60,13 @@ impl Store {
         let at = write.at;
         let row =
             sql("UPDATE deployments SET state = $1, undo_reason = COALESCE($2, undo_reason), failure_code = COALESCE($3, failure_code),
-                           shifted_at = COALESCE($4, shifted_at), unshifted_at = COALESCE($5, unshifted_at),
-                           held_by = CASE WHEN $6 = 1 THEN $7 ELSE held_by END, settled_at = $8,
-                           updated_at = CASE WHEN updated_at < $9 THEN $9 ELSE updated_at + 1 END
-                       WHERE id = $10 AND state = $11 AND epoch = $12
+                           held_by = CASE WHEN $4 = 1 THEN $5 ELSE held_by END, settled_at = $6,
+                           updated_at = CASE WHEN updated_at < $7 THEN $7 ELSE updated_at + 1 END
+                       WHERE id = $8 AND state = $9 AND epoch = $10
                            AND epoch = (SELECT leases.epoch FROM leases WHERE leases.environment = deployments.environment) RETURNING *")
             .bind(to)
             .bind(change.undo_reason.as_deref())
             .bind(change.failure_code.as_deref())
-            .bind(change.shifted_at)
-            .bind(change.unshifted_at)
             .bind(change.held_by.is_some())
             .bind(change.held_by.flatten())
             .bind(to.is_settled().then_some(at))
@@ -128,11 +121,7 @@ impl Store {
         .bind(epoch)
         .run(write.on())
         .await?;
-        if noted == 0 {
-            return Ok(false);
-        }
-        write.commit(by, "note_traffic", id, json!({ "moved": moved, "epoch": epoch })).await?;
-        Ok(true)
+        write.commit_moved(noted, by, "note_traffic", id, json!({ "moved": moved, "epoch": epoch })).await
     }
 
     /// Hands a deployment to the lease that was taken over; `false` when that lease is not the newest, or the deployment is settled.
@@ -147,11 +136,7 @@ impl Store {
         .bind(id)
         .run(write.on())
         .await?;
-        if moved == 0 {
-            return Ok(false);
-        }
-        write.commit(by, "set_epoch", id, json!({ "epoch": epoch })).await?;
-        Ok(true)
+        write.commit_moved(moved, by, "set_epoch", id, json!({ "epoch": epoch })).await
     }
 
     /// Holds a deployment, or lifts the hold; `false` when it is held already, not held, or settled. Who may is decided above.
@@ -165,11 +150,7 @@ impl Store {
         .bind(id)
         .run(write.on())
         .await?;
-        if moved == 0 {
-            return Ok(false);
-        }
-        write.commit(by, "set_hold", id, json!({ "held_by": held_by })).await?;
-        Ok(true)
+        write.commit_moved(moved, by, "set_hold", id, json!({ "held_by": held_by })).await
     }
 
     /// Asks for a running deployment to be undone; only the first request counts.
@@ -188,11 +169,7 @@ impl Store {
         .bind(id)
         .run(write.on())
         .await?;
-        if moved == 0 {
-            return Ok(false);
-        }
-        write.commit(by, "request_undo", id, json!({ "reason": reason, "code": code })).await?;
-        Ok(true)
+        write.commit_moved(moved, by, "request_undo", id, json!({ "reason": reason, "code": code })).await
     }
 
     /// Returns who wants a deployment undone, if anybody does.
@@ -236,10 +213,6 @@ impl Store {
         .bind(id)
         .run(write.on())
         .await?;
-        if moved == 0 {
-            return Ok(false);
-        }
-        write.commit(by, "resolve_stuck", id, json!({ "reason": reason })).await?;
-        Ok(true)
+        write.commit_moved(moved, by, "resolve_stuck", id, json!({ "reason": reason })).await
     }
 }

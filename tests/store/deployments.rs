@@ -107,10 +107,9 @@ async fn a_deployment_moves_only_under_the_newest_lease() {
         assert!(!store.set_epoch(&server(), &queued.id, lease.epoch).await.unwrap());
         assert!(store.set_epoch(&server(), &queued.id, taken.epoch).await.unwrap());
 
-        let at = Timestamp(1_760_000_000_500);
-        let change = DeploymentChange { shifted_at: Some(at), held_by: Some(Some("agent".into())), ..none() };
+        let change = DeploymentChange { held_by: Some(Some("agent".into())), ..none() };
         let shifted = go(taken.epoch, Running, Event::Shifted, change).await.unwrap();
-        assert_eq!((shifted.shifted_at, shifted.held_by.as_deref(), shifted.settled_at), (Some(at), Some("agent"), None));
+        assert_eq!((shifted.held_by.as_deref(), shifted.settled_at), (Some("agent"), None));
         let change = DeploymentChange {
             held_by: Some(None),
             undo_reason: Some("p95 too high".into()),
@@ -118,9 +117,9 @@ async fn a_deployment_moves_only_under_the_newest_lease() {
             ..none()
         };
         let undoing = go(taken.epoch, Verifying, Event::Undo, change).await.unwrap();
-        assert_eq!((undoing.held_by, undoing.undo_reason.as_deref(), undoing.shifted_at), (None, Some("p95 too high"), Some(at)));
-        let undone = go(taken.epoch, RollingBack, Event::Undone, DeploymentChange { unshifted_at: Some(at), ..none() }).await.unwrap();
-        assert_eq!((undone.state, undone.unshifted_at, undone.failure_code.as_deref()), (RolledBack, Some(at), Some("threshold_crossed")));
+        assert_eq!((undoing.held_by, undoing.undo_reason.as_deref()), (None, Some("p95 too high")));
+        let undone = go(taken.epoch, RollingBack, Event::Undone, none()).await.unwrap();
+        assert_eq!((undone.state, undone.failure_code.as_deref()), (RolledBack, Some("threshold_crossed")));
         assert!(undone.settled_at.is_some());
         assert!(!store.set_epoch(&server(), &queued.id, taken.epoch).await.unwrap(), "settled");
         assert_eq!(store.deployment(&queued.id).await.unwrap(), Some(undone));
