@@ -49,6 +49,9 @@ struct World {
     served: Vec<String>,
     router_runs: bool,
     samples: Samples,
+    when_serving: BTreeMap<String, Box<dyn FnOnce(&mut Samples) + Send>>,
+    is_halted: bool,
+    is_blind: bool,
     log: Vec<String>,
 }
 
@@ -142,6 +145,26 @@ impl FakeWorld {
         change(&mut self.lock().samples);
     }
 
+    /// Changes the router's counters at the moment a version first gets traffic.
+    pub fn when_serving(&self, version: &str, change: impl FnOnce(&mut Samples) + Send + 'static) {
+        self.lock().when_serving.insert(version.to_owned(), Box::new(change));
+    }
+
+    /// Lets every changing call wait, once it is counted and logged, until [`FakeWorld::go_on`].
+    pub fn halt(&self) {
+        self.lock().is_halted = true;
+    }
+
+    /// Lets the calls that wait go on.
+    pub fn go_on(&self) {
+        self.lock().is_halted = false;
+    }
+
+    /// Lets nobody read the router's counters any more.
+    pub fn blind(&self) {
+        self.lock().is_blind = true;
+    }
+
     fn lock(&self) -> MutexGuard<'_, World> {
         self.0.lock().expect("no test panics inside the world")
     }
@@ -155,6 +178,9 @@ impl FakeWorld {
             let number = world.calls;
             world.mischief.get(&number).copied()
         };
+        while self.lock().is_halted {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
         match mischief {
             Some(Mischief::Hang) => std::future::pending().await,
             other => other,
@@ -281,6 +307,11 @@ impl Router for FakeRouter {
         if epoch < world.router_epoch {
             return Err(RouterError::StaleEpoch { given: epoch, seen: world.router_epoch });
         }
+        for version in &versions {
+            if let Some(change) = world.when_serving.remove(version) {
+                change(&mut world.samples);
+            }
+        }
         if world.split != *split {
             world.served.extend(versions);
         }
@@ -311,6 +342,9 @@ impl Router for FakeRouter {
     }
 
     async fn measure(&self) -> Result<Samples, RouterError> {
-        Ok(self.0.lock().samples.clone())
+        match self.0.lock() {
+            world if world.is_blind => Err(anyhow::anyhow!("the router does not answer").into()),
+            world => Ok(world.samples.clone()),
+        }
     }
 }

@@ -6,6 +6,8 @@ mod support;
 
 mod concluding;
 mod faults;
+mod going_back;
+mod guards;
 mod logs;
 mod operations;
 mod reads;
@@ -14,4 +16,6 @@ mod reopened;
 mod reports;
 mod story;
 mod strategies;
+mod taken_up;
+mod watching;
 mod world;

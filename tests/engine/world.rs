@@ -241,6 +241,20 @@ impl Shop {
         self.engine.start().await.unwrap();
     }
 
+    /// Plans a version for staging and begins it; returns the deployment once the world was told this.
+    pub async fn begin(&self, version: &str, told: &str) -> Value {
+        let directive = self.order("staging", version).await;
+        let plan = self.plan_in_staging(&directive).await["plan"].take();
+        let before = self.staging.log().len();
+        let deployment = self.must("execute_deployment", json!({ "plan": plan })).await["deployment"].take();
+        let until = Instant::now() + PATIENCE;
+        while !self.staging.log()[before..].iter().any(|call| call == told) {
+            assert!(Instant::now() < until, "never told `{told}`: {:?}", self.staging.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        deployment
+    }
+
     /// Waits until nothing happens by itself any more.
     pub async fn rest(&self) {
         self.engine.shut_down().await;

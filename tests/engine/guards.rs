@@ -1,0 +1,76 @@
+//! What stands under a signature without being production itself, and plans whose directive is given up.
+
+use crate::{
+    support::databases::databases,
+    world::{Shop, person},
+};
+use interlock::{
+    model::{DecisionKind, DecisionVerdict, PlanState},
+    store::PlanRecord,
+};
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn what_production_promotes_from_changes_only_with_a_signature() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        let easier = shop.text.replace("failed = \"<= 0\"", "failed = \"<= 9\"");
+        assert_ne!(easier, shop.text);
+
+        let applied = shop.engine.apply(&person(), &easier).await.unwrap();
+
+        assert!(applied.proposal.expect("a proposal").environments.contains(&"staging".into()), "{}", database.name);
+        assert!(!applied.in_force.contains(&"staging".into()));
+        assert_eq!(shop.engine.applied(&"staging".into()).await.unwrap().revision, 1, "staging's gates are as they were signed");
+    }
+}
+
+#[tokio::test]
+async fn a_listener_of_production_is_not_taken_through_another_environment() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        let (free, _) = shop.another_address().await;
+        let (moved, _) = shop.another_address().await;
+        let playground = |text: &str, listen: &str| {
+            format!(
+                "{text}\n[environments.dev.services.web]\ntarget = {{ kind = \"local\" }}\nrouter = {{ kind = \"proxy\", listen = \"{listen}\" }}\n"
+            )
+        };
+        let applied = shop.engine.apply(&person(), &playground(&shop.text, &free.to_string())).await.unwrap();
+        assert!(applied.in_force.contains(&"dev".into()), "{}: an address of its own needs nobody", database.name);
+
+        // Production is to move elsewhere, so that its address looks free; unsigned, it has not moved.
+        let without = shop.text.replace(&shop.at_production.to_string(), &moved.to_string());
+        for listen in [shop.at_production.to_string(), format!("0.0.0.0:{}", shop.at_production.port())] {
+            let applied = shop.engine.apply(&person(), &playground(&without, &listen)).await.unwrap();
+            assert!(!applied.in_force.contains(&"dev".into()), "{listen} on {}", database.name);
+            let proposal = applied.proposal.expect("a proposal");
+            assert_eq!(proposal.environments, ["dev".into(), "production".into()], "{listen}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_plans_of_a_cancelled_directive_are_void() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        let record = async |plan: &Value| -> PlanRecord { shop.engine.store.plan(&plan.as_str().unwrap().into()).await.unwrap().unwrap() };
+        shop.deploy("1.0.0").await;
+        let in_staging = shop.order("staging", "1.1.0").await;
+        let planned = shop.plan_in_staging(&in_staging).await["plan"].take();
+        let in_production = shop.order("production", "1.0.0").await;
+        shop.sign(DecisionKind::SignOff, json!({ "directive": in_production, "fact": "uat" }), DecisionVerdict::Approve).await;
+        shop.must("run_predeploy_checks", json!({ "directive": in_production })).await;
+        let waiting = shop.must("plan_deployment", json!({ "directive": in_production })).await["plan"].take();
+        assert_eq!((record(&planned).await.state, record(&waiting).await.state), (PlanState::Planned, PlanState::AwaitingApproval));
+
+        for (directive, plan) in [(in_staging, planned), (in_production, waiting)] {
+            shop.must("cancel_directive", json!({ "directive": directive, "reason": "not needed" })).await;
+
+            let void = record(&plan).await;
+            assert_eq!((void.state, void.reason.as_deref()), (PlanState::Void, Some("its directive is cancelled")), "{}", database.name);
+            assert_eq!(shop.refused("execute_deployment", json!({ "plan": plan })).await, "approval_void");
+        }
+        assert_eq!(shop.staging.versions(), ["1.0.0"]);
+    }
+}

@@ -1,0 +1,37 @@
+//! A watch too short for a second look is judged at its end, and one that sees nothing never passes.
+
+use crate::{support::databases::databases, world::Shop};
+use interlock::targets::VersionSamples;
+use serde_json::json;
+
+#[tokio::test]
+async fn a_short_watch_is_judged_at_its_end() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        shop.deploy("1.0.0").await;
+        let counted = |errors| VersionSamples { requests: 100, errors, ..VersionSamples::default() };
+        shop.staging.when_serving("1.1.0", move |samples| _ = samples.versions.insert("1.1.0".into(), counted(5)));
+        assert_eq!(shop.deploy("1.1.0").await["state"], "succeeded", "{}: 5 % are allowed", database.name);
+        shop.staging.when_serving("1.2.0", move |samples| _ = samples.versions.insert("1.2.0".into(), counted(50)));
+
+        let settled = shop.deploy("1.2.0").await;
+
+        assert_eq!((&settled["state"], &settled["deployment"]["failure_code"]), (&json!("rolled_back"), &json!("threshold_crossed")));
+        assert_eq!(settled["incidents"][0]["rule"], "DEPLOY-002", "{settled:#}");
+        assert_eq!(shop.staging.serving(), ["1.1.0"]);
+    }
+}
+
+#[tokio::test]
+async fn a_watch_that_sees_nothing_never_passes() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        shop.deploy("1.0.0").await;
+        shop.staging.blind();
+
+        let settled = shop.deploy("1.1.0").await;
+
+        assert_eq!((&settled["state"], &settled["deployment"]["failure_code"]), (&json!("rolled_back"), &json!("router_failed")));
+        assert_eq!(shop.staging.serving(), ["1.0.0"], "{}", database.name);
+    }
+}
