@@ -153,9 +153,10 @@ async fn retire(run: &Run) -> Result<Value, StepFailure> {
     // The old set goes only while the new one runs: until then the way back is one message to the router.
     let new = run.running(&run.instances()).await?;
     run.record_serving().await?;
-    let left = leave_old_address(run).await?;
+    let old = run.base.as_ref().map_or(&[][..], |base| &base.instances);
+    let left = leave_old_address(run, old).await?;
     let mut stopped = Vec::new();
-    for instance in run.base.iter().flat_map(|base| &base.instances) {
+    for instance in old {
         let report = run.target.stop(&run.lease, instance, GRACE).await?;
         stopped.push(json!({ "instance": instance, "graceful": report.graceful }));
     }
@@ -163,8 +164,8 @@ async fn retire(run: &Run) -> Result<Value, StepFailure> {
     Ok(json!({ "stopped": stopped, "left": left }))
 }
 
-/// Where the old set listened elsewhere, it served there until now: its requests in flight end before it does.
-async fn leave_old_address(run: &Run) -> Result<Vec<DrainReport>, StepFailure> {
+/// Where the old set listened elsewhere, it serves there until it is stopped: requests in flight on what is leaving end first.
+pub(super) async fn leave_old_address(run: &Run, leaving: &[InstanceId]) -> Result<Vec<DrainReport>, StepFailure> {
     let mut drained = Vec::new();
     let Some(base) = &run.base else { return Ok(drained) };
     let Some(old) = base.instance_specs()?.into_iter().find(|old| old.spec.router.listen() != run.spec.router.listen()) else {
@@ -172,12 +173,13 @@ async fn leave_old_address(run: &Run) -> Result<Vec<DrainReport>, StepFailure> {
     };
     let router = run.engine.adapters.router(&old.spec);
     let (split, _) = router.observe().await?;
-    // The address may be another service's by now.
-    if !split.serving().any(|share| base.instances.contains(&share.instance)) {
+    // The address may be another service's by now: only what leaves is taken out.
+    let staying = Split(split.0.iter().filter(|share| !leaving.contains(&share.instance)).cloned().collect());
+    if staying == split {
         return Ok(drained);
     }
-    router.set(&Split::default(), run.lease.epoch).await?;
-    for instance in &base.instances {
+    router.set(&staying, run.lease.epoch).await?;
+    for instance in leaving {
         drained.push(router.drain(instance, Duration::from_millis(old.spec.drain_ms).min(LEAVING)).await?);
     }
     Ok(drained)

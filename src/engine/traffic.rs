@@ -3,7 +3,7 @@
 use super::{
     rollout::{replaced, retired, split_after},
     run::Run,
-    steps::{GRACE, StepFailure},
+    steps::{GRACE, StepFailure, leave_old_address},
     watch::{Window, window},
 };
 use crate::{
@@ -108,7 +108,8 @@ impl Run {
         let base = self.base.as_ref().map_or(&[][..], |base| &base.instances);
         let action = Action::RetireReplaced { to };
         let leaving = retired([&action].into_iter(), all.len(), base);
-        let drained = self.drain(leaving.iter()).await?;
+        let mut drained = leave_old_address(self, leaving).await?;
+        drained.extend(self.drain(leaving.iter()).await?);
         let mut stopped = Vec::new();
         for instance in leaving {
             let report = self.target.stop(&self.lease, instance, GRACE).await?;
