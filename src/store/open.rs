@@ -3,7 +3,11 @@
 use super::{Kind, Result, Shared, Store, StoreError, query::sql};
 use crate::model::Clock;
 use anyhow::{Context, anyhow};
-use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, any::AnyPoolOptions, migrate::Migrate};
+use sqlx::{
+    AnyConnection, AssertSqlSafe, Connection, Executor,
+    any::AnyPoolOptions,
+    migrate::{Migrate, Migration},
+};
 use std::{
     fs::{File, TryLockError},
     path::PathBuf,
@@ -96,8 +100,15 @@ async fn migrate(url: &str, kind: Kind) -> Result<()> {
     if kind == Kind::Sqlite {
         prepare(&mut connection, kind, None).await?;
     }
-    connection.ensure_migrations_table(&MIGRATIONS.table_name).await?;
-    let applied = connection.list_applied_migrations(&MIGRATIONS.table_name).await?;
+    let table = &MIGRATIONS.table_name;
+    // Nothing is written where nothing is missing: PostgreSQL refuses even `IF NOT EXISTS` where it may only be read.
+    let applied = match connection.list_applied_migrations(table).await {
+        Ok(applied) => applied,
+        Err(_) => {
+            connection.ensure_migrations_table(table).await?;
+            connection.list_applied_migrations(table).await?
+        }
+    };
     let found = applied.iter().map(|migration| migration.version).max().unwrap_or(0);
     let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
     if found > known {
@@ -109,7 +120,10 @@ async fn migrate(url: &str, kind: Kind) -> Result<()> {
         let _ = std::fs::remove_file(&backup);
         sql("VACUUM INTO $1").bind(backup.to_string_lossy().into_owned()).run(&mut connection).await?;
     }
-    MIGRATIONS.run_direct(None, &mut connection, false).await?;
+    let is_applied = |wanted: &Migration| applied.iter().any(|one| one.version == wanted.version && one.checksum == wanted.checksum);
+    if !MIGRATIONS.iter().all(is_applied) || connection.dirty_version(table).await?.is_some() {
+        MIGRATIONS.run_direct(None, &mut connection, false).await?;
+    }
     connection.close().await?;
     Ok(())
 }
