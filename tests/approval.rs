@@ -1,6 +1,6 @@
 //! Nothing but a signature lets a release into production, and a signature holds for exactly what was signed.
 
-mod shop;
+mod support;
 
 use ed25519_dalek::SigningKey;
 use interlock::{
@@ -8,16 +8,31 @@ use interlock::{
     model::{Clock, DecisionKind, DecisionVerdict, Sha256, SignedDecision, SystemClock, Timestamp},
 };
 use serde_json::{Value, json};
-use shop::{APPROVAL, Approver, Shop, http, line, served, text};
 use std::{os::unix::fs::PermissionsExt, time::Duration};
+use support::{
+    on_both,
+    shop::{APPROVAL, Approver, Database, PATIENCE, Shop, http, line, served, text},
+};
+
+on_both!(
+    only_the_right_signature_over_these_bytes_approves,
+    a_rejected_plan_tells_the_agent_why_until_it_is_approved_after_all,
+    the_first_approver_is_trusted_and_every_later_one_is_decided,
+    configuration_counts_when_it_is_signed_and_never_from_the_file,
+    what_was_approved_must_still_be_so,
+    a_plan_is_stale_after_another_deployment_and_a_rollback_goes_back_once,
+    requests_and_approvals_expire_and_are_opened_again,
+    on_approval_execute_starts_without_the_agent,
+    an_agents_word_never_counts_in_production,
+    no_edge_of_an_agent_knows_a_decision,
+);
 
 fn standard(shop: &Shop) -> String {
     shop.configuration(APPROVAL)
 }
 
-#[tokio::test]
-async fn only_the_right_signature_over_these_bytes_approves() {
-    let (shop, ada) = Shop::signed(standard).await;
+async fn only_the_right_signature_over_these_bytes_approves(database: Database) {
+    let (shop, ada) = Shop::signed(database, standard).await;
     let intern = Approver::new("ian");
     let enrolment = intern.enrolment("intern");
     shop.decides(&ada, DecisionKind::Approver, enrolment, DecisionVerdict::Approve, None).await.unwrap();
@@ -80,9 +95,8 @@ async fn only_the_right_signature_over_these_bytes_approves() {
     shop.must("audit_verify", json!({})).await;
 }
 
-#[tokio::test]
-async fn a_rejected_plan_tells_the_agent_why_until_it_is_approved_after_all() {
-    let (shop, ada) = Shop::signed(standard).await;
+async fn a_rejected_plan_tells_the_agent_why_until_it_is_approved_after_all(database: Database) {
+    let (shop, ada) = Shop::signed(database, standard).await;
     let directive = shop.directive("production", "1.0.0").await;
     let plan = shop.plan(&directive).await;
     let reason = "the banner is\u{202e} still red";
@@ -112,9 +126,8 @@ async fn a_rejected_plan_tells_the_agent_why_until_it_is_approved_after_all() {
     assert_eq!(shop.execute(&plan).await["state"], "succeeded");
 }
 
-#[tokio::test]
-async fn the_first_approver_is_trusted_and_every_later_one_is_decided() {
-    let shop = Shop::open().await;
+async fn the_first_approver_is_trusted_and_every_later_one_is_decided(database: Database) {
+    let shop = Shop::open(database).await;
     let (ada, bob) = (Approver::new("ada"), Approver::new("bob"));
     for broken in [json!({ "name": "Ada", "role": "chairman", "public_key": "00" }), json!({ "name": "ada" }), json!([])] {
         shop.refused("invalid_arguments", "enrol_first", broken).await;
@@ -137,9 +150,8 @@ async fn the_first_approver_is_trusted_and_every_later_one_is_decided() {
     shop.approves(&bob, &plan).await.unwrap();
 }
 
-#[tokio::test]
-async fn configuration_counts_when_it_is_signed_and_never_from_the_file() {
-    let shop = Shop::open().await;
+async fn configuration_counts_when_it_is_signed_and_never_from_the_file(database: Database) {
+    let shop = Shop::open(database).await;
     let order = json!({ "service": "web", "environment": "production", "version": "1.0.0", "artifact": shop.build("1.0.0") });
     let pending = shop.refused("configuration_pending", "create_directive", order.clone()).await;
     assert_eq!(pending["who"], "person");
@@ -179,9 +191,8 @@ async fn configuration_counts_when_it_is_signed_and_never_from_the_file() {
     shop.decides(&ada, DecisionKind::Configuration, revision, DecisionVerdict::Approve, None).await.unwrap();
 }
 
-#[tokio::test]
-async fn what_was_approved_must_still_be_so() {
-    let (shop, ada) = Shop::signed(standard).await;
+async fn what_was_approved_must_still_be_so(database: Database) {
+    let (shop, ada) = Shop::signed(database, standard).await;
     let directive = shop.directive("production", "1.0.0").await;
     let plan = shop.plan(&directive).await;
     shop.approves(&ada, &plan).await.unwrap();
@@ -213,9 +224,8 @@ async fn what_was_approved_must_still_be_so() {
     assert_eq!(shop.execute(&second).await["state"], "succeeded");
 }
 
-#[tokio::test]
-async fn a_plan_is_stale_after_another_deployment_and_a_rollback_goes_back_once() {
-    let (shop, ada) = Shop::signed(standard).await;
+async fn a_plan_is_stale_after_another_deployment_and_a_rollback_goes_back_once(database: Database) {
+    let (shop, ada) = Shop::signed(database, standard).await;
     shop.deliver(&ada, "1.0.0").await;
     let (second, third) = (shop.directive("production", "2.0.0").await, shop.directive("production", "3.0.0").await);
     let (plan, stale) = (shop.plan(&second).await, shop.plan(&third).await);
@@ -245,10 +255,9 @@ async fn a_plan_is_stale_after_another_deployment_and_a_rollback_goes_back_once(
     assert_eq!(status["state"], "rolled_back", "{status:#}");
 }
 
-#[tokio::test]
-async fn requests_and_approvals_expire_and_are_opened_again() {
+async fn requests_and_approvals_expire_and_are_opened_again(database: Database) {
     let short = |shop: &Shop| shop.configuration(r#"{ role = "chairman", expires = "1s", request_expires = "5s" }"#);
-    let (shop, ada) = Shop::signed(short).await;
+    let (shop, ada) = Shop::signed(database, short).await;
     let directive = shop.directive("production", "1.0.0").await;
     let plan = shop.plan(&directive).await;
     shop.until(&directive, "expired").await;
@@ -268,10 +277,9 @@ async fn requests_and_approvals_expire_and_are_opened_again() {
     shop.refused("approval_required", "execute_deployment", json!({ "plan": plan })).await;
 }
 
-#[tokio::test]
-async fn on_approval_execute_starts_without_the_agent() {
+async fn on_approval_execute_starts_without_the_agent(database: Database) {
     let execute = |shop: &Shop| shop.configuration(r#"{ role = "chairman", on_approval = "execute" }"#);
-    let (shop, ada) = Shop::signed(execute).await;
+    let (shop, ada) = Shop::signed(database, execute).await;
     let directive = shop.directive("production", "1.0.0").await;
     let plan = shop.plan(&directive).await;
     shop.approves(&ada, &plan).await.unwrap();
@@ -281,22 +289,21 @@ async fn on_approval_execute_starts_without_the_agent() {
         if let Some(found) = listed["deployments"].as_array().and_then(|found| found.first()) {
             break text(&found["id"]);
         }
-        assert!(began.elapsed() < shop::PATIENCE, "it did not start");
+        assert!(began.elapsed() < PATIENCE, "it did not start");
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     assert_eq!(shop.settled(&deployment).await["state"], "succeeded");
     assert_eq!(served(shop.production).await, "hello from 1.0.0\n");
 }
 
-#[tokio::test]
-async fn an_agents_word_never_counts_in_production() {
+async fn an_agents_word_never_counts_in_production(database: Database) {
     let with_tests = |shop: &Shop| {
         let feed = r#"[gates]
 tests = { run = ">= 1", command = ["true"], report = "junit.xml", format = "junit" }
 "#;
         shop.configuration(APPROVAL).replace("tests           = \"off\"\n", "") + feed
     };
-    let (shop, _) = Shop::signed(with_tests).await;
+    let (shop, _) = Shop::signed(database, with_tests).await;
     let directive = shop.directive("production", "1.0.0").await;
     let report = r#"<testsuites><testsuite name="a" tests="1" failures="0"><testcase name="b"/></testsuite></testsuites>"#;
     let claim = json!({ "directive": directive, "kind": "tests", "content": report });
@@ -319,18 +326,16 @@ tests = { run = ">= 1", command = ["true"], report = "junit.xml", format = "juni
     shop.must("record_evidence", json!({ "directive": staged, "kind": "tests", "content": report })).await;
 }
 
-#[tokio::test]
-async fn no_edge_of_an_agent_knows_a_decision() {
-    let (shop, ada) = Shop::signed(standard).await;
+async fn no_edge_of_an_agent_knows_a_decision(database: Database) {
+    let (shop, ada) = Shop::signed(database, standard).await;
     let directive = shop.directive("production", "1.0.0").await;
     let question = Question { kind: DecisionKind::Plan, subject: json!(shop.plan(&directive).await), verdict: DecisionVerdict::Approve };
     let review = shop.review(&question).await.unwrap();
     // Even with a signature that would count.
     let signed = ada.sign(ada.decision(&review, DecisionVerdict::Approve, None));
     let params = json!({ "question": question, "signed": signed });
-    let address: std::net::SocketAddr =
-        serde_json::from_str::<Value>(&shop.read(".interlock/server.json")).unwrap()["address"].as_str().unwrap().parse().unwrap();
-    let headers = format!("authorization: Bearer {}\r\ncontent-type: application/json\r\n", shop.read(".interlock/token"));
+    let (address, token) = shop.listens();
+    let headers = format!("authorization: Bearer {token}\r\ncontent-type: application/json\r\n");
     for method in ["decide", "approve", "review", "apply", "enrol_first", "approvers", "down", "sign_off", "measure", "audit_verify"] {
         let asked = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
         let (status, body) = http(address, "POST", "/rpc", &headers, &asked).await.unwrap();
@@ -339,7 +344,7 @@ async fn no_edge_of_an_agent_knows_a_decision() {
         let answer = shop.tool(method, params.clone()).await;
         let is_unknown = answer["error"]["code"] == -32602 || answer["result"]["structuredContent"]["code"] == "not_found";
         assert!(is_unknown, "{method}: {answer}");
-        let answer = line(&shop.workspace.agent_socket(), method, params.clone()).await;
+        let answer = line(&shop.agent_socket(), method, params.clone()).await;
         assert!(answer["error"].is_object(), "{method}: {answer}");
     }
     shop.refused("approval_required", "execute_deployment", json!({ "plan": question.subject })).await;

@@ -1,12 +1,24 @@
 //! Bad input: each has its own code, and nothing is recorded or half done.
 
-mod shop;
+mod support;
 
 use interlock::operations;
 use serde_json::{Map, Value, json};
-use shop::{APPROVAL, BINARY, Shop, finish, http, line, said, served, text};
 use std::fs;
+use support::{
+    on_both,
+    shop::{APPROVAL, BINARY, Database, Shop, finish, http, line, said, served, text},
+};
 use tokio::process::Command;
+
+on_both!(
+    every_unknown_id_is_not_found,
+    every_bad_argument_is_named,
+    an_unusable_artifact_opens_nothing,
+    five_faults_are_five_lines_and_nothing_is_applied,
+    a_second_server_and_a_missing_workspace_are_refused,
+    a_workspace_path_of_200_characters_takes_a_whole_deployment,
+);
 
 /// Returns a value that fits an argument's schema, or the text `x`.
 fn fitting(schema: &Value) -> Value {
@@ -25,9 +37,8 @@ fn required(entry: &operations::Entry) -> Map<String, Value> {
     entry.required().into_iter().map(|name| (name.to_owned(), schema(name))).collect()
 }
 
-#[tokio::test]
-async fn every_unknown_id_is_not_found() {
-    let shop = Shop::open().await;
+async fn every_unknown_id_is_not_found(database: Database) {
+    let shop = Shop::open(database).await;
     let artifact = shop.build("1.0.0");
     let order =
         |service: &str, environment: &str| json!({ "service": service, "environment": environment, "version": "1", "artifact": artifact });
@@ -70,9 +81,8 @@ async fn every_unknown_id_is_not_found() {
     nothing_was_recorded(&shop).await;
 }
 
-#[tokio::test]
-async fn every_bad_argument_is_named() {
-    let shop = Shop::open().await;
+async fn every_bad_argument_is_named(database: Database) {
+    let shop = Shop::open(database).await;
     for entry in operations::all() {
         let good = required(&entry);
         let with = |name: &str, value: Value| {
@@ -103,7 +113,7 @@ async fn every_bad_argument_is_named() {
             named(with(name, json!("x".repeat(1024 * 1024))), name).await;
         }
         for arguments in [json!([1]), json!("x"), json!(7)] {
-            let answer = line(&shop.workspace.api_socket(), entry.name, arguments).await;
+            let answer = line(&shop.api_socket(), entry.name, arguments).await;
             assert!(answer["error"].is_object(), "{}: {answer}", entry.name);
         }
     }
@@ -112,18 +122,16 @@ async fn every_bad_argument_is_named() {
         let refusal = shop.tool("get_status", json!({ "directive": bad })).await["result"]["structuredContent"].take();
         assert_eq!(refusal["code"], "invalid_arguments", "{refusal:#}");
     }
-    let headers = format!("authorization: Bearer {}\r\ncontent-type: application/json\r\n", shop.read(".interlock/token"));
-    let address =
-        serde_json::from_str::<Value>(&shop.read(".interlock/server.json")).unwrap()["address"].as_str().unwrap().parse().unwrap();
+    let (address, token) = shop.listens();
+    let headers = format!("authorization: Bearer {token}\r\ncontent-type: application/json\r\n");
     let asked = json!({ "jsonrpc": "2.0", "id": 1, "method": "get_status", "params": { "directive": "a\u{0}" } }).to_string();
     let (_, body) = http(address, "POST", "/rpc", &headers, &asked).await.unwrap();
     assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["error"]["data"]["code"], "invalid_arguments");
     nothing_was_recorded(&shop).await;
 }
 
-#[tokio::test]
-async fn an_unusable_artifact_opens_nothing() {
-    let shop = Shop::open().await;
+async fn an_unusable_artifact_opens_nothing(database: Database) {
+    let shop = Shop::open(database).await;
     let outside = tempfile::tempdir().unwrap();
     fs::write(outside.path().join("app.json"), "{}").unwrap();
     fs::create_dir_all(shop.root().join("empty/deeper")).unwrap();
@@ -158,7 +166,7 @@ async fn an_unusable_artifact_opens_nothing() {
         let order = json!({ "service": "web", "environment": "staging", "version": version, "artifact": shop.build("1.0.0") });
         shop.refused("invalid_arguments", "create_directive", order).await;
     }
-    assert_eq!(fs::read_dir(shop.workspace.releases_dir()).unwrap().count(), 0, "no byte was kept");
+    assert_eq!(fs::read_dir(shop.releases_dir()).unwrap().count(), 0, "no byte was kept");
     nothing_was_recorded(&shop).await;
 }
 
@@ -172,9 +180,8 @@ async fn nothing_was_recorded(shop: &Shop) {
     shop.directive("staging", "9.9.9").await;
 }
 
-#[tokio::test]
-async fn five_faults_are_five_lines_and_nothing_is_applied() {
-    let shop = Shop::open().await;
+async fn five_faults_are_five_lines_and_nothing_is_applied(database: Database) {
+    let shop = Shop::open(database).await;
     let before = shop.apply().await.unwrap()["revision"].clone();
     let right = shop.read("interlock.toml");
     let faulty = right
@@ -196,9 +203,8 @@ async fn five_faults_are_five_lines_and_nothing_is_applied() {
     assert_eq!(shop.apply().await.unwrap()["revision"].as_i64(), before.as_i64().map(|before| before + 1), "no revision in between");
 }
 
-#[tokio::test]
-async fn a_second_server_and_a_missing_workspace_are_refused() {
-    let shop = Shop::open().await;
+async fn a_second_server_and_a_missing_workspace_are_refused(database: Database) {
+    let shop = Shop::open(database).await;
     let second = finish(&mut shop.interlock(&["serve"])).await;
     assert_eq!((second.status.code(), said(&second.stderr)), (Some(6), "server_running".into()));
     shop.must("get_status", json!({})).await;
@@ -230,9 +236,8 @@ async fn a_second_server_and_a_missing_workspace_are_refused() {
     assert_eq!((refused.status.code(), said(&refused.stderr)), (Some(2), "no_workspace".into()));
 }
 
-#[tokio::test]
-async fn a_workspace_path_of_200_characters_takes_a_whole_deployment() {
-    let mut shop = Shop::named(&"x".repeat(200));
+async fn a_workspace_path_of_200_characters_takes_a_whole_deployment(database: Database) {
+    let mut shop = Shop::named(&"x".repeat(200), database);
     shop.write("interlock.toml", &shop.configuration(APPROVAL));
     shop.serve(&[]).await;
     shop.apply().await.unwrap();

@@ -1,10 +1,9 @@
 //! A bad world: services that misbehave, a taken port, a database that is locked, newer or full. Each has its own code, customers
 //! notice nothing, and nothing is lost or half done.
 
-mod shop;
+mod support;
 
 use serde_json::{Value, json};
-use shop::{APPROVAL, BINARY, PATIENCE, Shop, finish, said, served};
 use sqlx::{AnyConnection, Connection, Executor};
 use std::{
     fs,
@@ -16,11 +15,21 @@ use std::{
     },
     time::Duration,
 };
+use support::{
+    on_both,
+    shop::{APPROVAL, BINARY, Database, PATIENCE, Shop, demo_app, finish, said, served},
+};
+
+on_both!(
+    a_service_that_misbehaves_is_rolled_back_and_no_customer_notices,
+    a_taken_port_rolls_back_and_the_next_attempt_works,
+    a_locked_database_is_retryable_and_changes_nothing,
+    a_read_only_or_newer_database_is_refused,
+);
 
 /// The standard shop whose service is a script of the release: `run PORT`.
 fn scripted(shop: &Shop) -> String {
-    let command = format!(r#"["{BINARY}", "demo-app", "--release", "{{release}}", "--port", "{{port}}"]"#);
-    let configuration = shop.configuration(APPROVAL).replace(&command, r#"["{release}/run", "{port}"]"#);
+    let configuration = shop.configuration(APPROVAL).replace(&demo_app(), r#"["{release}/run", "{port}"]"#);
     configuration.replace("deadline = \"60s\"", "deadline = \"4s\"")
 }
 
@@ -30,12 +39,8 @@ fn script(shop: &Shop, folder: &str, lines: &str) -> String {
     folder.to_owned()
 }
 
-#[tokio::test]
-async fn a_service_that_misbehaves_is_rolled_back_and_no_customer_notices() {
-    let mut shop = Shop::named("shop");
-    shop.write("interlock.toml", &scripted(&shop));
-    shop.serve(&[]).await;
-    shop.apply().await.unwrap();
+async fn a_service_that_misbehaves_is_rolled_back_and_no_customer_notices(database: Database) {
+    let shop = Shop::configured(database, scripted).await;
     let app = |version: &str, fault: &str| {
         let folder = format!("build/{version}{fault}");
         shop.write(&format!("{folder}/app.json"), &json!({ "version": version, "fault": fault }).to_string());
@@ -97,9 +102,8 @@ async fn a_service_that_misbehaves_is_rolled_back_and_no_customer_notices() {
     shop.must("audit_verify", json!({})).await;
 }
 
-#[tokio::test]
-async fn a_taken_port_rolls_back_and_the_next_attempt_works() {
-    let shop = Shop::open().await;
+async fn a_taken_port_rolls_back_and_the_next_attempt_works(database: Database) {
+    let shop = Shop::open(database.clone()).await;
     let taken = TcpListener::bind(shop.staging).unwrap();
     let directive = shop.directive("staging", "1.0.0").await;
     let failed = shop.execute(&shop.plan(&directive).await).await;
@@ -111,7 +115,7 @@ async fn a_taken_port_rolls_back_and_the_next_attempt_works() {
     assert_eq!(served(shop.staging).await, "hello from 1.0.0\n");
     // A server whose own port is taken says so.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let other = Shop::named("other");
+    let other = Shop::named("other", database);
     other.write("interlock.toml", "");
     let refused = finish(&mut other.interlock(&["serve", "--listen", &taken.local_addr().unwrap().to_string()])).await;
     assert_eq!((refused.status.code(), said(&refused.stderr)), (Some(1), "port_taken".into()));
@@ -119,15 +123,18 @@ async fn a_taken_port_rolls_back_and_the_next_attempt_works() {
 
 async fn outside(shop: &Shop) -> AnyConnection {
     sqlx::any::install_default_drivers();
-    AnyConnection::connect(&shop.workspace.database_url()).await.unwrap()
+    AnyConnection::connect(&shop.database.url(shop)).await.unwrap()
 }
 
-#[tokio::test]
-async fn a_locked_database_is_retryable_and_changes_nothing() {
-    let shop = Shop::open().await;
+async fn a_locked_database_is_retryable_and_changes_nothing(database: Database) {
+    let lock = match database {
+        Database::Sqlite => "BEGIN IMMEDIATE",
+        Database::Postgres(_) => "BEGIN; LOCK TABLE audit_head IN EXCLUSIVE MODE",
+    };
+    let shop = Shop::open(database).await;
     shop.deploy("1.0.0", &shop.build("1.0.0")).await;
     let mut other = outside(&shop).await;
-    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    other.execute(sqlx::raw_sql(lock)).await.unwrap();
     let order = json!({ "service": "web", "environment": "staging", "version": "2.0.0", "artifact": shop.build("2.0.0") });
     let refusal = shop.refused("database_unavailable", "create_directive", order.clone()).await;
     assert_eq!((&refusal["retryable"], &refusal["next_actions"][0]["arguments"]), (&json!(true), &order), "{refusal:#}");
@@ -140,13 +147,16 @@ async fn a_locked_database_is_retryable_and_changes_nothing() {
     shop.must("audit_verify", json!({})).await;
 }
 
-#[tokio::test]
-async fn a_read_only_or_newer_database_is_refused() {
-    let mut shop = Shop::open().await;
+async fn a_read_only_or_newer_database_is_refused(database: Database) {
+    let mut shop = Shop::open(database).await;
     shop.deploy("1.0.0", &shop.build("1.0.0")).await;
     shop.stop().await;
-    let url = shop.workspace.database_url() + "?mode=ro";
-    shop.serve(&[("INTERLOCK_DATABASE_URL", &url)]).await;
+    let url = shop.database.url(&shop);
+    let read_only = match shop.database {
+        Database::Sqlite => url + "?mode=ro",
+        Database::Postgres(_) => url + "&options=-c%20default_transaction_read_only=on",
+    };
+    shop.serve(&[("INTERLOCK_DATABASE_URL", &read_only)]).await;
     let order = json!({ "service": "web", "environment": "staging", "version": "2.0.0", "artifact": shop.build("2.0.0") });
     let refusal = shop.refused("database_unavailable", "create_directive", order.clone()).await;
     assert_eq!(refusal["retryable"], true, "{refusal:#}");
@@ -154,8 +164,8 @@ async fn a_read_only_or_newer_database_is_refused() {
     shop.stop().await;
 
     let mut other = outside(&shop).await;
-    let newer =
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'later', 1, x'00', 1)";
+    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 SELECT 9999, 'later', success, checksum, 1 FROM _sqlx_migrations WHERE version = (SELECT MIN(version) FROM _sqlx_migrations)";
     other.execute(newer).await.unwrap();
     for arguments in [&["serve"][..], &["--json", "get-status"], &["apply"]] {
         let refused = finish(&mut shop.interlock(arguments)).await;
@@ -170,14 +180,14 @@ async fn a_read_only_or_newer_database_is_refused() {
 
 #[tokio::test]
 async fn a_full_database_refuses_and_keeps_what_it_has() {
-    let shop = Shop::open().await;
-    let url = shop.workspace.database_url() + "?max_page_count=240";
+    let shop = Shop::open(Database::Sqlite).await;
+    let url = shop.database.url(&shop) + "?max_page_count=240";
     fills_up(shop, async |shop| shop.serve(&[("INTERLOCK_DATABASE_URL", &url)]).await).await;
 }
 
 #[tokio::test]
 async fn a_file_size_limit_is_a_full_disk_and_ends_no_server() {
-    let shop = Shop::open().await;
+    let shop = Shop::open(Database::Sqlite).await;
     fills_up(shop, async |shop| shop.serve_under("ulimit -f 2048").await).await;
 }
 

@@ -1,9 +1,16 @@
 //! The official conformance suite and the Inspector against the real binary. The suite sends no token, so a relay adds it, and only it.
 
-mod clients;
+mod support;
 
-use clients::{DEADLINE, Workspace, binary, finish, free_address, runtime};
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, process::Stdio};
+use support::{
+    BINARY,
+    configuration::{Times, demo_app, free_address, place, service},
+    databases::Database,
+    required::runtime,
+    wire::{DEADLINE, finish},
+    workspace::Workspace,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -58,8 +65,10 @@ async fn the_conformance_scenarios_of_a_server_without_fixtures_pass() {
     // The server's own port on another loopback address: `Host` stays true through the relay, and the suite's forged ones stay forged.
     let relay = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = relay.local_addr().unwrap();
-    let mut workspace = Workspace::new(free_address()).await;
-    let (server, token) = workspace.serve(&format!("127.0.0.2:{}", address.port())).await;
+    let mut workspace = workspace();
+    let serve = workspace.interlock(&["serve", "--listen", &format!("127.0.0.2:{}", address.port())]);
+    workspace.start(serve).await.unwrap();
+    let (server, token) = workspace.listens();
     let relaying = tokio::spawn(relay_all(relay, server, token));
 
     let mut failed = Vec::new();
@@ -67,7 +76,7 @@ async fn the_conformance_scenarios_of_a_server_without_fixtures_pass() {
         for scenario in scenarios.iter().copied() {
             let mut command = Command::new(&node);
             command.args([&suite, "server", "--url", &format!("http://{address}/mcp"), "--scenario", scenario]);
-            let output = finish(command.args(["--spec-version", revision]).current_dir(workspace.path())).await;
+            let output = finish(command.args(["--spec-version", revision]).current_dir(workspace.root()).stdin(Stdio::null())).await;
             let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
             let is_empty = !said.contains("Passed: ") || said.contains("Passed: 0/");
             if !output.status.success() || is_empty && !WITHOUT_CHECKS.contains(&(revision, scenario)) {
@@ -82,7 +91,7 @@ async fn the_conformance_scenarios_of_a_server_without_fixtures_pass() {
 #[tokio::test]
 async fn the_inspector_finds_nothing_wrong_with_the_tools() {
     let Some(node) = runtime("node", "INTERLOCK_NODE") else { return };
-    let workspace = Workspace::new(free_address()).await;
+    let workspace = workspace();
     for era in ["legacy", "modern"] {
         let mut command = Command::new(&node);
         command.arg(format!("{}/.bin/mcp-inspector", modules())).args([
@@ -93,8 +102,11 @@ async fn the_inspector_finds_nothing_wrong_with_the_tools() {
             "--method",
             "tools/list",
         ]);
-        command.arg("-e").arg(format!("INTERLOCK_WORKSPACE={}", workspace.path().display())).arg(binary()).arg("mcp");
-        let output = finish(command.env("MCP_CATALOG_PATH", workspace.path().join("catalog.json")).current_dir(workspace.path())).await;
+        command.arg("-e").arg(format!("INTERLOCK_WORKSPACE={}", workspace.root().display())).arg(BINARY).arg("mcp");
+        let output = finish(
+            command.env("MCP_CATALOG_PATH", workspace.root().join("catalog.json")).current_dir(workspace.root()).stdin(Stdio::null()),
+        )
+        .await;
 
         let (list, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{era}: {said}");
@@ -127,6 +139,12 @@ async fn the_relay_adds_the_token_and_changes_nothing_else() {
     let mut answer = String::new();
     client.read_to_string(&mut answer).await.unwrap();
     assert_eq!(answer, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+}
+
+fn workspace() -> Workspace {
+    let workspace = Workspace::new(Database::Sqlite, &(service(&demo_app(), Times::SHORT) + &place("staging", free_address())));
+    workspace.commit();
+    workspace
 }
 
 fn modules() -> String {

@@ -3,8 +3,9 @@
 //! The server is killed at every failpoint of the way forward and of the way back; the proxy's worker and an instance's shim are killed
 //! while the server stands at each of them. Traffic runs all the time, over every kind of request.
 
-#[path = "support/shop.rs"]
+#[path = "crash/shop.rs"]
 mod shop;
+mod support;
 
 use anyhow::{Context, Result, ensure};
 use interlock::{
@@ -17,7 +18,7 @@ use interlock::{
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use shop::{BINARY, PATIENCE, Shop, signal};
+use shop::{PATIENCE, Shop};
 use std::{
     collections::VecDeque,
     io::{BufRead, BufReader},
@@ -27,6 +28,10 @@ use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
+use support::{BINARY, databases::Database, on_both, wire::served, workspace::signal};
+
+// What the server was writing when it was killed is for the database to settle; the other victims write nothing.
+on_both!(a_server_killed_anywhere_costs_no_request_and_its_deployment_settles);
 
 /// Shops that are disturbed at the same time, per test.
 const LANES: usize = 2;
@@ -72,26 +77,25 @@ fn back() -> Vec<String> {
     places(&["undo-shift", "undo-start-1"], &["turn-back:after", "finish-undo:after"])
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_killed_anywhere_costs_no_request_and_its_deployment_settles() {
+async fn a_server_killed_anywhere_costs_no_request_and_its_deployment_settles(database: Database) {
     let on = |fault| move |place| Case { victim: Victim::Server, place, fault };
     let cases: Vec<Case> = forward().into_iter().map(on(Fault::None)).chain(back().into_iter().map(on(Fault::LiveForwarded))).collect();
     assert_eq!(cases.len(), 45);
-    disturb(cases).await;
+    disturb(cases, &database).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_or_shim_killed_on_the_way_forward_leaves_a_deployment_that_settles() {
     let cases = with_each_helper(forward(), Fault::None);
     assert_eq!(cases.len(), 105);
-    disturb(cases).await;
+    disturb(cases, &Database::Sqlite).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_or_shim_killed_on_the_way_back_does_not_stop_it() {
     let cases = with_each_helper(back(), Fault::LiveForwarded);
     assert_eq!(cases.len(), 30);
-    disturb(cases).await;
+    disturb(cases, &Database::Sqlite).await;
 }
 
 fn with_each_helper(places: Vec<String>, fault: Fault) -> Vec<Case> {
@@ -100,7 +104,7 @@ fn with_each_helper(places: Vec<String>, fault: Fault) -> Vec<Case> {
 }
 
 /// Runs all cases, each in the next shop that is free; fails with everything that was not as promised.
-async fn disturb(cases: Vec<Case>) {
+async fn disturb(cases: Vec<Case>, database: &Database) {
     // One case again and again, by part of its description: `INTERLOCK_CRASH_ONLY='Worker, place: "drain:'`.
     let only = std::env::var("INTERLOCK_CRASH_ONLY").unwrap_or_default();
     let cases: VecDeque<Case> = cases.into_iter().filter(|case| format!("{case:?}").contains(&only)).collect();
@@ -108,12 +112,12 @@ async fn disturb(cases: Vec<Case>) {
     let (queue, settled) = (Arc::new(Mutex::new(cases)), Arc::new(Mutex::new(Vec::new())));
     let mut lanes = tokio::task::JoinSet::new();
     for _ in 0..LANES {
-        let (queue, settled) = (queue.clone(), settled.clone());
+        let (queue, settled, database) = (queue.clone(), settled.clone(), database.clone());
         lanes.spawn(async move {
             let mut open: Option<(Shop, String)> = None;
             loop {
                 let Some(case) = queue.lock().unwrap().pop_front() else { return };
-                let outcome = one_in(&mut open, &case).await;
+                let outcome = one_in(&mut open, &case, &database).await;
                 if outcome.is_err() {
                     // Whatever went wrong there must not go wrong twice.
                     open = None;
@@ -132,9 +136,9 @@ async fn disturb(cases: Vec<Case>) {
     assert_eq!(forward + back, wanted);
 }
 
-async fn one_in(open: &mut Option<(Shop, String)>, case: &Case) -> Result<String> {
+async fn one_in(open: &mut Option<(Shop, String)>, case: &Case, database: &Database) -> Result<String> {
     if open.is_none() {
-        let mut shop = Shop::open().await?;
+        let mut shop = Shop::open(database.another().await).await?;
         let version = shop.deploy().await?;
         *open = Some((shop, version));
     }
@@ -157,8 +161,8 @@ async fn one(shop: &mut Shop, old: &str, case: &Case) -> Result<(String, String)
     );
     shop.stop().await?;
     let folder = markers.path().to_str().context("a path in UTF-8")?;
-    shop.start(&[("INTERLOCK_FAILPOINT", &armed), ("INTERLOCK_FAILPOINT_DIR", folder)]).await?;
-    let new = shop.build(case.fault)?;
+    shop.serve(&[("INTERLOCK_FAILPOINT", &armed), ("INTERLOCK_FAILPOINT_DIR", folder)]).await?;
+    let new = shop.build_next(case.fault);
     let plan = shop.plan(&new).await?;
     let (client, execute) = (shop.client(), json!({ "plan": plan }));
     let executing = tokio::spawn({
@@ -168,7 +172,7 @@ async fn one(shop: &mut Shop, old: &str, case: &Case) -> Result<(String, String)
     appears(&marker).await?;
     if case.victim == Victim::Server {
         ensure!(shop.ended().await? == Some(Signal::KILL.as_raw()), "the server was not killed");
-        shop.start(&[]).await?;
+        shop.serve(&[]).await?;
     } else {
         kill(shop, case.victim)?;
     }
@@ -186,11 +190,11 @@ async fn one(shop: &mut Shop, old: &str, case: &Case) -> Result<(String, String)
 
     let serves = if state == "succeeded" { new.clone() } else { old.to_owned() };
     if case.victim == Victim::Server {
-        let answer = shop.served().await?;
-        ensure!(answer == format!("hello from {serves}"), "right after it was {state}, customers get `{answer}`");
+        let answer = served(shop.listen).await;
+        ensure!(answer == format!("hello from {serves}\n"), "right after it was {state}, customers get `{answer}`");
     }
     shop.agrees(&serves).await.with_context(ended_as)?;
-    let log = shop.workspace.root.join("ci/deploy-logs.txt");
+    let log = shop.root().join("ci/deploy-logs.txt");
     until(|| std::fs::read_to_string(&log).is_ok_and(|text| text.contains(deployment))).await.context("no deploy log of it")?;
     sees(&load, &serves).await?;
     let report = load.stop().await;
@@ -323,12 +327,12 @@ fn unpromised(report: &LoadReport, old: &str, new: &str, settled: &Value) -> Vec
 /// The controls: what every case above expects not to find is found when it is there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swapped_release_a_dead_proxy_and_a_stray_process_are_noticed() -> Result<()> {
-    let mut shop = Shop::open().await?;
+    let mut shop = Shop::open(Database::Sqlite).await?;
     let old = shop.deploy().await?;
     shop.agrees(&old).await?;
 
     // A process of the service that nobody supervises.
-    let release = shop.workspace.root.join("build").join(&old);
+    let release = shop.root().join("build").join(&old);
     let mut stray = demo_app(&["--release", release.to_str().context("a path in UTF-8")?])?;
     let found = shop.disagreements(&old).await?;
     stray.0.kill()?;
@@ -340,9 +344,9 @@ async fn a_swapped_release_a_dead_proxy_and_a_stray_process_are_noticed() -> Res
     let markers = tempfile::tempdir()?;
     shop.stop().await?;
     let folder = markers.path().to_str().context("a path in UTF-8")?;
-    shop.start(&[("INTERLOCK_FAILPOINT", "shift:before-intent=wait"), ("INTERLOCK_FAILPOINT_DIR", folder)]).await?;
+    shop.serve(&[("INTERLOCK_FAILPOINT", "shift:before-intent=wait"), ("INTERLOCK_FAILPOINT_DIR", folder)]).await?;
     let load = start_load(&shop).await?;
-    let new = shop.build(Fault::None)?;
+    let new = shop.build_next(Fault::None);
     let reply = shop.client().call("execute_deployment", json!({ "plan": shop.plan(&new).await? })).await?;
     appears(&markers.path().join("shift_before-intent")).await?;
     let found = shop.disagreements(&old).await?;

@@ -1,19 +1,23 @@
 //! Phase 06 from the first check to the completed directive: what it asks for, who supplies it, and what it leaves in the workspace.
 
-mod shop;
+mod support;
 
 use interlock::model::{DecisionKind, DecisionVerdict};
 use serde_json::{Value, json};
-use shop::{APPROVAL, Shop, text};
 use std::time::Duration;
+use support::{
+    on_both,
+    shop::{APPROVAL, Database, PATIENCE, Shop, text},
+};
 
-#[tokio::test]
-async fn the_phase_asks_until_the_record_holds_every_fact() {
+on_both!(the_phase_asks_until_the_record_holds_every_fact, the_files_agree_with_the_record_and_leave_others_alone);
+
+async fn the_phase_asks_until_the_record_holds_every_fact(database: Database) {
     let strict = |shop: &Shop| {
         let text = shop.configuration(APPROVAL).replace("promoted_from   = \"off\"\n", "").replace("sign_off        = \"off\"\n", "");
         text.replace("phase    = \"phase-06\"", "phase    = \"phase-06\"\nafter    = \"staging\"")
     };
-    let (shop, ada) = Shop::signed(strict).await;
+    let (shop, ada) = Shop::signed(database, strict).await;
     let directive = shop.directive("production", "1.0.0").await;
     let signs = async |directive: &str| {
         let subject = json!({ "directive": directive, "fact": "uat" });
@@ -52,9 +56,8 @@ async fn the_phase_asks_until_the_record_holds_every_fact() {
     assert_eq!(done["next_actions"], json!([]), "the server completed it by itself, and nothing is left: {done:#}");
 }
 
-#[tokio::test]
-async fn the_files_agree_with_the_record_and_leave_others_alone() {
-    let (shop, ada) = Shop::signed(|shop: &Shop| shop.configuration(APPROVAL)).await;
+async fn the_files_agree_with_the_record_and_leave_others_alone(database: Database) {
+    let (shop, ada) = Shop::signed(database, |shop: &Shop| shop.configuration(APPROVAL)).await;
     shop.write("status.md", "# my own status\n");
     shop.write("post-deploy/smoke-report.json", r#"{ "mine": true }"#);
     let body = shop.deliver(&ada, "1.0.0").await;
@@ -63,7 +66,7 @@ async fn the_files_agree_with_the_record_and_leave_others_alone() {
     // Files are written right after the deployment settles; the artifact's row is what says so.
     let began = std::time::Instant::now();
     while !shop.root().join("status.interlock.md").exists() {
-        assert!(began.elapsed() < shop::PATIENCE, "no files were written");
+        assert!(began.elapsed() < PATIENCE, "no files were written");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(shop.read("status.md"), "# my own status\n");
@@ -105,7 +108,7 @@ async fn the_files_agree_with_the_record_and_leave_others_alone() {
     let next = text(&shop.deliver(&ada, "1.1.0").await["deployment"]["id"]);
     let began = std::time::Instant::now();
     while !shop.read("status.interlock.md").contains(&next) {
-        assert!(began.elapsed() < shop::PATIENCE, "the files were not renewed");
+        assert!(began.elapsed() < PATIENCE, "the files were not renewed");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(!shop.root().join("status.interlock.interlock.md").exists());

@@ -1,52 +1,50 @@
 //! After a reboot the last verified set serves again: every process is gone, the boot id is another, and only the record is left.
 
-#[allow(dead_code, reason = "each test file uses what it needs of the shared workspace")]
-mod clients;
+mod support;
 
-use clients::{Workspace, finish, free_address};
-use interlock::cli::demo::app::{AppRelease, Fault};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::{
-    net::SocketAddr,
     path::Path,
     time::{Duration, Instant},
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+use support::{
+    PATIENCE,
+    configuration::{Times, demo_app, free_address, place, service},
+    databases::Database,
+    on_both,
+    wire::{finish, served},
+    workspace::Workspace,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+on_both!(what_served_serves_again_after_a_reboot);
 
-#[tokio::test]
-async fn what_served_serves_again_after_a_reboot() {
+async fn what_served_serves_again_after_a_reboot(database: Database) {
     let listen = free_address();
-    let workspace = Workspace::new(listen).await;
+    let mut workspace = Workspace::new(database, &(service(&demo_app(), Times::SHORT) + &place("staging", listen)));
+    workspace.commit();
     must(&workspace, &["apply"]).await;
-    AppRelease { version: "1.2.3".into(), fault: Fault::None }.write(&workspace.path().join("build")).unwrap();
-    let words = ["create-directive", "--service", "web", "--environment", "staging", "--version", "1.2.3", "--artifact", "build"];
+    let artifact = workspace.build("1.2.3");
+    let words = ["create-directive", "--service", "web", "--environment", "staging", "--version", "1.2.3", "--artifact", &artifact];
     let directive = must(&workspace, &words).await["directive"]["id"].as_str().unwrap().to_owned();
     must(&workspace, &["run-predeploy-checks", &directive]).await;
     let plan = must(&workspace, &["plan-deployment", &directive]).await["plan"].as_str().unwrap().to_owned();
     let deployment = must(&workspace, &["execute-deployment", &plan]).await["deployment"].as_str().unwrap().to_owned();
     let settled = must(&workspace, &["get-deployment", &deployment, "--wait-seconds", "45", "--until", "settled"]).await;
     assert_eq!(settled["state"], "succeeded", "{settled}");
-    assert_eq!(answer(listen).await.as_deref(), Some("hello from 1.2.3\n"));
+    assert_eq!(served(listen).await, "hello from 1.2.3\n");
 
-    let killed = kill_everything(workspace.path());
+    let killed = kill_everything(workspace.root());
     assert!(killed >= 5, "server, holder, worker, shim and instance, but only {killed} were found");
     let gone = Instant::now();
-    while answer(listen).await.is_some() {
+    while !served(listen).await.starts_with("error: ") {
         assert!(gone.elapsed() < PATIENCE, "something still answers on {listen}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 
-    let mut command = workspace.interlock(&["serve", "--detached"]);
-    command.env("INTERLOCK_BOOT_ID", "another-boot").kill_on_drop(true);
-    let _server = command.spawn().unwrap();
+    workspace.serve(&[("INTERLOCK_BOOT_ID", "another-boot")]).await.unwrap();
     let started = Instant::now();
-    while answer(listen).await.as_deref() != Some("hello from 1.2.3\n") {
+    while served(listen).await != "hello from 1.2.3\n" {
         assert!(started.elapsed() < PATIENCE, "what served before the reboot does not serve again");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -79,12 +77,4 @@ fn kill_everything(root: &Path) -> usize {
     }
     let pids: Vec<Pid> = pids.into_iter().flatten().filter_map(|pid| Pid::from_raw(pid as i32)).collect();
     pids.iter().filter(|pid| kill_process(**pid, Signal::KILL).is_ok()).count()
-}
-
-async fn answer(listen: SocketAddr) -> Option<String> {
-    let mut stream = TcpStream::connect(listen).await.ok()?;
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: shop.test\r\nconnection: close\r\n\r\n").await.ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.ok()?;
-    answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
 }

@@ -3,35 +3,20 @@
 //!
 //! `INTERLOCK_SOAK_MINUTES=n` goes on for at least so long.
 
-#[allow(dead_code)]
-mod clients;
+mod support;
 
-use clients::{Workspace, binary, free_address};
 use interlock::{
     cli::demo::{
-        app::{AppRelease, Fault},
         load::{Load, LoadHandle, LoadOptions},
         tally::{Kind, LoadReport},
     },
     targets::Samples,
 };
 use serde_json::{Value, json};
-use std::{
-    fs,
-    net::SocketAddr,
-    path::PathBuf,
-    process::Stdio,
-    time::{Duration, Instant},
-};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::UnixStream,
-    process::Child,
-    sync::Mutex,
-};
+use std::time::{Duration, Instant};
+use support::shop::{Database, PATIENCE, Shop, Times, demo_app, place, service, text};
+use tokio::sync::Mutex;
 
-/// Generous: machines that run tests are slow and loaded.
-const PATIENCE: Duration = Duration::from_secs(120);
 const KINDS: [Kind; 5] = [Kind::Get, Kind::Post, Kind::Events, Kind::KeepAlive, Kind::Websocket];
 const REQUESTS: u64 = 20_000;
 const ROUNDS: u64 = 6;
@@ -43,10 +28,10 @@ static TURN: Mutex<()> = Mutex::const_new(());
 async fn nothing_is_lost_over_switches_and_rollbacks() {
     let _turn = TURN.lock().await;
     let minutes: u64 = std::env::var("INTERLOCK_SOAK_MINUTES").map_or(0, |minutes| minutes.parse().expect("a number of minutes"));
-    let shop = Shop::open(Times { bake: "1s", drain: "2s" }, &[]).await;
+    let shop = Soak::open(Times { bake: "1s", ..Times::SHORT }, &[]).await;
     shop.deploy("1.0.0").await;
     let before = shop.measure().await;
-    let (load, began) = (Load::start(shop.listen, LoadOptions { stream: 20, ..options() }), Instant::now());
+    let (load, began) = (Load::start(shop.0.staging, LoadOptions { stream: 20, ..options() }), Instant::now());
     serves_every_kind(&load, "1.0.0").await;
 
     let mut round = 0;
@@ -92,10 +77,10 @@ async fn nothing_is_lost_over_switches_and_rollbacks() {
 async fn without_the_drain_the_same_harness_loses_requests() {
     let _turn = TURN.lock().await;
     // Streams outlast the bake: when the old set is retired, some are in flight on it.
-    let shop = Shop::open(Times { bake: "200ms", drain: "2s" }, &[("INTERLOCK_FAULT_NO_DRAIN", "1")]).await;
+    let shop = Soak::open(Times::SHORT, &[("INTERLOCK_FAULT_NO_DRAIN", "1")]).await;
     shop.deploy("1.0.0").await;
     let before = shop.measure().await;
-    let load = Load::start(shop.listen, LoadOptions { stream: 75, ..options() });
+    let load = Load::start(shop.0.staging, LoadOptions { stream: 75, ..options() });
     serves_every_kind(&load, "1.0.0").await;
 
     let mut switches = 0;
@@ -134,74 +119,38 @@ async fn serves_every_kind(load: &LoadHandle, version: &str) {
     }
 }
 
-/// How long a new set is watched, and how long an old one may finish.
-struct Times {
-    bake: &'static str,
-    drain: &'static str,
-}
+/// A shop under load.
+struct Soak(Shop);
 
-/// A workspace whose one service is served at `listen`, with its server. Ends with what it started.
-struct Shop {
-    workspace: Workspace,
-    listen: SocketAddr,
-    socket: PathBuf,
-    _server: Child,
-}
-
-impl Shop {
+impl Soak {
     /// Starts a server, with more in its environment, and applies the configuration.
     async fn open(times: Times, environment: &[(&str, &str)]) -> Self {
-        let listen = free_address();
-        let workspace = Workspace::new(listen).await;
-        let text = configuration(&times, listen);
-        fs::write(workspace.path().join("interlock.toml"), &text).unwrap();
-        let mut command = workspace.interlock(&["serve", "--listen", "127.0.0.1:0"]);
-        let server = command.envs(environment.iter().copied()).stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
-        let socket = interlock::config::Workspace::at(workspace.path()).unwrap().api_socket();
-        let shop = Shop { workspace, listen, socket, _server: server };
-        let until = Instant::now() + PATIENCE;
-        while UnixStream::connect(&shop.socket).await.is_err() {
-            assert!(Instant::now() < until, "the server did not start");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        shop.call("apply", json!({ "text": text })).await;
-        shop
+        let mut shop = Shop::named("shop", Database::Sqlite);
+        shop.write("interlock.toml", &(service(&abrupt(), times) + &place("staging", shop.staging)));
+        shop.commit();
+        shop.serve(environment).await;
+        shop.apply().await.unwrap();
+        Soak(shop)
     }
 
     /// Takes a version from directive to its success.
     async fn deploy(&self, version: &str) {
-        let artifact = format!("build/{version}");
-        AppRelease { version: version.to_owned(), fault: Fault::None }.write(&self.workspace.path().join(&artifact)).unwrap();
-        let order = json!({ "service": "web", "environment": "staging", "version": version, "artifact": artifact });
-        let directive = self.call("create_directive", order).await["directive"]["id"].take();
-        self.call("run_predeploy_checks", json!({ "directive": directive })).await;
-        let plan = self.call("plan_deployment", json!({ "directive": directive })).await["plan"].take();
-        let reply = self.call("execute_deployment", json!({ "plan": plan })).await;
-        self.succeeds(&reply["deployment"], version).await;
+        let directive = self.0.directive("staging", version).await;
+        self.0.must("run_predeploy_checks", json!({ "directive": directive })).await;
+        succeeds(&self.0.execute(&self.0.plan(&directive).await).await, version);
     }
 
     /// Takes back what serves, on demand.
     async fn roll_back(&self, to: &str) {
         let asked = json!({ "service": "web", "environment": "staging", "reason": "the soak goes back" });
-        let reply = self.call("rollback_deployment", asked).await;
+        let reply = self.0.must("rollback_deployment", asked).await;
         assert_eq!((&reply["version"], &reply["existing"]), (&json!(to), &json!(false)), "{reply}");
-        self.succeeds(&reply["deployment"], to).await;
-    }
-
-    async fn succeeds(&self, deployment: &Value, version: &str) {
-        let until = Instant::now() + PATIENCE;
-        let asked = json!({ "deployment": deployment, "wait_seconds": 45, "until": "settled" });
-        let mut seen = self.call("get_deployment", asked.clone()).await;
-        while !["succeeded", "rolled_back", "stuck"].contains(&seen["state"].as_str().unwrap_or_default()) {
-            assert!(Instant::now() < until, "{seen}");
-            seen = self.call("get_deployment", asked.clone()).await;
-        }
-        assert_eq!((&seen["state"], &seen["deployment"]["version"]), (&json!("succeeded"), &json!(version)), "{seen:#}");
+        succeeds(&self.0.settled(&text(&reply["deployment"])).await, to);
     }
 
     /// Returns the proxy's counters.
     async fn measure(&self) -> Samples {
-        serde_json::from_value(self.call("measure", json!({ "service": "web", "environment": "staging" })).await).unwrap()
+        serde_json::from_value(self.0.must("measure", json!({ "service": "web", "environment": "staging" })).await).unwrap()
     }
 
     /// Waits until the proxy has counted every request that the client counts as answered, per version, and returns its counters.
@@ -220,42 +169,13 @@ impl Shop {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-
-    /// Calls a method of `api.sock` that must work.
-    async fn call(&self, method: &str, params: Value) -> Value {
-        let (read, mut write) = UnixStream::connect(&self.socket).await.unwrap().into_split();
-        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        write.write_all(format!("{request}\n").as_bytes()).await.unwrap();
-        let line = tokio::time::timeout(PATIENCE, BufReader::new(read).lines().next_line()).await.expect("an answer in time");
-        let mut answer: Value = serde_json::from_str(&line.unwrap().expect("an answer")).unwrap();
-        assert!(answer.get("error").is_none(), "`{method}` was refused: {answer:#}");
-        answer["result"].take()
-    }
 }
 
-/// The service dies at once on SIGTERM, whatever it is at: only a drain before keeps its requests.
-fn configuration(times: &Times, listen: SocketAddr) -> String {
-    format!(
-        r#"[project]
-name = "shop"
+fn succeeds(settled: &Value, version: &str) {
+    assert_eq!((&settled["state"], &settled["deployment"]["version"]), (&json!("succeeded"), &json!(version)), "{settled:#}");
+}
 
-[services.web]
-owner      = "platform"
-escalation = "oncall@shop.test"
-command = ["/bin/sh", "-c", "trap 'kill -9 $!' TERM; \"$@\" & wait", "web", "{}", "demo-app", "--release", "{{release}}", "--port", "{{port}}"]
-health  = {{ http = "/healthz", interval = "50ms", timeout = "5s", successes = 2, deadline = "60s" }}
-version = {{ http = "/version", token = "{{version}}" }}
-smoke   = [{{ http = "/", status = 200, contains = "hello" }}]
-drain = "{}"
-bake  = "{}"
-keep  = 3
-
-[environments.staging.services.web]
-target = {{ kind = "local" }}
-router = {{ kind = "proxy", listen = "{listen}" }}
-"#,
-        binary().display(),
-        times.drain,
-        times.bake
-    )
+/// Returns the service's argv: it dies at once on SIGTERM, whatever it is at, so that only a drain before keeps its requests.
+fn abrupt() -> String {
+    demo_app().replacen('[', r#"["/bin/sh", "-c", "trap 'kill -9 $!' TERM; \"$@\" & wait", "web", "#, 1)
 }
