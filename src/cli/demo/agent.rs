@@ -21,19 +21,18 @@ pub struct Agent {
     pub calls: u64,
 }
 
+/// Returns the bridge's command. It starts the server, whose record is thrown away with the workspace: never the user's own database.
+fn bridge(exe: &Path, workspace: &Path) -> Command {
+    let mut command = Command::new(exe);
+    command.arg("mcp").arg("--workspace").arg(workspace).env_remove("INTERLOCK_DATABASE_URL");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
+    command
+}
+
 impl Agent {
     /// Starts the bridge and shakes hands.
     pub async fn connect(exe: &Path, workspace: &Path) -> anyhow::Result<Self> {
-        let mut child = Command::new(exe)
-            .arg("mcp")
-            .arg("--workspace")
-            .arg(workspace)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .kill_on_drop(true)
-            .spawn()
-            .context("starting `interlock mcp`")?;
+        let mut child = bridge(exe, workspace).spawn().context("starting `interlock mcp`")?;
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().context("the bridge has an output")?).lines();
         let mut agent = Agent { child, input, output, next_id: 0, calls: 0 };
@@ -94,5 +93,19 @@ impl Agent {
         let input = self.input.as_mut().context("the bridge's input is closed")?;
         input.write_all(format!("{message}\n").as_bytes()).await?;
         Ok(input.flush().await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_demo_never_writes_into_the_users_database() {
+        let command = bridge(Path::new("interlock"), Path::new("/demo"));
+
+        let removed = command.as_std().get_envs().find(|(name, _)| *name == "INTERLOCK_DATABASE_URL");
+
+        assert_eq!(removed.map(|(_, value)| value), Some(None));
     }
 }
