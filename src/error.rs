@@ -145,6 +145,8 @@ codes! {
     AuditBroken = "audit_broken", exit 9, who Person, hint "`interlock audit verify` names the first entry that does not fit";
     /// A bug in Interlock.
     Internal = "internal", exit 1, who Person, hint "read the server's log in `.interlock/logs`, and report it";
+    /// The record of this workspace is in another database.
+    DatabaseElsewhere = "database_elsewhere", exit 1, who Person, hint "start the server with INTERLOCK_DATABASE_URL as before; for a new record, move `.interlock` away";
 }
 
 impl std::fmt::Display for Code {

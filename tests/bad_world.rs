@@ -25,6 +25,7 @@ on_both!(
     a_taken_port_rolls_back_and_the_next_attempt_works,
     a_locked_database_is_retryable_and_changes_nothing,
     a_read_only_or_newer_database_is_refused,
+    a_server_on_another_database_than_the_records_is_refused,
 );
 
 /// The standard shop whose service is a script of the release: `run PORT`.
@@ -176,6 +177,31 @@ async fn a_read_only_or_newer_database_is_refused(database: Database) {
     other.close().await.unwrap();
     shop.serve(&[]).await;
     shop.must("audit_verify", json!({})).await;
+}
+
+async fn a_server_on_another_database_than_the_records_is_refused(database: Database) {
+    let mut shop = Shop::open(database).await;
+    shop.deploy("1.0.0", &shop.build("1.0.0")).await;
+    shop.stop().await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = interlock::store::sqlite_url(&elsewhere.path().join("other.db")).unwrap();
+    for arguments in [&["serve"][..], &["--json", "get-status"], &["apply"]] {
+        for (url, why) in [("", "INTERLOCK_DATABASE_URL is not set"), (&other, "other.db")] {
+            if url.is_empty() && shop.database == Database::Sqlite {
+                continue;
+            }
+            let refused = finish(shop.interlock(arguments).env("INTERLOCK_DATABASE_URL", url)).await;
+            assert_eq!((refused.status.code(), said(&refused.stderr)), (Some(1), "database_elsewhere".into()), "{arguments:?}");
+            let told = String::from_utf8(refused.stderr).unwrap();
+            assert!(told.contains(why), "{told}");
+        }
+    }
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0, "no second record was begun");
+    assert_eq!(shop.own_database().exists(), shop.database == Database::Sqlite);
+    assert_eq!(served(shop.staging).await, "hello from 1.0.0\n", "what serves goes on");
+    // The positive control: with its own database the server starts again and knows what serves.
+    shop.serve(&[]).await;
+    assert_eq!(shop.must("get_status", json!({ "environment": "staging" })).await["places"][0]["serves"], "1.0.0");
 }
 
 #[tokio::test]

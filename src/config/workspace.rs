@@ -141,8 +141,19 @@ impl Workspace {
         std::env::var("INTERLOCK_DATABASE_URL").ok().filter(|url| !url.is_empty()).unwrap_or_else(|| self.own_database_url())
     }
 
-    fn own_database_url(&self) -> String {
-        let path = self.state_dir().join("interlock.db");
+    /// Returns the file of the database in the state folder.
+    pub fn own_database(&self) -> PathBuf {
+        self.state_dir().join("interlock.db")
+    }
+
+    /// Returns the file that says in which other database the record of this workspace is.
+    pub fn database_note(&self) -> PathBuf {
+        self.state_dir().join("database")
+    }
+
+    /// Returns the address of the database in the state folder.
+    pub fn own_database_url(&self) -> String {
+        let path = self.own_database();
         // What has a meaning in an address is escaped: the path is the user's.
         let path = path.to_str().expect("a workspace's path is UTF-8").replace('%', "%25").replace('?', "%3f").replace('#', "%23");
         format!("sqlite://{path}")

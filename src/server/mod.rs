@@ -3,8 +3,10 @@
 mod guard;
 mod identity;
 mod people;
+mod record;
 
 pub use identity::{Running, start_time_of};
+use record::Record;
 
 use crate::{
     config::Workspace,
@@ -64,7 +66,9 @@ pub async fn run(options: ServeOptions) -> Result<(), Error> {
     telemetry::to_files(&options.workspace.logs_dir(), "server").map_err(Error::internal)?;
     let workspace = &options.workspace;
     let clock = Arc::new(SystemClock);
-    let store = Store::open(&workspace.database_url(), clock.clone()).await?;
+    let record = Record::of(workspace)?;
+    let store = Store::open(&record.url, clock.clone()).await?;
+    record.note(workspace)?;
     let exe = std::env::current_exe().map_err(Error::internal)?;
     let adapters = Box::new(RealAdapters::new(exe, workspace.clone()));
     let engine = Engine::new(workspace.clone(), store, clock, adapters);

@@ -4,6 +4,7 @@
 //! [`Store::write`] and [`Write::commit`] (which appends the audit entry in the same transaction; [`Write::commit_moved`] where a
 //! fenced update may move nothing), and test it on both databases in `tests/store/`. To add a table: a new file in `migrations/`; an applied one never changes.
 
+mod address;
 mod approvers;
 mod artifacts;
 mod audit;
@@ -30,6 +31,7 @@ mod transitions;
 mod ventures;
 mod verdicts;
 
+pub use address::database_address;
 pub use approvers::Approver;
 pub use artifacts::{Artifact, NewArtifact};
 pub use audit::{AuditEntry, AuditReport, Broken, Principal};

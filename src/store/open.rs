@@ -143,9 +143,10 @@ async fn lock_beside(database: &std::path::Path) -> Result<File> {
 }
 
 /// Returns the file of a SQLite url, as the driver reads it; none for a database in memory.
-fn file_of(url: &str) -> Option<PathBuf> {
+pub(super) fn file_of(url: &str) -> Option<PathBuf> {
     let rest = url.strip_prefix("sqlite:")?;
-    let (path, parameters) = rest.strip_prefix("//").unwrap_or(rest).split_once('?').unwrap_or((rest, ""));
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    let (path, parameters) = rest.split_once('?').unwrap_or((rest, ""));
     let is_file = path != ":memory:" && !parameters.contains("mode=memory");
     is_file.then(|| PathBuf::from(percent_decoded(path)))
 }
@@ -181,6 +182,7 @@ mod tests {
         for path in ["/tmp/a/interlock.db", "/tmp/a b/100%/?#.db", "/tmp/ä/{x}.db"] {
             let url = sqlite_url(std::path::Path::new(path)).unwrap();
             assert_eq!(file_of(&format!("{url}?mode=rwc")).unwrap(), std::path::Path::new(path));
+            assert_eq!(file_of(&url).unwrap().to_str(), Some(path));
         }
         assert_eq!(file_of("sqlite::memory:"), None);
     }
