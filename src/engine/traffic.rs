@@ -139,7 +139,7 @@ impl Run {
 
     fn last_move<'a>(&self, journal: &'a [JournalEntry]) -> Option<&'a JournalEntry> {
         let moves = |entry: &&JournalEntry| self.plan.step(&entry.step).is_some_and(|step| step.action.moves_traffic());
-        journal.iter().filter(moves).filter(|entry| entry.state == StepState::Done).next_back()
+        journal.iter().filter(moves).rfind(|entry| entry.state == StepState::Done)
     }
 
     /// Returns the new set's instances that were started so far.

@@ -49,11 +49,14 @@ struct World {
     served: Vec<String>,
     router_runs: bool,
     samples: Samples,
-    when_serving: BTreeMap<String, Box<dyn FnOnce(&mut Samples) + Send>>,
+    when_serving: BTreeMap<String, Change>,
     is_halted: bool,
     is_blind: bool,
     log: Vec<String>,
 }
+
+/// What happens to the router's counters.
+type Change = Box<dyn FnOnce(&mut Samples) + Send>;
 
 /// Where fake instances run.
 #[derive(Clone, Default)]

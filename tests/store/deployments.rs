@@ -114,7 +114,6 @@ async fn a_deployment_moves_only_under_the_newest_lease() {
             held_by: Some(None),
             undo_reason: Some("p95 too high".into()),
             failure_code: Some("threshold_crossed".into()),
-            ..none()
         };
         let undoing = go(taken.epoch, Verifying, Event::Undo, change).await.unwrap();
         assert_eq!((undoing.held_by, undoing.undo_reason.as_deref()), (None, Some("p95 too high")));
