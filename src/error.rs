@@ -115,8 +115,6 @@ codes! {
     SmokeFailed = "smoke_failed", exit 5, who Agent, hint "read the report with `get_deployment` and the log with `read_log`";
     /// A watched measure crossed its threshold.
     ThresholdCrossed = "threshold_crossed", exit 5, who Agent, hint "read the incident with `get_deployment`";
-    /// The new release could not be judged in its time: a person decides whether it goes on.
-    Inconclusive = "inconclusive", exit 8, who Person, hint "`get_deployment` says what is known and what it needs";
     /// Somebody asked to go back.
     Aborted = "aborted", exit 5, who Agent, hint "read who asked and why with `get_deployment`";
     /// A step took longer than its limit.
@@ -147,6 +145,8 @@ codes! {
     Internal = "internal", exit 1, who Person, hint "read the server's log in `.interlock/logs`, and report it";
     /// The record of this workspace is in another database.
     DatabaseElsewhere = "database_elsewhere", exit 1, who Person, hint "start the server with INTERLOCK_DATABASE_URL as before; for a new record, move `.interlock` away";
+    /// The new release could not be judged in its time: a person decides whether it goes on.
+    Inconclusive = "inconclusive", exit 8, who Person, hint "`get_deployment` says what is known and what it needs";
 }
 
 impl std::fmt::Display for Code {
