@@ -9,6 +9,7 @@ pub mod command;
 pub mod external;
 pub mod fake;
 pub mod job;
+mod http;
 pub mod local;
 pub mod probe;
 pub mod proxy_router;

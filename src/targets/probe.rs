@@ -2,13 +2,11 @@
 //!
 //! One connection per request, no redirects, no retries by a library: what is seen here is what a customer would see.
 
+use super::http::{Get, connect};
 use crate::model::{
     service::{Health, HealthCheck, IdentityCheck, SmokeCheck, fill},
     text::{has_whole_token, visible_line},
 };
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{Request, body::Bytes, header};
-use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use std::{
     net::SocketAddr,
@@ -16,7 +14,6 @@ use std::{
     process::Stdio,
     time::{Duration, Instant},
 };
-use tokio::net::TcpStream;
 
 /// No more of a body is read.
 const MAX_BODY: usize = 1 << 20;
@@ -166,7 +163,7 @@ impl Probe {
             let start = Instant::now();
             let seen = match &health.check {
                 HealthCheck::Http(path) => self.http_health(path, timeout).await,
-                HealthCheck::Tcp => connect(self.address, timeout).await.map(|_| "connected".to_owned()),
+                HealthCheck::Tcp => connect(self.address, timeout).await.map(|_| "connected".to_owned()).map_err(|err| err.to_string()),
                 HealthCheck::Exec(argv) => self.exec(argv, timeout).await,
                 HealthCheck::Alive => Ok("alive".to_owned()),
             };
@@ -290,40 +287,9 @@ fn millis(from: Instant, to: Instant) -> u64 {
     to.saturating_duration_since(from).as_millis() as u64
 }
 
-async fn connect(address: SocketAddr, timeout: Duration) -> Result<TcpStream, String> {
-    match tokio::time::timeout(timeout, TcpStream::connect(address)).await {
-        Ok(connected) => connected.map_err(|err| format!("cannot connect: {err}")),
-        Err(_) => Err(format!("no connection within {} ms", timeout.as_millis())),
-    }
-}
-
 /// Returns the status and at most 1 MiB of the body; an error says in plain words what went wrong.
 async fn get(address: SocketAddr, path: &str, timeout: Duration) -> Result<(u16, String), String> {
-    let exchange = async {
-        let stream = connect(address, timeout).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|err| err.to_string())?;
-        let request = Request::get(path)
-            .header(header::HOST, address.to_string())
-            .header(header::USER_AGENT, "interlock-probe")
-            .header(header::CONNECTION, "close")
-            .body(Empty::<Bytes>::new())
-            .map_err(|err| format!("`{path}` cannot be asked: {err}"))?;
-        let answer = async {
-            let response = sender.send_request(request).await.map_err(|err| format!("no answer: {err}"))?;
-            let status = response.status().as_u16();
-            let body = Limited::new(response.into_body(), MAX_BODY)
-                .collect()
-                .await
-                .map_err(|err| format!("{status}, and the body failed: {err}"))?;
-            Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
-        };
-        // The connection is driven here, so that nothing outlives the answer.
-        tokio::pin!(answer, connection);
-        tokio::select! {
-            biased;
-            answer = &mut answer => answer,
-            _ = &mut connection => answer.await,
-        }
-    };
-    tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| Err(format!("no answer within {} ms", timeout.as_millis())))
+    let get = Get { host: &address.to_string(), path, agent: "interlock-probe", timeout, max_body: MAX_BODY };
+    let answer = get.from(address).await.map_err(|err| err.to_string())?;
+    Ok((answer.status, String::from_utf8_lossy(&answer.body).into_owned()))
 }
