@@ -23,6 +23,7 @@ pub(super) struct Get<'a> {
 /// What came.
 pub(super) struct Answer {
     pub status: u16,
+    pub location: Option<String>,
     pub body: Bytes,
 }
 
@@ -56,13 +57,14 @@ impl Get<'_> {
             let answer = async {
                 let response = sender.send_request(request).await.map_err(|err| GetError::Failed(format!("no answer: {err}")))?;
                 let status = response.status().as_u16();
+                let location = response.headers().get(header::LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
                 let body = Limited::new(response.into_body(), self.max_body).collect().await.map_err(|err| {
                     match err.is::<LengthLimitError>() {
                         true => GetError::TooLarge { status, limit: self.max_body },
                         false => GetError::Failed(format!("{status}, and the body failed: {err}")),
                     }
                 })?;
-                Ok(Answer { status, body: body.to_bytes() })
+                Ok(Answer { status, location, body: body.to_bytes() })
             };
             // The connection is driven here, so that nothing outlives the answer.
             tokio::pin!(answer, connection);

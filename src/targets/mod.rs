@@ -11,6 +11,7 @@ pub mod fake;
 pub mod job;
 mod http;
 pub mod local;
+pub mod metrics;
 pub mod probe;
 pub mod proxy_router;
 mod release_archive;
