@@ -22,7 +22,7 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// A library that only one module names.
-const OWNED: &[(&str, &str)] = &[("rmcp", "mcp"), ("jsonrpsee", "rpc"), ("sqlx", "store"), ("statrs", "model")];
+const OWNED: &[(&str, &str)] = &[("rmcp", "mcp"), ("jsonrpsee", "rpc"), ("sqlx", "store"), ("sqlparser", "gates"), ("statrs", "model")];
 
 const MAX_LINES: usize = 400;
 

@@ -9,6 +9,7 @@ pub mod dependencies;
 mod evaluate;
 pub mod formats;
 pub mod freeze;
+pub mod migrations;
 pub mod observe;
 pub mod promoted_from;
 pub mod rollback_ready;

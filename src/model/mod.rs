@@ -11,6 +11,7 @@ pub mod directive;
 pub mod fault;
 pub mod gate;
 pub mod ids;
+pub mod migration;
 pub mod plan;
 pub mod release;
 pub mod rollout;
