@@ -10,11 +10,13 @@
 mod alter;
 mod calls;
 mod pending;
+mod returning;
 mod statement;
 #[cfg(test)]
 mod tests;
 
 pub use pending::{Pending, by_number, has_down, is_down, pending};
+pub use returning::{BackupState, Return, ReturnKind, return_after};
 
 use crate::model::{
     migration::{Migration, MigrationClass, MigrationStatement, SqlDialect},
