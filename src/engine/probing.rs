@@ -4,11 +4,16 @@ use super::{
     run::{Run, fenced},
     steps::StepFailure,
     traffic::Baseline,
-    watch::{Trigger, Watcher, window},
+    watch::{Trigger, trigger},
 };
 use crate::{
     error::Code,
-    model::{Caller, InstanceId, ServiceSpec, service::HealthCheck},
+    model::{
+        Caller, InstanceId, ServiceSpec,
+        analysis::{Rails, Settings},
+        plan::Watch,
+        service::HealthCheck,
+    },
     store::{ServingSet, TrafficMove},
     targets::{
         DrainReport, InstanceSpec, Observed,
@@ -111,7 +116,7 @@ impl Run {
 
     /// Watches the new set's counters until a trigger fires.
     pub async fn watched(&self, baseline: &Baseline, started: &[InstanceId]) -> Trigger {
-        let mut watcher = Watcher::default();
+        let (mut rails, settings) = (Rails::default(), Settings::new(self.plan.watch.clone()));
         let (mut restarts, mut gone, mut blind) = (self.restarts(started).await, 0, 0);
         loop {
             tokio::time::sleep(SAMPLING).await;
@@ -135,14 +140,19 @@ impl Run {
                 };
             }
             let Ok(samples) = measured else { continue };
-            let seen = window(&self.label(), &baseline.before, &samples);
-            if let Some(trigger) = watcher.look(&self.plan.watch, self.engine.clock.now(), &seen, baseline.old_set(&samples).as_ref()) {
+            let (sample, downtime) = baseline.sample(&self.label(), Some(0), &samples);
+            if let Some(trigger) = trigger(&mut rails, &settings, self.engine.clock.now(), &sample, downtime) {
                 return trigger;
             }
         }
     }
 
-    async fn restarts(&self, instances: &[InstanceId]) -> Option<u32> {
+    /// Returns the limits for a judgement of a whole watch at its end: nothing is left to last.
+    pub(super) fn limits_at_the_end(&self) -> Settings {
+        Settings::new(Watch { sustained_ms: 0, ..self.plan.watch.clone() })
+    }
+
+    pub(super) async fn restarts(&self, instances: &[InstanceId]) -> Option<u32> {
         let mut total = 0;
         for instance in instances {
             total += self.target.observe(instance).await.ok()??.restarts;

@@ -55,7 +55,13 @@ impl Engine {
             (Some(before), Some(after)) => {
                 let seen = window(&plan.label(&deployment.id), &before, &after);
                 let error_percent = seen.error_percent();
-                Traffic { requests: seen.requests, errors: seen.errors, error_percent, p95_ms: seen.p95_ms, downtime: seen.downtime }
+                Traffic {
+                    requests: seen.set.requests,
+                    errors: seen.set.errors,
+                    error_percent,
+                    p95_ms: seen.set.p95_ms(),
+                    downtime: seen.downtime,
+                }
             }
             _ => Traffic::default(),
         };

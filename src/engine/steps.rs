@@ -1,6 +1,6 @@
 //! Does one step, and finds out after a crash whether it happened. Every step is safe to do twice.
 
-use super::run::Run;
+use super::{analyse::Watching, run::Run};
 use crate::{
     error::{Code, Error},
     model::{Action, InstanceId, Split, Step},
@@ -97,7 +97,7 @@ pub async fn perform(run: &Run, step: &Step) -> Result<Value, StepFailure> {
         Action::VerifyInstances => verify_instances(run, &run.instances()).await,
         Action::VerifyBatch { from, to } => verify_instances(run, &run.instances()[*from as usize - 1..*to as usize]).await,
         Action::Shift | Action::ShiftPart { .. } | Action::Replace { .. } => run.move_traffic(&step.action).await,
-        Action::Analyse { duration_ms, at_most_ms, .. } => run.analyse(*duration_ms, *at_most_ms).await,
+        Action::Analyse { .. } => run.analyse(Watching::of(&run.plan, &step.action).expect("the step analyses")).await,
         Action::RetireReplaced { to } => run.retire_replaced(*to).await,
         Action::VerifyListener => run.verify_listener(&run.plan.version, &run.spec).await,
         Action::Drain => {

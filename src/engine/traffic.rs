@@ -7,7 +7,11 @@ use super::{
     watch::{Window, window},
 };
 use crate::{
-    model::{Action, DeploymentState, InstanceId, JournalEntry, Split, StepState, Timestamp, split::Share},
+    model::{
+        Action, DeploymentState, InstanceId, JournalEntry, Split, StepState, Timestamp,
+        analysis::{Sample, SetSample, Traffic},
+        split::Share,
+    },
     targets::{Observed, Samples, share},
 };
 use serde::{Deserialize, Serialize};
@@ -26,12 +30,14 @@ pub struct Baseline {
 }
 
 impl Baseline {
-    /// Returns what the new set is compared with.
-    pub fn old_set(&self, now: &Samples) -> Option<Window> {
-        match &self.beside {
-            Some(beside) => Some(window(beside, &self.before, now)),
-            None => self.old.clone(),
-        }
+    /// Returns what the new set, counted under `label`, did since traffic moved, beside the old set; and the downtime.
+    pub fn sample(&self, label: &str, restarts: Option<u32>, now: &Samples) -> (Sample, u64) {
+        let seen = window(label, &self.before, now);
+        let old = match &self.beside {
+            Some(beside) => Some(window(beside, &self.before, now).set),
+            None => self.old.clone().map(|old| old.set),
+        };
+        (Sample { new: SetSample { restarts, ..seen.set }, old, traffic: Traffic::Customers }, seen.downtime)
     }
 }
 

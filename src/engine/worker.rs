@@ -7,11 +7,11 @@ use super::{
     run::Run,
     steps::{self, StepFailure},
     undo,
-    watch::{Trigger, Watcher, window},
+    watch::{Trigger, trigger},
 };
 use crate::{
     error::{Code, Result},
-    model::{Action, Caller, Deployment, DeploymentId, Event, Lease, Step, StepState, plan::Watch},
+    model::{Action, Caller, Deployment, DeploymentId, Event, Lease, Step, StepState, analysis::Rails},
     store::{DeploymentChange, NewIncident},
 };
 use serde_json::{Value, json};
@@ -248,9 +248,9 @@ impl Run {
             return Err(StepFailure::new(Code::RouterFailed, "the watch has no reading to judge from"));
         };
         let now = self.router.measure().await?;
-        let seen = window(&self.label(), &baseline.before, &now);
-        let limits = Watch { sustained_ms: 0, ..self.plan.watch.clone() };
-        Ok(Watcher::default().look(&limits, self.engine.clock.now(), &seen, baseline.old_set(&now).as_ref()))
+        let restarts = self.restarts(&self.started().await?).await;
+        let (sample, downtime) = baseline.sample(&self.label(), restarts, &now);
+        Ok(trigger(&mut Rails::default(), &self.limits_at_the_end(), self.engine.clock.now(), &sample, downtime))
     }
 
     /// Waits for a trigger: armed from the first move of traffic on, but while traffic is just being moved.

@@ -236,6 +236,13 @@ impl Probe {
         if report.failed().next().is_some() { Err(ProbeFailure::SmokeFailed { report }) } else { Ok(report) }
     }
 
+    /// Sends one GET, and returns its status, if it was answered, and how long it took.
+    pub async fn timed(&self, path: &str) -> (Option<u16>, Duration) {
+        let began = Instant::now();
+        let answered = get(self.address, path, self.timeout).await;
+        (answered.ok().map(|(status, _)| status), began.elapsed())
+    }
+
     /// Tells whether anything answers: a gateway's 502, 503 and 504 are no answer.
     pub async fn answers(&self, path: &str) -> bool {
         matches!(get(self.address, path, self.timeout).await, Ok((status, _)) if ![502, 503, 504].contains(&status))

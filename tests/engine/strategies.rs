@@ -127,20 +127,41 @@ async fn a_canary_that_answers_worse_goes_back_and_never_has_more_than_its_share
 }
 
 #[tokio::test]
-async fn a_canary_without_traffic_is_paused_and_asks_a_person() {
+async fn a_canary_with_too_few_requests_is_paused_and_asks_a_person() {
     for database in databases().await {
         let shop = Shop::open_with(&database.url, CANARY).await;
         shop.deploy("1.0.0").await;
+        // Enough for the limits, too few to say that it is no worse than the old set.
+        shop.staging.measured(|samples| {
+            for (version, requests) in [("1.0.0", 120), ("1.1.0", 0)] {
+                samples.versions.entry(version.into()).or_default().requests = requests;
+            }
+        });
         let directive = shop.order("staging", "1.1.0").await;
         let plan = shop.plan_in_staging(&directive).await["plan"].take();
+        let customers = customers(&shop, &[("1.0.0", 1, 0), ("1.1.0", 1, 0)]);
         let started = shop.must("execute_deployment", json!({ "plan": plan })).await["deployment"].take();
         let asked = json!({ "deployment": started, "detail": true });
         let paused = shop.until("get_deployment", asked, "paused").await;
-        assert!(paused.to_string().contains("has 0"), "{paused:#}");
+        customers.abort();
+        assert!(paused.to_string().contains("needs "), "{paused:#}");
         let lift = json!({ "deployment": started, "held": false });
         assert_eq!(shop.refused("hold_deployment", lift).await, "denied_by_policy", "what was not judged is not the agent's to pass");
         shop.must("rollback_deployment", json!({ "deployment": started, "reason": "nobody came" })).await;
         assert_eq!(shop.settled(&started).await["state"], "rolled_back");
         assert_eq!(shop.staging.serving(), ["1.0.0"]);
+    }
+}
+
+#[tokio::test]
+async fn a_canary_without_customers_is_judged_by_our_own_requests_and_says_so() {
+    for database in databases().await {
+        let shop = Shop::open_with(&database.url, CANARY).await;
+        shop.deploy("1.0.0").await;
+        let settled = shop.deploy("1.1.0").await;
+        assert_eq!(settled["state"], "succeeded", "{settled:#}");
+        let analysed = settled["steps"].as_array().unwrap().iter().find(|step| step["step"] == "analyse-20").unwrap();
+        assert_eq!(analysed["output"]["traffic"], "synthetic", "{analysed:#}");
+        assert!(analysed.to_string().contains("our own probes, not customers"), "{analysed:#}");
     }
 }
