@@ -122,7 +122,7 @@ codes! {
     /// There is nothing to go back to.
     NothingToRollBack = "nothing_to_roll_back", exit 1, who Agent, hint "call `list_deployments`";
     /// The outcome is unknown or cannot be undone; a person chooses.
-    Stuck = "stuck", exit 8, who Person, hint "`get_deployment` says what is known; a person chooses";
+    Stuck = "stuck", exit 8, who Person, hint "`get_deployment` says what is known; a person chooses with `interlock resolve`";
     /// The target could not do what it was told.
     TargetFailed = "target_failed", exit 1, who Person, hint "see the message; `interlock doctor` checks the machine";
     /// The router could not do what it was told.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::{os::unix::fs::PermissionsExt, time::Duration};
 use support::{
     on_both,
-    shop::{APPROVAL, Approver, Database, PATIENCE, Shop, http, line, served, text},
+    shop::{APPROVAL, Approver, Database, PATIENCE, Shop, finish, http, line, served, text},
 };
 
 on_both!(
@@ -25,6 +25,7 @@ on_both!(
     on_approval_execute_starts_without_the_agent,
     an_agents_word_never_counts_in_production,
     no_edge_of_an_agent_knows_a_decision,
+    a_freeze_is_declared_by_anybody_and_lifted_by_a_signature_only,
 );
 
 fn standard(shop: &Shop) -> String {
@@ -336,7 +337,20 @@ async fn no_edge_of_an_agent_knows_a_decision(database: Database) {
     let params = json!({ "question": question, "signed": signed });
     let (address, token) = shop.listens();
     let headers = format!("authorization: Bearer {token}\r\ncontent-type: application/json\r\n");
-    for method in ["decide", "approve", "review", "apply", "enrol_first", "approvers", "down", "sign_off", "measure", "audit_verify"] {
+    for method in [
+        "decide",
+        "approve",
+        "review",
+        "apply",
+        "enrol_first",
+        "approvers",
+        "down",
+        "sign_off",
+        "measure",
+        "audit_verify",
+        "freeze",
+        "freezes",
+    ] {
         let asked = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string();
         let (status, body) = http(address, "POST", "/rpc", &headers, &asked).await.unwrap();
         let answer: Value = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{status} {body}"));
@@ -350,4 +364,48 @@ async fn no_edge_of_an_agent_knows_a_decision(database: Database) {
     shop.refused("approval_required", "execute_deployment", json!({ "plan": question.subject })).await;
     // The positive control: the same document counts where people hand it in.
     shop.hand_in(&question, &signed).await.unwrap();
+}
+
+async fn a_freeze_is_declared_by_anybody_and_lifted_by_a_signature_only(database: Database) {
+    let shop = Shop::open(database).await;
+    let run = async |words: &[&str]| {
+        let output = finish(&mut shop.interlock(words)).await;
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let declared = run(&["freeze", "--all", "--reason", "the \u{202e}till is empty"]).await;
+    assert!(declared.contains("frz_1 holds"), "{declared}");
+    let listed = run(&["freezes"]).await;
+    assert!(listed.contains("frz_1 everywhere: in force until it is lifted; by operator: the \\u{202e}till"), "{listed}");
+    let rule = ["--every", "FREQ=WEEKLY;BYDAY=SA,SU", "--for", "1d", "--zone", "Europe/Zurich", "--reason", "weekends"];
+    run(&[&["freeze", "staging"], &rule[..]].concat()).await;
+    let listed: Value = serde_json::from_str(&run(&["freezes", "--json"]).await).unwrap();
+    assert_eq!(listed["freezes"][1]["recurrence"]["zone"], "Europe/Zurich", "{listed:#}");
+    for wrong in [&["freeze", "--reason", "where?"][..], &["freeze", "staging", "--all", "--reason", "both"]] {
+        let refused = run(wrong).await;
+        assert!(refused.contains("error:"), "{refused}");
+    }
+
+    // Nobody is enrolled: nobody lifts, and it is said what to do.
+    let lift = Question { kind: DecisionKind::Unfreeze, subject: json!("frz_1"), verdict: DecisionVerdict::Approve };
+    let refused = shop.review(&lift).await.unwrap_err();
+    assert_eq!(refused["code"], "denied_by_policy", "{refused:#}");
+    assert!(text(&refused["hint"]).contains("interlock approver add"), "{refused:#}");
+
+    let (ada, ian) = (Approver::new("ada"), Approver::new("ian"));
+    shop.enrol_first(&ada).await.unwrap();
+    shop.decides(&ada, DecisionKind::Approver, ian.enrolment("intern"), DecisionVerdict::Approve, None).await.unwrap();
+    let lifts =
+        async |who: &Approver, subject: Value| shop.decides(who, DecisionKind::Unfreeze, subject, DecisionVerdict::Approve, None).await;
+    // Production asks for a chairman; staging asks for nobody, so that any approver lifts there.
+    assert_eq!(lifts(&ian, json!("frz_1")).await.unwrap_err()["code"], "decision_refused");
+    assert_eq!(lifts(&ian, json!({ "freeze": "frz_1", "environment": "production" })).await.unwrap_err()["code"], "decision_refused");
+    lifts(&ian, json!("frz_2")).await.unwrap();
+    let directive = shop.directive("staging", "1.0.0").await;
+    let plan = shop.must("plan_deployment", json!({ "directive": directive })).await;
+    shop.refused("frozen", "execute_deployment", json!({ "plan": plan["plan"] })).await;
+    lifts(&ian, json!({ "freeze": "frz_1", "environment": "staging" })).await.unwrap();
+    assert_eq!(shop.execute(&text(&plan["plan"])).await["state"], "succeeded");
+    lifts(&ada, json!("frz_1")).await.unwrap();
+    assert!(run(&["freezes"]).await.contains("nothing is frozen"));
+    shop.must("audit_verify", json!({})).await;
 }

@@ -61,6 +61,12 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Error> {
             text(&place["requires"])
         );
     }
+    for place in report["places"].as_array().into_iter().flatten() {
+        let of =
+            |what: &str| place[what].as_str().map(|said| format!("{} in {}: {said}", text(&place["service"]), text(&place["environment"])));
+        of("frozen").into_iter().for_each(|frozen| println!("frozen     {frozen}"));
+        of("under_way").into_iter().for_each(|under_way| println!("under way  {under_way}"));
+    }
     if report["configuration_drifted"] == true {
         println!("drift      interlock.toml differs from the applied revision, which alone counts; `interlock apply` applies it");
     }

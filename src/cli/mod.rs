@@ -21,7 +21,7 @@ pub use launch::connect;
 pub use people::render::render as review_page;
 pub use reference::{codes, operations as operations_reference};
 
-use people::{apply, approver, verdicts};
+use people::{apply, approver, freezes, verdicts};
 
 use crate::{
     config::Workspace,
@@ -46,6 +46,10 @@ const COMMANDS: &[Own] = &[
     Own { name: "reject", command: verdicts::reject_command, run: verdicts::reject },
     Own { name: "sign-off", command: verdicts::sign_off_command, run: verdicts::sign_off },
     Own { name: "runbook", command: verdicts::runbook_command, run: verdicts::runbook },
+    Own { name: "freeze", command: freezes::freeze_command, run: freezes::freeze },
+    Own { name: "freezes", command: freezes::freezes_command, run: freezes::freezes },
+    Own { name: "unfreeze", command: freezes::unfreeze_command, run: freezes::unfreeze },
+    Own { name: "resolve", command: verdicts::resolve_command, run: verdicts::resolve },
     Own { name: "audit", command: audit::command, run: audit::run },
     Own { name: "doctor", command: doctor::command, run: doctor::run },
     Own { name: "down", command: down::command, run: down::run },

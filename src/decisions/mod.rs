@@ -1,4 +1,4 @@
-//! Decisions: the only code that approves, signs off, publishes, applies or enrols. Operations cannot reach it (`tests/tidy.rs`).
+//! Decisions: the only code that approves, signs off, publishes, applies, enrols, lifts or chooses. Operations cannot reach it (`tests/tidy.rs`).
 //!
 //! A decision is a signed document, not a call: [`review`] hands out the exact bytes, a person's side renders and signs them, and
 //! [`decide`] accepts the signature or refuses it. To add a kind: a variant of `DecisionKind`, one file here, one arm in each match.
@@ -6,8 +6,10 @@
 mod approver;
 mod configuration;
 mod plan;
+mod resolve;
 mod runbook;
 mod sign_off;
+mod unfreeze;
 
 pub use approver::{Enrolment, enrol_first};
 
@@ -38,7 +40,7 @@ pub struct Question {
 pub struct Review {
     /// What kind.
     pub kind: DecisionKind,
-    /// Canonical JSON of a plan, sign-off or enrolment; the text of a configuration or runbook. The person's side hashes and renders exactly this.
+    /// Canonical JSON of a plan, sign-off, enrolment, freeze or stuck deployment; the text of a configuration or runbook. The person's side hashes and renders exactly this.
     pub document: String,
     /// SHA-256 of `document`.
     pub subject_sha256: Sha256,
@@ -61,7 +63,7 @@ struct Matter {
 type Effect = Box<dyn FnOnce(&SignedDecision) -> Result<DecisionEffect> + Send>;
 
 /// Returns the bytes a person decides over.
-pub async fn review(engine: &Engine, question: &Question) -> Result<Review> {
+pub async fn review(engine: &Arc<Engine>, question: &Question) -> Result<Review> {
     let matter = matter(engine, question).await?;
     Ok(Review {
         kind: question.kind,
@@ -101,23 +103,35 @@ pub async fn decide(engine: &Arc<Engine>, by: &Caller, question: &Question, sign
         return Err(refuse("a refusal needs a reason"));
     }
     let effect = (matter.effect)(signed)?;
+    let resolved = match &effect {
+        DecisionEffect::Resolve(resolution) => Some(resolution.deployment.clone()),
+        _ => None,
+    };
     engine.store.record_decision(by, signed, effect).await.map_err(|error| match error {
         RecordDecisionError::NonceUsed => refuse("this decision was used already"),
         other => other.into(),
     })?;
+    if let Some(id) = resolved
+        && let Err(error) = engine.go_on(&id).await
+    {
+        // The decision stands; the background takes the deployment up.
+        tracing::warn!(deployment.id = %id, "`{id}` was decided and waits: {error}");
+    }
     tracing::info!(approver = %approver.name, "`{}` decided: {:?} {:?}", approver.name, decision.verdict, decision.kind);
     Ok(
         json!({ "recorded": true, "kind": decision.kind, "verdict": decision.verdict, "approver": approver.name, "subject_sha256": decision.subject_sha256 }),
     )
 }
 
-async fn matter(engine: &Engine, question: &Question) -> Result<Matter> {
+async fn matter(engine: &Arc<Engine>, question: &Question) -> Result<Matter> {
     match question.kind {
         DecisionKind::Plan => plan::matter(engine, question).await,
         DecisionKind::Configuration => configuration::matter(engine, question).await,
         DecisionKind::SignOff => sign_off::matter(engine, question).await,
         DecisionKind::Runbook => runbook::matter(engine, question).await,
         DecisionKind::Approver => approver::matter(question),
+        DecisionKind::Unfreeze => unfreeze::matter(engine, question).await,
+        DecisionKind::Resolve => resolve::matter(engine, question).await,
     }
 }
 

@@ -103,7 +103,9 @@ impl Engine {
             let environment = &record.plan.environment;
             let applied = self.applied(environment).await?;
             let approval = applied.config.environment(environment).and_then(|environment| environment.approval.clone());
-            if approval.is_some_and(|approval| approval.on_approval == crate::config::OnApproval::Execute)
+            let is_frozen = !self.store.active_freezes(environment, self.clock.now()).await?.is_empty();
+            if !is_frozen
+                && approval.is_some_and(|approval| approval.on_approval == crate::config::OnApproval::Execute)
                 && let Err(error) = self.execute(&Caller::server(), &record.id).await
             {
                 warn!("`{}` was approved and could not start: {error}", record.id);

@@ -3,7 +3,7 @@
 use super::{Engine, failpoint};
 use crate::{
     error::{Code, Error, Result},
-    model::{Caller, Deployment, DirectiveState, EnvironmentName, PlanId, PlanState, Purpose},
+    model::{Caller, Deployment, DeploymentState, DirectiveState, EnvironmentName, PlanId, PlanState, Purpose, Who},
     store::{Claim, PlanRecord},
 };
 use serde_json::json;
@@ -74,7 +74,12 @@ impl Engine {
 
 fn conflict(busy: &Deployment) -> Error {
     let message = format!("`{}` is {} in `{}`: one deployment per environment", busy.id, busy.state.as_str(), busy.environment);
-    Error::new(Code::Conflict, message).details(json!({ "deployment": busy.id, "state": busy.state }))
+    let error = Error::new(Code::Conflict, message).details(json!({ "deployment": busy.id, "state": busy.state }));
+    match busy.state {
+        // Waiting does not help: it holds its environment until a person has chosen.
+        DeploymentState::Stuck => Error { after_seconds: None, ..error }.who(Who::Person).hint(super::stuck::hint(&busy.id)),
+        _ => error,
+    }
 }
 
 fn not_ready(record: &PlanRecord, state: PlanState) -> Error {

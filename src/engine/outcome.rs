@@ -41,6 +41,10 @@ impl Engine {
             let path = run.probe_path().filter(|_| deployment.state == DeploymentState::Succeeded);
             let _ = run.router.probe(path, std::time::Duration::from_secs(1)).await;
         }
+        if deployment.state == DeploymentState::Stuck {
+            // It goes on when a person has chosen; then it is counted and concluded.
+            return self.write_files(&deployment.id, run.as_ref().map(|run| &run.spec)).await;
+        }
         // Counters go on counting: those of the first time are the deployment's.
         if !self.has_measured(deployment, "settled").await? {
             let samples = match &run {

@@ -30,10 +30,10 @@ impl Engine {
                 let freezes: Vec<_> = freezes
                     .iter()
                     .map(|frozen| freeze::Freeze {
-                        reason: &frozen.reason,
-                        by: &frozen.created_by,
-                        from: frozen.starts_at,
-                        until: frozen.ends_at,
+                        id: &frozen.freeze.id,
+                        reason: &frozen.freeze.reason,
+                        by: &frozen.freeze.created_by,
+                        until: frozen.until,
                     })
                     .collect();
                 freeze::evaluate(ask, &freezes)

@@ -109,7 +109,12 @@ fn refusal(plan: &Plan, drift: &Drift) -> Error {
         }
         Drift::Gate(gate) => {
             let code = if gate.gate.as_str() == "freeze" { Code::Frozen } else { Code::GateFailed };
-            Error::new(code, format!("gate `{}` says {}: {}", gate.gate, gate.verdict, gate.reason)).details(json!({ "gates": [gate] }))
+            let error = Error::new(code, format!("gate `{}` says {}: {}", gate.gate, gate.verdict, gate.reason));
+            let error = match (code, &gate.how) {
+                (Code::Frozen, Some(how)) => error.hint(format!("an approver runs `{how}`; or wait until the freeze ends")),
+                _ => error,
+            };
+            error.details(json!({ "gates": [gate] }))
         }
     }
 }

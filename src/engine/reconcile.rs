@@ -23,7 +23,6 @@ impl Engine {
     /// Takes up every deployment that is not settled, under a new epoch: at the start whoever held it before, later only what this
     /// server's own worker let go.
     pub(crate) async fn take_up_unfinished(self: &Arc<Self>, whose: Whose) -> Result<()> {
-        let by = Caller::server();
         for deployment in self.store.unsettled().await? {
             if deployment.state == DeploymentState::Stuck || self.is_walking(&deployment.id) {
                 continue;
@@ -32,12 +31,27 @@ impl Engine {
             if whose == Whose::Own && held.is_some_and(|lease| lease.holder != self.holder) {
                 continue;
             }
-            let lease = self.store.take_lease(&by, &deployment.environment, &self.holder).await?;
-            self.store.set_epoch(&by, &deployment.id, lease.epoch).await?;
-            info!(deployment.id = %deployment.id, "took up `{}` where its journal ends", deployment.id);
-            self.walk(deployment.id.clone(), lease);
+            self.take_up(&deployment).await?;
         }
         Ok(())
+    }
+
+    /// Goes on with a deployment, under a new epoch.
+    async fn take_up(self: &Arc<Self>, deployment: &Deployment) -> Result<()> {
+        let by = Caller::server();
+        let lease = self.store.take_lease(&by, &deployment.environment, &self.holder).await?;
+        self.store.set_epoch(&by, &deployment.id, lease.epoch).await?;
+        info!(deployment.id = %deployment.id, "took up `{}` where its journal ends", deployment.id);
+        self.walk(deployment.id.clone(), lease);
+        Ok(())
+    }
+
+    /// Goes on with a deployment for which a person has chosen. A worker that is just about to leave it sees that by itself.
+    pub(crate) async fn go_on(self: &Arc<Self>, id: &DeploymentId) -> Result<()> {
+        match self.is_walking(id) {
+            true => Ok(()),
+            false => self.take_up(&self.deployment(id).await?).await,
+        }
     }
 
     /// Restores every verified set that should serve: instances that are gone are started again, and the router is told

@@ -31,7 +31,9 @@ impl Engine {
             DeploymentState::RolledBack | DeploymentState::RollingBack => return Ok((deployment, true)),
             DeploymentState::Succeeded => (),
             DeploymentState::Stuck => {
-                return Err(Error::new(Code::Stuck, format!("`{id}` is stuck: a person chooses what happens to it")));
+                return Err(
+                    Error::new(Code::Stuck, format!("`{id}` is stuck: a person chooses what happens to it")).hint(super::stuck::hint(id))
+                );
             }
             _ => {
                 let reason = format!("asked by {}: {reason}", by.principal);

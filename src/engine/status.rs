@@ -1,13 +1,20 @@
 //! Where things stand: a directive with everything that hangs on it, and the overview of all environments.
 
-use super::{Engine, checks::JOB, facts::Fact};
+use super::{
+    Engine,
+    checks::JOB,
+    facts::Fact,
+    freezing,
+    stuck::{self, Stuck},
+};
 use crate::{
     error::Result,
-    model::{Deployment, DeploymentState, Directive, EnvironmentName, GateResult, PlanState, Purpose, ServiceName, Timestamp},
+    model::{Choice, Deployment, DeploymentState, Directive, EnvironmentName, GateResult, PlanState, Purpose, ServiceName, Timestamp},
     phases::Phase,
-    store::{Job, PlanRecord, RunbookVersion},
+    store::{InForce, Job, PlanRecord, RunbookVersion},
 };
 use serde::Serialize;
+use std::sync::Arc;
 
 /// A directive with everything that hangs on it.
 pub struct DirectiveView {
@@ -31,8 +38,19 @@ pub struct DirectiveView {
     pub phase: Option<Phase>,
     /// The text of the phase's current step.
     pub step: Option<String>,
+    /// What keeps it from going on by itself.
+    pub hindrance: Hindrance,
     /// When it was looked at.
     pub now: Timestamp,
+}
+
+/// What keeps a deployment, or one that is planned, from going on by itself.
+#[derive(Debug, Clone, Default)]
+pub struct Hindrance {
+    /// The freeze that lasts longest.
+    pub frozen: Option<InForce>,
+    /// What a person must choose about.
+    pub stuck: Option<Stuck>,
 }
 
 /// One service in one environment.
@@ -51,9 +69,12 @@ pub struct Place {
     /// A deployment under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub under_way: Option<String>,
-    /// Why it is frozen, if it is.
+    /// Which freeze is in force, until when and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frozen: Option<String>,
+    /// What a person must run before anything goes on here.
+    #[serde(skip)]
+    pub person: Option<String>,
     /// What a deployment there requires.
     pub requires: String,
     /// The address customers connect to.
@@ -62,7 +83,7 @@ pub struct Place {
 
 impl Engine {
     /// Returns a directive with everything that hangs on it.
-    pub async fn view(&self, directive: Directive) -> Result<DirectiveView> {
+    pub async fn view(self: &Arc<Self>, directive: Directive) -> Result<DirectiveView> {
         let plans = self.store.plans_of(&directive.id).await?;
         let newest = plans
             .into_iter()
@@ -70,7 +91,7 @@ impl Engine {
             .max_by_key(|record| (record.state != PlanState::Void, record.created_at));
         let deployment = self.latest_deployment(&directive).await?;
         let rollback = match &deployment {
-            Some(deployment) => self.store.rollback_of(&deployment.id).await?.filter(|rollback| !rollback.state.is_settled()),
+            Some(deployment) => self.store.rollback_of(&deployment.id).await?.filter(is_open),
             None => None,
         };
         let phase = self.phase_of(&directive.environment).await?;
@@ -82,6 +103,10 @@ impl Engine {
             None => None,
         };
         let job = self.store.latest_job(&directive.id, JOB).await?;
+        let hindrance = match rollback.as_ref().or(deployment.as_ref().filter(|deployment| is_open(deployment))) {
+            Some(deployment) => self.hindrance(deployment).await?,
+            None => Hindrance { frozen: self.frozen(&directive.environment).await?, stuck: None },
+        };
         Ok(DirectiveView {
             gates: self.store.verdicts(&directive.id).await?,
             checking: job.filter(|job| job.state == crate::store::JobState::Running),
@@ -92,17 +117,34 @@ impl Engine {
             runbooks: self.runbooks_of(&directive).await?,
             phase,
             step,
+            hindrance,
             now: self.clock.now(),
             directive,
         })
     }
 
+    /// Returns what keeps a deployment from going on by itself.
+    pub async fn hindrance(self: &Arc<Self>, deployment: &Deployment) -> Result<Hindrance> {
+        let can_be_frozen = !deployment.state.is_settled() && deployment.state != DeploymentState::RollingBack;
+        let frozen = match &deployment.purpose {
+            Purpose::Deploy if can_be_frozen => self.frozen(&deployment.environment).await?,
+            _ => None,
+        };
+        Ok(Hindrance { frozen, stuck: self.stuck(deployment).await? })
+    }
+
+    /// Returns the freeze of an environment that lasts longest: when it is over, so are the others.
+    async fn frozen(&self, environment: &EnvironmentName) -> Result<Option<InForce>> {
+        let freezes = self.store.active_freezes(environment, self.clock.now()).await?;
+        Ok(freezes.into_iter().max_by_key(|freeze| (freeze.until.is_none(), freeze.until)))
+    }
+
     /// Returns every service in every environment.
     pub async fn places(&self) -> Result<Vec<Place>> {
-        let unsettled = self.store.unsettled().await?;
+        let occupying = self.store.occupying().await?;
         let mut places = Vec::new();
         for environment in self.environments().await? {
-            let freezes = self.store.active_freezes(&environment.name, self.clock.now()).await?;
+            let frozen = self.frozen(&environment.name).await?;
             let in_force = self.store.in_force(&environment.name).await?.is_some();
             let mut requires = Vec::new();
             if !in_force {
@@ -117,7 +159,9 @@ impl Engine {
             for (service, spec) in &environment.services {
                 let serving = self.store.serving(service, &environment.name).await?;
                 let under_way =
-                    unsettled.iter().find(|deployment| deployment.environment == environment.name && &deployment.service == service);
+                    occupying.iter().find(|deployment| deployment.environment == environment.name && &deployment.service == service);
+                let stuck = under_way.filter(|deployment| deployment.state == DeploymentState::Stuck);
+                let chooses = stuck.map(|deployment| stuck::command(&deployment.id, Choice::Retry));
                 places.push(Place {
                     environment: environment.name.clone(),
                     service: service.clone(),
@@ -125,7 +169,8 @@ impl Engine {
                     deployment: serving.map(|set| set.deployment.to_string()),
                     under_way: under_way
                         .map(|deployment| format!("{} {} is {}", deployment.id, deployment.version, deployment.state.as_str())),
-                    frozen: freezes.first().map(|freeze| freeze.reason.clone()),
+                    person: chooses.or_else(|| frozen.as_ref().map(|frozen| freezing::command(&frozen.freeze.id))),
+                    frozen: frozen.as_ref().map(InForce::short),
                     requires: requires.join(", "),
                     listen: spec.router.listen().to_string(),
                 });
@@ -133,6 +178,11 @@ impl Engine {
         }
         Ok(places)
     }
+}
+
+/// Tells whether a deployment still occupies its environment.
+fn is_open(deployment: &Deployment) -> bool {
+    !deployment.state.is_settled() || deployment.state == DeploymentState::Stuck
 }
 
 impl DirectiveView {

@@ -11,12 +11,15 @@ use super::{
 };
 use crate::{
     error::{Code, Result},
-    model::{Action, Caller, Deployment, DeploymentId, Event, Lease, Step, StepState, analysis::Rails},
-    store::{DeploymentChange, NewIncident},
+    model::{Action, Caller, Deployment, DeploymentId, Event, Lease, Purpose, Reversibility, Step, StepState, analysis::Rails},
+    store::{DeploymentChange, NewIncident, UndoRequest},
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use tracing::{info, warn};
+
+/// How often a deployment that waits looks whether it may go on.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Walks a deployment in the background; does nothing when this process walks it already.
@@ -64,25 +67,23 @@ impl Engine {
             return self.after_settling(&deployment, lease).await;
         }
         let run = Run::of(self, &deployment, lease.clone()).await?;
-        let mut changes = self.store.changes();
         loop {
             if self.is_stopping() {
                 return Ok(());
             }
-            changes.mark_unchanged();
             let deployment = run.deployment().await?;
             let journal = run.journal().await?;
-            let undo = self.store.undo_request(id).await?;
-            let asked = Asked { undo: undo.is_some(), held: deployment.held_by.is_some() };
+            let (asked, undo) = run.asked(&deployment).await?;
             match decide::next(deployment.state, &run.plan.steps, &journal, asked) {
                 Move::Start => run.goes(&deployment, Event::Started).await?,
                 Move::Observe(step) => run.settle_unknown(step).await?,
                 Move::Do(step) => run.do_step(step).await?,
                 Move::BeginWatch => run.goes(&deployment, Event::Shifted).await?,
                 Move::Pause => run.goes(&deployment, Event::Held).await?,
+                Move::Freeze => run.goes(&deployment, Event::Frozen).await?,
                 Move::Resume { watched: false } => run.goes(&deployment, Event::Released).await?,
                 Move::Resume { watched: true } => run.goes(&deployment, Event::ReleasedToVerifying).await?,
-                Move::Wait => run.wait(&mut changes).await?,
+                Move::Wait => run.wait(asked).await?,
                 Move::TurnBack => {
                     let reason = undo.as_ref().map_or("a step failed", |undo| undo.reason.as_str()).to_owned();
                     info!(deployment.id = %id, "turning `{id}` back: {reason}");
@@ -107,7 +108,11 @@ impl Engine {
                 Move::GiveUp(_) => run.goes(&deployment, Event::Lost).await?,
                 Move::Nothing => {
                     info!(deployment.id = %id, "`{id}` is {}", deployment.state.as_str());
-                    return self.after_settling(&deployment, lease).await;
+                    self.after_settling(&deployment, lease).await?;
+                    // A person may have chosen for a stuck one in the meantime.
+                    if run.deployment().await?.state.is_settled() {
+                        return Ok(());
+                    }
                 }
             }
         }
@@ -168,6 +173,11 @@ impl Run {
             }
             // Neither good nor bad: it stands where it is until a person has looked.
             Outcome::Failed(failure) if failure.code == Code::Inconclusive => self.ask_a_person(step, failure).await?,
+            // Frozen since the last turn: nothing has begun, and nothing is to be taken back.
+            Outcome::Failed(failure) if failure.code == Code::Frozen && step.action == Action::Recheck => {
+                let output = json!({ "waits": failure.message });
+                self.write(step, &[StepState::Executing], StepState::Pending, Some(&output)).await?;
+            }
             Outcome::Failed(failure) => self.fail(step, "DEPLOY-001", failure).await?,
             Outcome::Triggered(trigger) => {
                 let failure = StepFailure::new(Code::ThresholdCrossed, trigger.reason.clone());
@@ -224,7 +234,7 @@ impl Run {
         let limit = Duration::from_millis(step.timeout_ms);
         tokio::select! {
             biased;
-            () = self.asked_to_undo() => Outcome::Interrupted,
+            () = self.asked_to_undo(), if step.reversibility != Reversibility::Pivot => Outcome::Interrupted,
             () = self.engine.stopped() => Outcome::Interrupted,
             trigger = self.trigger(step) => Outcome::Triggered(trigger),
             done = tokio::time::timeout(limit, steps::perform(self, step)) => match done {
@@ -284,7 +294,8 @@ impl Run {
         }
     }
 
-    async fn wait(&self, changes: &mut tokio::sync::watch::Receiver<i64>) -> Result<()> {
+    /// Waits until something else is asked than `asked`.
+    async fn wait(&self, asked: Asked) -> Result<()> {
         let watching = async {
             match self.plan.steps.iter().find(|step| matches!(step.action, Action::Bake { .. })) {
                 Some(bake) => self.trigger(bake).await,
@@ -292,9 +303,9 @@ impl Run {
             }
         };
         tokio::select! {
-            _ = changes.changed() => (),
+            () = self.asked_otherwise(&asked) => (),
             () = self.engine.stopped() => (),
-            // Held with traffic on the new set: the triggers stay armed.
+            // Held or frozen with traffic on the new set: the triggers stay armed.
             trigger = watching => {
                 let by = Caller::server();
                 self.open_incident(&trigger.id, &trigger.reason, "traffic back to what served before", Value::Null).await?;
@@ -302,6 +313,30 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// Returns what is asked of the deployment now. A way back is never frozen.
+    async fn asked(&self, deployment: &Deployment) -> Result<(Asked, Option<UndoRequest>)> {
+        let store = &self.engine.store;
+        let undo = store.undo_request(&self.id).await?;
+        let frozen = self.plan.purpose == Purpose::Deploy
+            && !store.active_freezes(&self.plan.environment, self.engine.clock.now()).await?.is_empty();
+        Ok((Asked { undo: undo.is_some(), held: deployment.held_by.is_some(), frozen }, undo))
+    }
+
+    /// Ends when something else is asked. Freezes end by the clock and on other servers, so this looks again and again.
+    async fn asked_otherwise(&self, before: &Asked) {
+        let mut changes = self.engine.store.changes();
+        loop {
+            // A database that is lost for a while changes nothing of what was asked.
+            if let Ok(deployment) = self.deployment().await
+                && let Ok((asked, _)) = self.asked(&deployment).await
+                && asked != *before
+            {
+                return;
+            }
+            let _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await;
+        }
     }
 
     async fn undo_step(&self, deployment: &Deployment, step: &Step) -> Result<()> {

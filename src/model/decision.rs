@@ -25,6 +25,10 @@ pub enum DecisionKind {
     Runbook,
     /// Over a new approver; the subject is the hash of name, role and public key.
     Approver,
+    /// Over a freeze that is to end; the subject is the hash of the freeze and where it is lifted.
+    Unfreeze,
+    /// Over a deployment that is stuck; the subject is the hash of what is known of it and what is chosen.
+    Resolve,
 }
 
 /// What a person says.
@@ -44,7 +48,7 @@ pub struct Decision {
     pub kind: DecisionKind,
     /// SHA-256 of the exact bytes the person was shown.
     pub subject_sha256: Sha256,
-    /// The environment it counts in; none for runbooks and approvers.
+    /// The environment it counts in; none for runbooks, approvers and what is lifted everywhere.
     pub environment: Option<EnvironmentName>,
     /// Used once: 32 hex digits from the person's side.
     pub nonce: String,

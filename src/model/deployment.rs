@@ -12,7 +12,7 @@ pub enum DeploymentState {
     Queued,
     /// Walking its plan.
     Running,
-    /// Held, or waiting for a person.
+    /// Held, or frozen before its next change.
     Paused,
     /// All traffic is on the new set, which is watched.
     Verifying,
@@ -34,9 +34,11 @@ pub enum Event {
     Started,
     /// Somebody holds it.
     Held,
-    /// The hold is lifted before the switch.
+    /// A freeze is in force before a step that changes something.
+    Frozen,
+    /// Hold or freeze are over before the switch.
     Released,
-    /// The hold is lifted during the watch.
+    /// Hold or freeze are over during the watch.
     ReleasedToVerifying,
     /// The listener answers with the new identity; the watch begins.
     Shifted,
@@ -48,6 +50,10 @@ pub enum Event {
     Undone,
     /// An outcome cannot be known or an undo cannot be done.
     Lost,
+    /// A person has chosen: it goes on forward.
+    Resumed,
+    /// A person has chosen: it goes back.
+    ResumedBack,
 }
 
 impl DeploymentState {
@@ -56,7 +62,7 @@ impl DeploymentState {
         use DeploymentState::*;
         match (self, event) {
             (Queued, Event::Started) => Some(Running),
-            (Running | Verifying, Event::Held) => Some(Paused),
+            (Running | Verifying, Event::Held | Event::Frozen) => Some(Paused),
             (Paused, Event::Released) => Some(Running),
             (Paused, Event::ReleasedToVerifying) => Some(Verifying),
             (Running, Event::Shifted) => Some(Verifying),
@@ -64,6 +70,8 @@ impl DeploymentState {
             (Queued | Running | Paused | Verifying, Event::Undo) => Some(RollingBack),
             (RollingBack, Event::Undone) => Some(RolledBack),
             (Running | Paused | Verifying | RollingBack, Event::Lost) => Some(Stuck),
+            (Stuck, Event::Resumed) => Some(Running),
+            (Stuck, Event::ResumedBack) => Some(RollingBack),
             _ => None,
         }
     }
@@ -98,6 +106,32 @@ impl DeploymentState {
             "rolling_back" => DeploymentState::RollingBack,
             "rolled_back" => DeploymentState::RolledBack,
             _ => DeploymentState::Stuck,
+        }
+    }
+}
+
+/// What a person may choose for a deployment that is stuck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Choice {
+    /// Look whether the unknown step happened, and do it if not.
+    Retry,
+    /// Take the person's word that it happened.
+    MarkDone,
+    /// Go back from what is done.
+    RollBack,
+}
+
+impl Choice {
+    /// Every choice.
+    pub const ALL: [Choice; 3] = [Choice::Retry, Choice::MarkDone, Choice::RollBack];
+
+    /// Returns the word the command line has for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Choice::Retry => "retry",
+            Choice::MarkDone => "mark-done",
+            Choice::RollBack => "roll-back",
         }
     }
 }

@@ -24,7 +24,7 @@ pub mod time;
 pub use caller::{Caller, CallerKind, Via};
 pub use comparator::{Comparator, Operator};
 pub use decision::{Decision, DecisionKind, DecisionVerdict, SignedDecision};
-pub use deployment::{Deployment, DeploymentState, Event, JournalEntry, StepState};
+pub use deployment::{Choice, Deployment, DeploymentState, Event, JournalEntry, StepState};
 pub use digest::{Sha256, canonical_json};
 pub use directive::{Directive, DirectiveState};
 pub use fault::{Fault, Faults};

@@ -55,6 +55,9 @@ pub struct Output {
     deployment: Deployment,
     /// Give it as `since` to wait for what is new.
     token: String,
+    /// What is known, what is not, and what a person may choose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stuck: Option<crate::engine::stuck::Stuck>,
     /// Steps as `id: state`; with `detail` what each saw.
     steps: Vec<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -81,13 +84,14 @@ impl Operation for GetDeployment {
             let journal = engine.store.journal(id).await?;
             let done = journal.iter().filter(|entry| matches!(entry.state, StepState::Done | StepState::Undone)).count();
             ctx.progress.tell(done as u64, Some(journal.len() as u64), &format!("{} is {}", id, deployment.state.as_str()));
-            let standing = guidance::of_deployment(&deployment, Some(plan));
+            let hindrance = engine.hindrance(&deployment).await?;
+            let standing = guidance::of_deployment(&deployment, Some(plan), &hindrance);
             let token = format!("{}-{done}", standing.token());
             let is_over = deployment.state.is_settled();
-            Ok::<_, Error>((token, is_over, (deployment, standing)))
+            Ok::<_, Error>((token, is_over, (deployment, standing, hindrance.stuck)))
         };
         let wait = waiting::Wait { seconds: params.wait_seconds, since: params.since, until_over: until == Until::Settled };
-        let (token, (deployment, standing)) = waiting::wait(ctx, wait, look).await?;
+        let (token, (deployment, standing, stuck)) = waiting::wait(ctx, wait, look).await?;
         let mut report = engine.report(&deployment, true).await?;
         for output in report.steps.iter_mut().filter_map(|entry| entry.output.as_object_mut()) {
             // The readings at the switch are the watch's own; `traffic` says what came of them.
@@ -100,6 +104,6 @@ impl Operation for GetDeployment {
             .iter()
             .map(|entry| if detail { json!(entry) } else { json!(format!("{}: {}", entry.step, entry.state.as_str())) })
             .collect();
-        Ok(standing.reply(Output { deployment, token, steps, incidents: report.incidents, traffic: report.traffic }))
+        Ok(standing.reply(Output { deployment, token, stuck, steps, incidents: report.incidents, traffic: report.traffic }))
     }
 }

@@ -4,7 +4,7 @@ use super::{Context, Effect, NextAction, Operation, Reply, Toolset, guidance, wa
 use crate::{
     engine::status::Place,
     error::Error,
-    model::{DirectiveId, PlanId, Sha256},
+    model::{DirectiveId, PlanId, Sha256, Who},
 };
 use serde_json::json;
 
@@ -94,7 +94,8 @@ impl Operation for GetStatus {
                     Ok::<_, Error>((standing.token(), standing.next_actions.is_empty(), (view, standing)))
                 };
                 let (token, (view, standing)) = waiting::wait(ctx, wait, look).await?;
-                let waits = standing.state == "awaiting_approval";
+                let by_person = standing.next_actions.first().is_some_and(|action| action.who == Who::Person);
+                let waits = by_person && ["awaiting_approval", "planned", "approved", "paused", "stuck"].contains(&standing.state.as_str());
                 let output = Output {
                     token,
                     directive: Some(json!({
@@ -142,8 +143,8 @@ async fn overview(ctx: &Context, params: &Params) -> Result<Reply<Output>, Error
             params.service.as_ref().or(params.environment.as_ref()).expect("one is given"),
         ));
     }
-    // Worst first: what is frozen or under way stands before what merely serves.
-    places.sort_by_key(|place| (place.frozen.is_none(), place.under_way.is_none(), place.serves.is_some()));
+    // Worst first: what waits for a person or is under way stands before what merely serves.
+    places.sort_by_key(|place| (place.person.is_none(), place.under_way.is_none(), place.serves.is_some()));
     let mut directives: Vec<_> = engine
         .store
         .open_directives()
@@ -162,6 +163,10 @@ async fn overview(ctx: &Context, params: &Params) -> Result<Reply<Output>, Error
     if let Some(place) = places.first() {
         let arguments = json!({ "service": place.service, "environment": place.environment, "version": "<version>", "artifact": "<path>" });
         next_actions.push(NextAction::tool("create_directive", arguments, "open a work order for a release"));
+    }
+    if let Some((place, command)) = places.iter().find_map(|place| Some((place, place.person.as_ref()?))) {
+        let why = format!("nothing deploys to {} before a person has decided", place.environment);
+        next_actions.push(NextAction::command(command, why));
     }
     if let Some(first) = next_actions.first_mut() {
         first.recommended = true;

@@ -2,8 +2,12 @@
 
 use super::{NextAction, Reply};
 use crate::{
-    engine::status::DirectiveView,
-    model::{Deployment, DeploymentState, DirectiveState, GateResult, Plan, PlanState, Purpose, Sha256, Verdict, Who, text},
+    engine::{
+        freezing,
+        status::{DirectiveView, Hindrance},
+        stuck,
+    },
+    model::{Choice, Deployment, DeploymentState, DirectiveState, GateResult, Plan, PlanState, Purpose, Sha256, Verdict, Who, text},
 };
 use serde_json::json;
 
@@ -66,7 +70,7 @@ fn directive_standing(view: &DirectiveView) -> Standing {
         DirectiveState::Active | DirectiveState::InProgress => (),
     }
     if let Some(deployment) = view.under_way() {
-        return of_deployment(deployment, None);
+        return of_deployment(deployment, None, &view.hindrance);
     }
     if view.is_deployed() {
         return deployed(view);
@@ -74,7 +78,7 @@ fn directive_standing(view: &DirectiveView) -> Standing {
     if let Some(deployment) = &view.deployment
         && view.plan.as_ref().is_none_or(|plan| plan.id == deployment.plan)
     {
-        let mut standing = of_deployment(deployment, None);
+        let mut standing = of_deployment(deployment, None, &view.hindrance);
         if standing.state == "rolled_back" {
             let again =
                 NextAction::tool("plan_deployment", json!({ "directive": id }), "try the same release again; its cause lay elsewhere");
@@ -160,6 +164,12 @@ fn planned(view: &DirectiveView, record: &crate::store::PlanRecord) -> Standing 
         }
         PlanState::Planned | PlanState::Approved => {
             let execute = NextAction::tool("execute_deployment", json!({ "plan": plan }), "start it; the call returns at once");
+            if let Some(frozen) = &view.hindrance.frozen {
+                let lift = NextAction::command(freezing::command(&frozen.freeze.id), "only an approver lifts a freeze; it is safe to stop");
+                let wait = NextAction::tool("get_status", json!({ "directive": directive, "wait_seconds": 45 }), "wait for its end");
+                let summary = format!("{plan} is {}; {} is frozen: {frozen}", record.state.as_str(), view.directive.environment);
+                return Standing::of(record.state.as_str(), summary, "Nothing starts while it is frozen.", vec![lift, wait]);
+            }
             Standing::of(
                 record.state.as_str(),
                 format!("{plan} is {} and can start", record.state.as_str()),
@@ -205,7 +215,7 @@ fn deployed(view: &DirectiveView) -> Standing {
 }
 
 /// Returns where a deployment stands; `plan` tells how long it is watched.
-pub fn of_deployment(deployment: &Deployment, plan: Option<&Plan>) -> Standing {
+pub fn of_deployment(deployment: &Deployment, plan: Option<&Plan>, hindrance: &Hindrance) -> Standing {
     let (id, version, environment) = (&deployment.id, &deployment.version, &deployment.environment);
     let wait =
         NextAction::tool("get_deployment", json!({ "deployment": id, "wait_seconds": 45, "until": "settled" }), "wait until it is settled");
@@ -225,6 +235,7 @@ pub fn of_deployment(deployment: &Deployment, plan: Option<&Plan>) -> Standing {
                 Some(_) => format!("{version} takes the traffic of {environment}; it is being checked through the listener"),
                 None => format!("{id} brings {version} to {environment}; customers are not touched yet"),
             };
+            let summary = summary + pauses_soon(hindrance);
             Standing::of(state, summary, "The server walks the plan. Wait; you may stop and come back.", or_back(wait))
         }
         DeploymentState::Verifying => {
@@ -236,18 +247,10 @@ pub fn of_deployment(deployment: &Deployment, plan: Option<&Plan>) -> Standing {
                 Some(format!("; watched until {}", deployment.shifted_at?.plus(bake).hour_minute()))
             });
             let summary = format!("{version} takes all traffic of {environment}{}; nothing to do", until.unwrap_or_default());
+            let summary = summary + pauses_soon(hindrance);
             Standing::of(state, summary, "The new set is watched with the old one warm. Wait, or take it back.", or_back(wait))
         }
-        DeploymentState::Paused => {
-            let held_by = deployment.held_by.as_deref().unwrap_or("nobody");
-            let lift = NextAction::tool("hold_deployment", json!({ "deployment": id, "held": false }), "lift your own hold");
-            Standing::of(
-                state,
-                format!("{id} is held by {held_by}"),
-                "It stands between two steps; its triggers stay armed.",
-                vec![lift, back],
-            )
-        }
+        DeploymentState::Paused => paused(deployment, hindrance, or_back(wait)),
         DeploymentState::RollingBack => {
             Standing::of(state, format!("{id} is on its way back: {reason}"), "The server takes it back. Wait.", vec![wait])
         }
@@ -261,8 +264,20 @@ pub fn of_deployment(deployment: &Deployment, plan: Option<&Plan>) -> Standing {
             )
         }
         DeploymentState::Stuck => {
-            let doctor = NextAction::command("interlock doctor".to_owned(), "a person looks at what is known and chooses");
-            Standing::of(state, format!("{id} is stuck: {reason}"), "Tell the user: a person must choose.", vec![doctor, look])
+            let of_line = |line: &String| {
+                let (word, does) = line.split_once(": ")?;
+                let choice = Choice::ALL.into_iter().find(|choice| choice.word() == word)?;
+                Some(NextAction::command(stuck::command(id, choice), does))
+            };
+            let choices = hindrance.stuck.iter().flat_map(|stuck| stuck.choices.iter().filter_map(of_line));
+            let unknown =
+                hindrance.stuck.as_ref().map_or(String::new(), |stuck| format!("; unknown is {}; {}", stuck.unknown, stuck.observed));
+            Standing::of(
+                state,
+                format!("{id} is stuck: {reason}{unknown}"),
+                "Tell the user: a person must choose. Nothing else deploys here until then.",
+                choices.chain([look]).collect(),
+            )
         }
         DeploymentState::Succeeded => match &deployment.rolled_back_by {
             Some(by) => Standing::of(
@@ -279,4 +294,36 @@ pub fn of_deployment(deployment: &Deployment, plan: Option<&Plan>) -> Standing {
             ),
         },
     }
+}
+
+fn pauses_soon(hindrance: &Hindrance) -> &'static str {
+    if hindrance.frozen.is_some() { "; it is frozen, and pauses before its next change" } else { "" }
+}
+
+/// It is held, frozen, or both; `otherwise` is what can be done instead of waiting for those who can let it go on.
+fn paused(deployment: &Deployment, hindrance: &Hindrance, otherwise: Vec<NextAction>) -> Standing {
+    let id = &deployment.id;
+    let (mut why, mut actions) = (Vec::new(), Vec::new());
+    if let Some(holder) = &deployment.held_by {
+        why.push(format!("held by {holder}"));
+        actions.push(match holder.as_str() {
+            "agent" => NextAction::tool("hold_deployment", json!({ "deployment": id, "held": false }), "lift your own hold"),
+            "server" => {
+                NextAction::command(format!("interlock hold-deployment {id} --held false"), "a person looks, and lets it try again")
+            }
+            _ => NextAction::command(format!("interlock hold-deployment {id} --held false"), "a person's hold is a person's to lift"),
+        });
+    }
+    if let Some(frozen) = &hindrance.frozen {
+        why.push(format!("frozen: {frozen}"));
+        actions.push(NextAction::command(freezing::command(&frozen.freeze.id), "only an approver lifts a freeze; it is safe to stop"));
+    }
+    let goes_on = if why.is_empty() { "about to go on".to_owned() } else { why.join(", and ") };
+    actions.extend(otherwise);
+    Standing::of(
+        deployment.state.as_str(),
+        format!("{id} is {goes_on}"),
+        "It stands between two steps and goes on by itself when that is over; its triggers stay armed.",
+        actions,
+    )
 }

@@ -25,6 +25,8 @@ pub fn methods() -> Vec<Extra> {
             name: "enrol_first",
             call: |ctx, params| reply(async move { decisions::enrol_first(&ctx.engine, &ctx.caller, &read::<Enrolment>(params)?).await }),
         },
+        Extra { name: "freeze", call: |ctx, params| reply(async move { Ok(json!(ctx.engine.freeze(&ctx.caller, read(params)?).await?)) }) },
+        Extra { name: "freezes", call: |ctx, _| reply(async move { ctx.engine.freezes().await }) },
         Extra { name: "approvers", call: |ctx, _| reply(async move { approvers(&ctx).await }) },
         Extra { name: "audit_verify", call: |ctx, _| reply(async move { audit(&ctx).await }) },
         Extra { name: "measure", call: |ctx, params| reply(async move { measure(&ctx, read(params)?).await }) },

@@ -4,6 +4,7 @@ use super::{
     Result, Store, StoreError, Write, approvers, freezes,
     query::{Read, json as text, sql, word},
     revisions, runbooks,
+    transitions::{self, Resolution},
 };
 use crate::{
     error::{Code, Error},
@@ -73,7 +74,11 @@ pub enum DecisionEffect {
     LiftFreeze {
         /// The freeze.
         id: String,
+        /// Of a freeze of all: only here.
+        environment: Option<EnvironmentName>,
     },
+    /// A stuck deployment goes on.
+    Resolve(Resolution),
 }
 
 /// Why a decision was not recorded. In each case nothing was changed.
@@ -125,8 +130,12 @@ impl Store {
         if !bring_about(&mut write, decision, &effect).await? {
             return Err(RecordDecisionError::WrongState(format!("{subject} does not wait for this decision")));
         }
-        let detail = json!({ "kind": decision.kind, "verdict": decision.verdict, "approver": decision.approver, "subject_sha256": decision.subject_sha256,
+        let mut detail = json!({ "kind": decision.kind, "verdict": decision.verdict, "approver": decision.approver, "subject_sha256": decision.subject_sha256,
             "nonce": decision.nonce, "reason": decision.reason });
+        if let DecisionEffect::Resolve(resolution) = &effect {
+            detail["choice"] = json!(resolution.choice);
+            detail["step"] = json!({ "id": resolution.step, "counts_as": resolution.step_to });
+        }
         write.commit(by, "record_decision", subject, detail).await?;
         Ok(())
     }
@@ -235,7 +244,8 @@ async fn bring_about(write: &mut Write, decision: &Decision, effect: &DecisionEf
             runbooks::review(write, decision, runbook, *version, Some(reason)).await?.into()
         }
         DecisionEffect::EnrolApprover { name, role, key } => approvers::enrol(write, name, role, key, Some(&decision.nonce)).await?.into(),
-        DecisionEffect::LiftFreeze { id } => freezes::lift(write, id, &decision.approver).await?.into(),
+        DecisionEffect::LiftFreeze { id, environment } => freezes::lift(write, id, environment.as_ref(), &decision.approver).await?.into(),
+        DecisionEffect::Resolve(resolution) => transitions::resolve(write, resolution, &decision.approver).await?.into(),
     };
     Ok(moved > 0)
 }
@@ -249,6 +259,8 @@ fn subject_of(effect: &DecisionEffect) -> String {
             format!("{runbook} version {version}")
         }
         DecisionEffect::EnrolApprover { name, .. } => format!("approver {name}"),
-        DecisionEffect::LiftFreeze { id } => id.clone(),
+        DecisionEffect::LiftFreeze { id, environment: None } => id.clone(),
+        DecisionEffect::LiftFreeze { id, environment: Some(environment) } => format!("{id} in {environment}"),
+        DecisionEffect::Resolve(resolution) => resolution.deployment.to_string(),
     }
 }

@@ -40,7 +40,7 @@ pub use deployments::{Claim, DeploymentFilter};
 pub use directives::NewDirective;
 pub use error::{Result, StoreError};
 pub use evidence::{EvidenceRecord, NewEvidence};
-pub use freezes::Freeze;
+pub use freezes::{Freeze, InForce, NewFreeze};
 pub use incidents::{Incident, NewIncident};
 pub use jobs::{Job, JobState};
 pub use measurements::Measurement;
@@ -49,7 +49,7 @@ pub use plans::PlanRecord;
 pub use revisions::Revision;
 pub use runbooks::{NewRunbookVersion, Runbook, RunbookReview, RunbookState, RunbookVersion};
 pub use serving::ServingSet;
-pub use transitions::{DeploymentChange, TrafficMove, UndoRequest};
+pub use transitions::{DeploymentChange, Resolution, TrafficMove, UndoRequest};
 pub use ventures::Venture;
 
 use crate::model::{Caller, Clock, Sha256, Timestamp};

@@ -1,7 +1,7 @@
 //! How a deployment moves: one fenced update each; nothing moved means that somebody else won.
 
 use super::{
-    Result, Store,
+    Result, Store, Write,
     deployments::deployment_of,
     directives,
     query::{Read, sql},
@@ -61,6 +61,7 @@ impl Store {
         let row =
             sql("UPDATE deployments SET state = $1, undo_reason = COALESCE($2, undo_reason), failure_code = COALESCE($3, failure_code),
                            held_by = CASE WHEN $4 = 1 THEN $5 ELSE held_by END, settled_at = $6,
+                           resolved_at = CASE WHEN $6 IS NULL THEN resolved_at ELSE NULL END,
                            updated_at = CASE WHEN updated_at < $7 THEN $7 ELSE updated_at + 1 END
                        WHERE id = $8 AND state = $9 AND epoch = $10
                            AND epoch = (SELECT leases.epoch FROM leases WHERE leases.environment = deployments.environment) RETURNING *")
@@ -202,17 +203,70 @@ impl Store {
         write.commit(by, "mark_rolled_back", id, detail).await?;
         Ok(true)
     }
+}
 
-    /// Notes that a person has resolved a stuck deployment: its environment is free again.
-    pub async fn resolve_stuck(&self, by: &Caller, id: &DeploymentId, reason: &str) -> Result<bool> {
-        let mut write = self.write().await?;
-        let at = write.at;
-        let moved = sql("UPDATE deployments SET resolved_at = $1, updated_at = CASE WHEN updated_at < $1 THEN $1 ELSE updated_at + 1 END
-                         WHERE id = $2 AND state = 'stuck' AND resolved_at IS NULL")
-        .bind(at)
-        .bind(id)
-        .run(write.on())
+/// What a person has chosen for a stuck deployment, as it changes the record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resolution {
+    /// The deployment.
+    pub deployment: DeploymentId,
+    /// Its `updated_at` when the person saw it: whatever changes afterwards voids the choice.
+    pub seen_at: Timestamp,
+    /// Where it goes on.
+    pub event: Event,
+    /// The step that is unknown.
+    pub step: StepId,
+    /// As what it counts from now on.
+    pub step_to: StepState,
+    /// What was chosen.
+    pub choice: Choice,
+    /// Why.
+    pub reason: String,
+}
+
+/// Lets a stuck deployment go on as a person has chosen; `false` when it is not stuck, or not as it was seen.
+pub(super) async fn resolve(write: &mut Write, resolution: &Resolution, approver: &ApproverName) -> Result<bool> {
+    let at = write.at;
+    let Some(to) = DeploymentState::Stuck.after(resolution.event) else { return Ok(false) };
+    let is_back = to == DeploymentState::RollingBack;
+    // Forward again, the wish to go back is answered: it was seen, and decided against.
+    let moved = sql("UPDATE deployments SET state = $1, settled_at = NULL, resolved_at = $2,
+                         undo_reason = CASE WHEN $3 = 1 THEN COALESCE(undo_reason, $4) ELSE NULL END,
+                         failure_code = CASE WHEN $3 = 1 THEN failure_code ELSE NULL END,
+                         undo_requested_at = CASE WHEN $3 = 1 THEN undo_requested_at ELSE NULL END,
+                         updated_at = CASE WHEN updated_at < $2 THEN $2 ELSE updated_at + 1 END
+                     WHERE id = $5 AND state = 'stuck' AND updated_at = $6")
+    .bind(to)
+    .bind(at)
+    .bind(is_back)
+    .bind(&resolution.reason)
+    .bind(&resolution.deployment)
+    .bind(resolution.seen_at)
+    .run(write.on())
+    .await?;
+    let seen = sql("SELECT output FROM deployment_steps WHERE deployment_id = $1 AND step = $2")
+        .bind(&resolution.deployment)
+        .bind(&resolution.step)
+        .one(write.on())
         .await?;
-        write.commit_moved(moved, by, "resolve_stuck", id, json!({ "reason": reason })).await
-    }
+    let (1, Some(seen)) = (moved, seen) else { return Ok(false) };
+    // What the step wrote stays: the watch reads from it.
+    let mut output = match seen.read::<serde_json::Value>("output")? {
+        serde_json::Value::Object(output) => output,
+        _ => serde_json::Map::new(),
+    };
+    let decided = json!({ "choice": resolution.choice, "by": approver, "reason": resolution.reason, "at": at });
+    output.insert("decided".to_owned(), decided);
+    let ends = matches!(resolution.step_to, StepState::Done | StepState::Undone);
+    let marked = sql("UPDATE deployment_steps SET state = $1, output = $2, ended_at = CASE WHEN $3 = 1 THEN $4 ELSE ended_at END
+                      WHERE deployment_id = $5 AND step = $6")
+    .bind(resolution.step_to)
+    .bind(&serde_json::Value::Object(output))
+    .bind(ends)
+    .bind(at)
+    .bind(&resolution.deployment)
+    .bind(&resolution.step)
+    .run(write.on())
+    .await?;
+    Ok(marked == 1)
 }

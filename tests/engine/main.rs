@@ -5,7 +5,9 @@
 mod support;
 
 mod concluding;
+mod control;
 mod faults;
+mod freezes;
 mod going_back;
 mod guards;
 mod logs;

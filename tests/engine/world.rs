@@ -5,6 +5,7 @@ use interlock::{
     config::Workspace,
     decisions::{self, Enrolment, Question},
     engine::{Engine, adapters::Adapters},
+    error::Error,
     model::{
         Caller, CallerKind, Clock, Decision, DecisionKind, DecisionVerdict, EnvironmentName, ServiceSpec, SignedDecision, SystemClock,
         Timestamp, Via, decision::PublicKey,
@@ -20,7 +21,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -61,18 +62,23 @@ struct Worlds {
 
 /// The system's clock, put forward.
 #[derive(Default)]
-pub struct RunningClock(AtomicU64);
+pub struct RunningClock(AtomicI64);
 
 impl RunningClock {
     /// Lets time pass at once.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
+        self.0.fetch_add(by.as_millis() as i64, Ordering::SeqCst);
+    }
+
+    /// Sets the clock to an instant, also back; it goes on from there.
+    pub fn jump_to(&self, at: Timestamp) {
+        self.0.store(at.0 - SystemClock.now().0, Ordering::SeqCst);
     }
 }
 
 impl Clock for RunningClock {
     fn now(&self) -> Timestamp {
-        SystemClock.now().plus(Duration::from_millis(self.0.load(Ordering::SeqCst)))
+        Timestamp(SystemClock.now().0 + self.0.load(Ordering::SeqCst))
     }
 }
 
@@ -131,6 +137,11 @@ impl Shop {
         self.registry.call(agent(), Progress::default(), operation, arguments).await
     }
 
+    /// Calls an operation as a person at the command line.
+    pub async fn call_as_person(&self, operation: &str, arguments: Value) -> Result<Value, Refused> {
+        self.registry.call(person(), Progress::default(), operation, arguments).await
+    }
+
     /// Calls an operation that must work.
     pub async fn must(&self, operation: &str, arguments: Value) -> Value {
         self.call(operation, arguments.clone()).await.unwrap_or_else(|refused| panic!("{operation} {arguments}: {:#}", refused.body))
@@ -145,7 +156,14 @@ impl Shop {
     /// Decides over a subject, as the chairman.
     pub async fn sign(&self, kind: DecisionKind, subject: Value, verdict: DecisionVerdict) -> Value {
         let question = Question { kind, subject, verdict };
-        let review = decisions::review(&self.engine, &question).await.unwrap();
+        let signed = self.signature(&question).await.unwrap();
+        decisions::decide(&self.engine, &person(), &question, &signed).await.unwrap()
+    }
+
+    /// Returns the chairman's signature over what a question shows now.
+    pub async fn signature(&self, question: &Question) -> Result<SignedDecision, Error> {
+        let (kind, verdict) = (question.kind, question.verdict);
+        let review = decisions::review(&self.engine, question).await?;
         let decision = Decision {
             kind,
             subject_sha256: review.subject_sha256,
@@ -157,8 +175,7 @@ impl Shop {
             approver: "ada".into(),
             audit_head: review.audit_head,
         };
-        let signed = SignedDecision::sign(decision, &self.chairman);
-        decisions::decide(&self.engine, &person(), &question, &signed).await.unwrap()
+        Ok(SignedDecision::sign(decision, &self.chairman))
     }
 
     /// Opens a directive for a version whose bytes are its own; returns its id.

@@ -1,14 +1,14 @@
-//! Approvers, decisions with what they bring about, freezes, runbooks, configuration revisions.
+//! Approvers, decisions with what they bring about, runbooks, configuration revisions.
 
 use crate::world::*;
 use ed25519_dalek::SigningKey;
 use interlock::model::decision::PublicKey;
 
-fn key(seed: u8) -> PublicKey {
+pub fn key(seed: u8) -> PublicKey {
     PublicKey::of(&SigningKey::from_bytes(&[seed; 32]))
 }
 
-async fn signed(store: &Store, kind: DecisionKind, subject: &Sha256, verdict: DecisionVerdict, nonce: &str) -> SignedDecision {
+pub async fn signed(store: &Store, kind: DecisionKind, subject: &Sha256, verdict: DecisionVerdict, nonce: &str) -> SignedDecision {
     let decision = Decision {
         kind,
         subject_sha256: subject.clone(),
@@ -23,7 +23,7 @@ async fn signed(store: &Store, kind: DecisionKind, subject: &Sha256, verdict: De
     SignedDecision::sign(decision, &SigningKey::from_bytes(&[1; 32]))
 }
 
-async fn with_ada(database: &crate::support::databases::TestDatabase) -> Store {
+pub async fn with_ada(database: &crate::support::databases::TestDatabase) -> Store {
     let store = database.open().await;
     store.add_approver(&server(), &"ada".into(), "chairman", &key(1), None).await.unwrap();
     store
@@ -146,39 +146,6 @@ async fn signed_heads_anchor_the_chain() {
             .await;
         let broken = store.audit_verify().await.unwrap().broken.unwrap();
         assert!(broken.why.contains("a decision has signed the head"), "{}: {broken:?}", database.name);
-    }
-}
-
-#[tokio::test]
-async fn freezes_count_where_and_while_they_are_active() {
-    for database in databases().await {
-        let store = with_ada(&database).await;
-        let production: EnvironmentName = "production".into();
-        let at = |seconds: i64| Timestamp(1_760_000_000_000 + seconds * 1000);
-        let everywhere = store.add_freeze(&server(), None, "holidays", at(10), Some(at(20))).await.unwrap();
-        let here = store.add_freeze(&server(), Some(&production), "audit", at(0), None).await.unwrap();
-        let active = |environment: &'static str, now| {
-            let store = store.clone();
-            async move { store.active_freezes(&environment.into(), now).await.unwrap().into_iter().map(|freeze| freeze.id).collect::<Vec<_>>() }
-        };
-        assert_eq!(active("production", at(5)).await, ["frz_2"], "{}", database.name);
-        assert_eq!(active("production", at(15)).await, ["frz_1", "frz_2"]);
-        assert_eq!(active("staging", at(15)).await, ["frz_1"]);
-        assert!(active("staging", at(20)).await.is_empty());
-        assert_eq!(store.freeze(&everywhere.id).await.unwrap(), Some(everywhere));
-
-        let subject = Sha256::of(b"freeze");
-        let decision = signed(&store, DecisionKind::Plan, &subject, Approve, "n1").await;
-        store.record_decision(&server(), &decision, DecisionEffect::LiftFreeze { id: here.id.clone() }).await.unwrap();
-        assert!(active("production", at(5)).await.is_empty());
-        let lifted = store.freeze(&here.id).await.unwrap().unwrap();
-        assert_eq!((lifted.lifted_by, lifted.lifted_at), (Some("ada".into()), Some(at(0))));
-        for id in ["frz_2", "frz_99"] {
-            let decision = signed(&store, DecisionKind::Plan, &subject, Approve, id).await;
-            let again = store.record_decision(&server(), &decision, DecisionEffect::LiftFreeze { id: id.into() }).await;
-            assert!(matches!(again, Err(RecordDecisionError::WrongState(_))), "{id}");
-        }
-        assert_eq!(store.freeze("frz_99").await.unwrap(), None);
     }
 }
 

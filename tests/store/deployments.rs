@@ -190,21 +190,20 @@ async fn a_step_is_journaled_before_and_after_it_happens() {
 }
 
 #[tokio::test]
-async fn a_stuck_deployment_blocks_its_environment_until_resolved() {
+async fn a_stuck_deployment_blocks_its_environment_until_it_has_ended() {
     for database in databases().await {
         let store = database.open().await;
         let (first, _) = deployment(&store, "web", "staging", "1").await;
         let other = plan(&store, &directive(&store, "web", "staging", "2").await).await.id;
         assert!(matches!(store.claim_deployment(&agent(), &other, "server").await.unwrap(), Claim::Busy(busy) if busy.id == first.id));
-        assert!(!store.resolve_stuck(&server(), &first.id, "too early").await.unwrap());
         let stuck = walk(&store, &first, &[Event::Started, Event::Lost]).await;
         assert!(store.unsettled().await.unwrap().is_empty(), "{}", database.name);
         assert!(matches!(store.claim_deployment(&agent(), &other, "server").await.unwrap(), Claim::Busy(busy) if busy.id == stuck.id));
-        assert!(store.resolve_stuck(&server(), &first.id, "looked: nothing serves").await.unwrap());
-        let (second, lease) = claim(&store, &other).await;
-        assert_eq!((second.id.as_str(), lease.epoch), ("dep_2", Epoch(2)));
         // Another environment was never in the way.
         deployment(&store, "web", "production", "1").await;
+        walk(&store, &stuck, &[Event::ResumedBack, Event::Undone]).await;
+        let (third, lease) = claim(&store, &other).await;
+        assert_eq!((third.id.as_str(), lease.epoch), ("dep_3", Epoch(2)));
         assert_eq!(store.unsettled().await.unwrap().len(), 2);
     }
 }

@@ -4,6 +4,7 @@
 mod support;
 
 mod audit;
+mod control;
 mod decisions;
 mod deployments;
 mod directives;

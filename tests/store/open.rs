@@ -5,17 +5,17 @@ use interlock::error::{Code, Error};
 use sqlx::{Connection, Executor, Row};
 use std::{path::Path, time::Instant};
 
-async fn first_migration_only(database: &crate::support::databases::TestDatabase) {
+async fn migrate_to(database: &crate::support::databases::TestDatabase, version: i64) {
     let migrations = sqlx::migrate::Migrator::new(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations"))).await.unwrap();
     let mut connection = database.outside().await;
-    migrations.run_to(1, &mut connection).await.unwrap();
+    migrations.run_to(version, &mut connection).await.unwrap();
     connection.close().await.unwrap();
 }
 
 #[tokio::test]
 async fn an_older_schema_with_rows_is_brought_up_to_date() {
     for database in databases().await {
-        first_migration_only(&database).await;
+        migrate_to(&database, 1).await;
         let rows = "INSERT INTO ventures (id, name, status, current_workflow_stage, created_at, updated_at) VALUES ('v', 'V', 'active', 30, 1, 1);
             INSERT INTO ventures (id, name, created_at, updated_at) VALUES ('w', 'W', 1, 1);
             INSERT INTO strategic_directives_v2 (id, number, title, status, category, priority, description, rationale, scope, created_by, created_at,
@@ -39,6 +39,22 @@ async fn an_older_schema_with_rows_is_brought_up_to_date() {
 }
 
 #[tokio::test]
+async fn a_freeze_of_an_older_schema_stays_in_force() {
+    for database in databases().await {
+        migrate_to(&database, 3).await;
+        let rows = "INSERT INTO freezes (id, number, environment, reason, starts_at, ends_at, created_by)
+                    VALUES ('frz_1', 1, NULL, 'old', 1, NULL, 'operator'), ('frz_2', 2, 'staging', 'older', 1, 2, 'operator')";
+        database.tamper(rows).await;
+        let store = database.open().await;
+        let active = store.active_freezes(&"staging".into(), Timestamp(3)).await.unwrap();
+        assert_eq!(active.iter().map(|active| active.freeze.id.as_str()).collect::<Vec<_>>(), ["frz_1"], "{}", database.name);
+        assert_eq!((active[0].freeze.created_at, &active[0].freeze.recurrence), (None, &None));
+        let new = store.add_freeze(&agent(), NewFreeze { reason: "new".into(), ..Default::default() }).await.unwrap();
+        assert_eq!((new.id.as_str(), store.standing_freezes(Timestamp(3)).await.unwrap().len()), ("frz_3", 2));
+    }
+}
+
+#[tokio::test]
 async fn a_fresh_database_needs_no_copy() {
     for database in databases().await {
         database.open().await;
@@ -57,7 +73,7 @@ async fn a_newer_schema_is_refused() {
                      SELECT 9999, description, success, checksum, execution_time FROM _sqlx_migrations WHERE version = 1";
         database.tamper(newer).await;
         let refused = Store::open(&database.url, database.clock.clone()).await.map(drop).unwrap_err();
-        assert!(matches!(refused, StoreError::Newer { found: 9999, known: 3 }), "{}: {refused:?}", database.name);
+        assert!(matches!(refused, StoreError::Newer { found: 9999, known: 4 }), "{}: {refused:?}", database.name);
         assert_eq!(Error::from(refused).code, Code::DatabaseNewer);
     }
 }

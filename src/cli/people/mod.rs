@@ -1,4 +1,4 @@
-//! What people do at the command line: enrol, approve, reject, sign off, publish, apply. The passphrase comes from the controlling
+//! What people do at the command line: enrol, approve, reject, sign off, publish, apply, freeze, choose. The passphrase comes from the controlling
 //! terminal only; the document is rendered from the very bytes that are signed.
 //!
 //! To add a command: a file here with `command()` and `run(…)`, and a line in `cli::COMMANDS`.
@@ -7,6 +7,7 @@ pub mod api;
 pub mod apply;
 pub mod approver;
 pub mod decide;
+pub mod freezes;
 pub mod keys;
 pub mod render;
 pub mod verdicts;

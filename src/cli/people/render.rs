@@ -13,14 +13,9 @@ pub fn render(review: &Review) -> Result<String> {
         DecisionKind::Plan => plan(&serde_json::from_str(&review.document).map_err(Error::internal)?),
         // The text itself is what is signed; nothing of it is left out.
         DecisionKind::Configuration | DecisionKind::Runbook => vec![text::visible(&review.document, usize::MAX)],
-        DecisionKind::SignOff | DecisionKind::Approver => {
+        DecisionKind::SignOff | DecisionKind::Approver | DecisionKind::Unfreeze | DecisionKind::Resolve => {
             let document: Value = serde_json::from_str(&review.document).map_err(Error::internal)?;
-            document
-                .as_object()
-                .into_iter()
-                .flatten()
-                .map(|(name, value)| format!("{name}: {}", text::visible_line(&plain(value), 300)))
-                .collect()
+            document.as_object().into_iter().flatten().flat_map(|(name, value)| fact(name, value, 0)).collect()
         }
     };
     lines.push(format!("sha256 {}", review.subject_sha256));
@@ -62,6 +57,22 @@ fn plan(plan: &Plan) -> Vec<String> {
     lines.push("  steps:".into());
     lines.extend(plan.steps.iter().map(|step| format!("    {}: {}", step.id, text::visible_line(&step.title, 200))));
     lines
+}
+
+/// Returns a fact on a line, and what it holds below it; what is empty is said to be so.
+fn fact(name: &str, value: &Value, depth: usize) -> Vec<String> {
+    let head = format!("{}{}:", "  ".repeat(depth), text::visible_line(name, 60));
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            [head].into_iter().chain(fields.iter().flat_map(|(name, value)| fact(name, value, depth + 1))).collect()
+        }
+        Value::Array(items) if !items.is_empty() => {
+            let line = |item: &Value| format!("{}{}", "  ".repeat(depth + 1), text::visible_line(&plain(item), 600));
+            [head].into_iter().chain(items.iter().map(line)).collect()
+        }
+        Value::Null => vec![format!("{head} none")],
+        value => vec![format!("{head} {}", text::visible_line(&plain(value), 600))],
+    }
 }
 
 fn plain(value: &Value) -> String {

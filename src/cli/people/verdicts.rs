@@ -1,11 +1,11 @@
-//! `interlock approve | reject | sign-off | runbook`: shows the document, asks for the passphrase, signs, hands in.
+//! `interlock approve | reject | sign-off | runbook | resolve`: shows the document, asks for the passphrase, signs, hands in.
 
 use super::{decide, keys::SealedKey, passphrase, render::render};
 use crate::{
     cli::{block_on, workspace},
     decisions::Question,
     error::{Error, Result},
-    model::{DecisionKind, DecisionVerdict},
+    model::{Choice, DecisionKind, DecisionVerdict},
 };
 use clap::{Arg, ArgMatches, Command};
 use serde_json::json;
@@ -66,6 +66,25 @@ pub(in crate::cli) fn runbook(matches: &ArgMatches) -> Result<()> {
         _ => (DecisionVerdict::Reject, Some(text(matches, "reason"))),
     };
     decided(matches, DecisionKind::Runbook, json!(text(matches, "runbook")), verdict, reason)
+}
+
+pub(in crate::cli) fn resolve_command(command: Command) -> Command {
+    let choice =
+        Arg::new("choice").required(true).value_name("CHOICE").help("What happens to it").value_parser(Choice::ALL.map(Choice::word));
+    command.about("Choose with your signature how a stuck deployment goes on").args([
+        named("deployment", "The deployment's id"),
+        choice,
+        reason(),
+        signer(),
+    ])
+}
+
+pub(in crate::cli) fn resolve(matches: &ArgMatches) -> Result<()> {
+    let word = text(matches, "choice");
+    let choice = Choice::ALL.into_iter().find(|choice| choice.word() == word);
+    let (deployment, why) = (text(matches, "deployment"), text(matches, "reason"));
+    let subject = json!({ "deployment": deployment, "choice": choice, "reason": why });
+    decided(matches, DecisionKind::Resolve, subject, DecisionVerdict::Approve, Some(why))
 }
 
 /// Shows, asks, signs, hands in; prints what was recorded.
