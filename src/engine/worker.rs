@@ -191,7 +191,7 @@ impl Run {
     async fn ask_a_person(&self, step: &Step, failure: StepFailure) -> Result<()> {
         let by = Caller::server();
         info!(deployment.id = %self.id, "`{}` asks a person: {}", self.id, failure.message);
-        self.engine.store.set_hold(&by, &self.id, Some(&by.principal)).await?;
+        self.engine.store.set_hold(&by, &self.id, None, Some(&by.principal)).await?;
         let output = json!({ "error": { "code": failure.code, "message": failure.message, "details": failure.details } });
         self.write(step, &[StepState::Executing], StepState::Pending, Some(&output)).await
     }

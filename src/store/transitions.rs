@@ -140,18 +140,20 @@ impl Store {
         write.commit_moved(moved, by, "set_epoch", id, json!({ "epoch": epoch })).await
     }
 
-    /// Holds a deployment, or lifts the hold; `false` when it is held already, not held, or settled. Who may is decided above.
-    pub async fn set_hold(&self, by: &Caller, id: &DeploymentId, held_by: Option<&str>) -> Result<bool> {
+    /// Holds a deployment, or lifts the hold; `false` when `from` is not who holds it, or it is settled or on its way back. Who may is
+    /// decided above.
+    pub async fn set_hold(&self, by: &Caller, id: &DeploymentId, from: Option<&str>, held_by: Option<&str>) -> Result<bool> {
         let mut write = self.write().await?;
         let at = write.at;
         let moved = sql("UPDATE deployments SET held_by = $1, updated_at = CASE WHEN updated_at < $2 THEN $2 ELSE updated_at + 1 END
-                         WHERE id = $3 AND settled_at IS NULL AND state <> 'rolling_back' AND (held_by IS NULL) = (CAST($1 AS TEXT) IS NOT NULL)")
+                         WHERE id = $3 AND settled_at IS NULL AND state <> 'rolling_back' AND COALESCE(held_by, '') = $4")
         .bind(held_by)
         .bind(at)
         .bind(id)
+        .bind(from.unwrap_or_default())
         .run(write.on())
         .await?;
-        write.commit_moved(moved, by, "set_hold", id, json!({ "held_by": held_by })).await
+        write.commit_moved(moved, by, "set_hold", id, json!({ "from": from, "held_by": held_by })).await
     }
 
     /// Asks for a running deployment to be undone; only the first request counts.

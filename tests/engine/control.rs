@@ -1,4 +1,4 @@
-//! What people take in hand: the choices for a deployment that is stuck.
+//! What people take in hand: holds, and the choices for a deployment that is stuck.
 
 use crate::{
     support::databases::databases,
@@ -11,6 +11,53 @@ use interlock::{
     store::{Claim, DeploymentChange, TrafficMove},
 };
 use serde_json::{Value, json};
+
+#[tokio::test]
+async fn an_agent_lifts_its_own_hold_and_a_person_any() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        shop.deploy("1.0.0").await;
+        let directive = shop.order("staging", "1.1.0").await;
+        let plan = shop.plan_in_staging(&directive).await["plan"].take();
+        let id = shop.must("execute_deployment", json!({ "plan": plan })).await["deployment"].take();
+        let held = |held: bool| json!({ "deployment": id, "held": held });
+        let person_holds = async |is: bool| shop.call_as_person("hold_deployment", held(is)).await.unwrap();
+
+        shop.must("hold_deployment", held(true)).await;
+        let paused = shop.until("get_deployment", json!({ "deployment": id }), "paused").await;
+        assert_eq!(paused["next_actions"][0]["tool"], "hold_deployment", "{paused:#}");
+        assert_eq!(shop.must("hold_deployment", held(true)).await["held"], true, "twice is once");
+        // A person takes over: now the agent cannot lift it, nor hold it in the person's place.
+        assert_eq!(person_holds(true).await["held"], true);
+        for arguments in [held(false), held(true)] {
+            let refused = shop.call("hold_deployment", arguments).await.unwrap_err().body;
+            assert_eq!(refused["code"], "denied_by_policy", "{}: {refused:#}", database.name);
+            assert!(
+                refused["next_actions"].to_string().contains(&format!("interlock hold-deployment {} --held false", id.as_str().unwrap()))
+            );
+        }
+        let status = shop.must("get_status", json!({ "directive": directive })).await;
+        assert_eq!((&status["waiting_on"], &status["next_actions"][0]["who"]), (&json!("person"), &json!("person")), "{status:#}");
+        person_holds(false).await;
+        // And an agent's hold a person lifts.
+        shop.must("hold_deployment", held(true)).await;
+        person_holds(false).await;
+        let settled = shop.settled(&id).await;
+        assert_eq!(settled["state"], "succeeded", "{settled:#}");
+        assert_eq!(shop.refused("hold_deployment", held(true)).await, "wrong_state");
+    }
+}
+
+#[tokio::test]
+async fn nothing_holds_the_way_back() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        shop.deploy("1.0.0").await;
+        let (stuck, _) = left_at(&shop, "1.1.0", "shift", Back, false).await;
+        let held = json!({ "deployment": stuck.id, "held": true });
+        assert_eq!(shop.refused("hold_deployment", held).await, "wrong_state", "{}", database.name);
+    }
+}
 
 /// Leaves a deployment at a step as a server does that ends: forward it has failed, on the way back its undo is under way. Steps before
 /// it are done.

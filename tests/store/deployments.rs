@@ -213,11 +213,12 @@ async fn holds_and_undo_requests_count_once() {
     for database in databases().await {
         let store = database.open().await;
         let (first, _) = deployment(&store, "web", "staging", "1").await;
-        assert!(!store.set_hold(&agent(), &first.id, None).await.unwrap(), "{}: not held", database.name);
-        assert!(store.set_hold(&agent(), &first.id, Some("agent")).await.unwrap());
-        assert!(!store.set_hold(&agent(), &first.id, Some("operator")).await.unwrap(), "held already");
+        assert!(!store.set_hold(&agent(), &first.id, Some("agent"), None).await.unwrap(), "{}: not held", database.name);
+        assert!(store.set_hold(&agent(), &first.id, None, Some("agent")).await.unwrap());
+        assert!(!store.set_hold(&agent(), &first.id, None, Some("operator")).await.unwrap(), "held already");
         assert_eq!(store.deployment(&first.id).await.unwrap().unwrap().held_by.as_deref(), Some("agent"));
-        assert!(store.set_hold(&agent(), &first.id, None).await.unwrap());
+        assert!(store.set_hold(&agent(), &first.id, Some("agent"), Some("operator")).await.unwrap(), "taken over");
+        assert!(store.set_hold(&agent(), &first.id, Some("operator"), None).await.unwrap());
 
         assert_eq!(store.undo_request(&first.id).await.unwrap(), None);
         assert!(store.request_undo(&agent(), &first.id, "looks wrong", "aborted").await.unwrap());
@@ -229,7 +230,7 @@ async fn holds_and_undo_requests_count_once() {
         let (second, _) = deployment(&store, "web", "staging", "2").await;
         walk(&store, &second, SUCCESS).await;
         assert!(!store.request_undo(&agent(), &second.id, "late", "aborted").await.unwrap(), "settled");
-        assert!(!store.set_hold(&agent(), &second.id, Some("agent")).await.unwrap(), "settled");
+        assert!(!store.set_hold(&agent(), &second.id, None, Some("agent")).await.unwrap(), "settled");
     }
 }
 
