@@ -13,6 +13,7 @@ pub mod model;
 pub mod operations;
 pub mod phases;
 pub mod proxy;
+pub mod rotating;
 pub mod rpc;
 pub mod server;
 pub mod shim;

@@ -17,6 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["engine"],
     &["gates", "targets", "store"],
     &["config", "phases", "manifest", "telemetry", "command", "proxy", "shim"],
+    &["rotating"],
     &["error"],
     &["model"],
 ];

@@ -3,7 +3,7 @@
 
 use crate::{
     cli::demo::{app, app_test, load_test},
-    proxy, shim,
+    proxy, shim, telemetry,
 };
 use clap::{Args, FromArgMatches};
 use std::{ffi::OsString, io::Write, process::ExitCode};
@@ -14,7 +14,7 @@ pub(super) fn run() -> Option<ExitCode> {
     let name = words.peek()?.to_str()?.to_owned();
     let outcome = match name.as_str() {
         "proxy" => proxy::holder::run(read(words)).map(|()| ExitCode::SUCCESS),
-        "proxy-worker" => proxy::worker::run(read(words)).map(|()| ExitCode::SUCCESS),
+        "proxy-worker" => worker(read(words)).map(|()| ExitCode::SUCCESS),
         "shim" => shim::run(read(words)).map(|()| ExitCode::SUCCESS),
         "shim-launch" => shim::launch::run(read(words)).map(|()| ExitCode::SUCCESS),
         "demo-app" => block_on(app::run(read(words))),
@@ -26,6 +26,14 @@ pub(super) fn run() -> Option<ExitCode> {
         let _ = writeln!(std::io::stderr(), "interlock {name}: {error:#}");
         ExitCode::FAILURE
     }))
+}
+
+fn worker(args: proxy::WorkerArgs) -> anyhow::Result<()> {
+    // Traffic does not wait for a log that cannot be opened.
+    if let Err(error) = telemetry::to_files(&args.dir, "proxy") {
+        eprintln!("{error:#}");
+    }
+    proxy::worker::run(args)
 }
 
 fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {

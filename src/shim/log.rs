@@ -4,11 +4,12 @@ use super::{
     redact::{Lines, Redactor},
     spec::{LogPolicy, Status},
 };
+use crate::rotating::{Rotating, rotated};
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{Read, Seek, SeekFrom, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    fs::{self, File},
+    io::{Read, Seek, SeekFrom},
+    os::unix::fs::MetadataExt,
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -19,10 +20,8 @@ pub const MAX_PAGE: u64 = 256 << 10;
 
 /// Appends lines and rotates. What cannot be written, on a full disk, is dropped: the instance must never wait for its log.
 pub struct LogWriter {
-    dir: PathBuf,
-    policy: LogPolicy,
-    file: Option<File>,
-    size: u64,
+    file: Rotating,
+    max_line: usize,
     /// How many bytes were written before the first byte of `log`.
     pub start: u64,
     /// The inode of `log`.
@@ -32,45 +31,23 @@ pub struct LogWriter {
 impl LogWriter {
     /// Opens the log in a folder, going on from what the last shim left.
     pub fn open(dir: &Path, policy: LogPolicy, before: Option<&Status>) -> Self {
-        let (start, inode) = before.map_or((0, 0), |status| (status.log_start, status.log_inode));
-        let mut writer = LogWriter { dir: dir.to_owned(), policy, file: None, size: 0, start, inode: 0 };
+        let (mut start, inode) = before.map_or((0, 0), |status| (status.log_start, status.log_inode));
         // The last shim may have died between turning the files and saying so.
-        match fs::metadata(dir.join("log.1")) {
-            Ok(turned) if inode != 0 && turned.ino() == inode => writer.start += turned.len(),
+        match fs::metadata(rotated(&dir.join("log"), 1)) {
+            Ok(turned) if inode != 0 && turned.ino() == inode => start += turned.len(),
             _ => {}
         }
-        writer.reopen();
-        writer
+        let file = Rotating::open(dir.join("log"), policy.max_bytes, policy.keep);
+        LogWriter { max_line: policy.max_line, start, inode: file.inode(), file }
     }
 
     /// Appends whole lines; returns whether the files were turned.
     pub fn append(&mut self, lines: &[u8]) -> bool {
-        let turned = self.size > 0 && self.size + lines.len() as u64 > self.policy.max_bytes;
-        if turned {
-            self.start += self.size;
-            for number in (1..self.policy.keep).rev() {
-                let _ = fs::rename(rotated(&self.dir, number), rotated(&self.dir, number + 1));
-            }
-            let _ = fs::rename(self.dir.join("log"), rotated(&self.dir, 1));
-            self.reopen();
-        }
-        if self.file.is_none() {
-            self.reopen();
-        }
-        if let Some(file) = &mut self.file {
-            match file.write_all(lines) {
-                Ok(()) => self.size += lines.len() as u64,
-                // A part of it may have been written.
-                Err(_) => self.size = file.metadata().map_or(self.size, |metadata| metadata.len()),
-            }
-        }
-        turned
-    }
-
-    fn reopen(&mut self) {
-        self.file = OpenOptions::new().create(true).append(true).mode(0o600).open(self.dir.join("log")).ok();
-        let metadata = self.file.as_ref().and_then(|file| file.metadata().ok());
-        (self.size, self.inode) = metadata.map_or((0, 0), |metadata| (metadata.len(), metadata.ino()));
+        let full = self.file.make_room(lines.len() as u64);
+        self.start += full.unwrap_or(0);
+        let _ = self.file.append(lines);
+        self.inode = self.file.inode();
+        full.is_some()
     }
 }
 
@@ -81,7 +58,7 @@ pub async fn drain(
     log: Arc<Mutex<LogWriter>>,
     turned: Arc<tokio::sync::Notify>,
 ) {
-    let max_line = log.lock().expect("no writer panics").policy.max_line;
+    let max_line = log.lock().expect("no writer panics").max_line;
     let (mut lines, mut buffer) = (Lines::new(redactor, max_line), vec![0; 8192]);
     loop {
         let (ready, at_end) = match output.read(&mut buffer).await {
@@ -129,7 +106,7 @@ fn open_all(dir: &Path) -> std::io::Result<Option<Vec<(u64, u64, File)>>> {
         let Ok(newest) = File::open(dir.join("log")) else { return Ok(None) };
         let mut start = status.log_start;
         let mut files = vec![(start, newest.metadata()?.len(), newest)];
-        for file in (1..).map_while(|number| File::open(rotated(dir, number)).ok()) {
+        for file in (1..).map_while(|number| File::open(rotated(&dir.join("log"), number)).ok()) {
             let size = file.metadata()?.len();
             start = start.saturating_sub(size);
             files.push((start, size, file));
@@ -141,8 +118,4 @@ fn open_all(dir: &Path) -> std::io::Result<Option<Vec<(u64, u64, File)>>> {
         std::thread::sleep(Duration::from_millis(10));
     }
     Err(std::io::Error::other("the log turns faster than it can be read"))
-}
-
-fn rotated(dir: &Path, number: u32) -> PathBuf {
-    dir.join(format!("log.{number}"))
 }

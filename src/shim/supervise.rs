@@ -50,6 +50,8 @@ pub async fn supervise(dir: PathBuf, spec: Spec) -> Result<()> {
     // Handled and not ignored: an ignored signal would be ignored by the instance too.
     let mut hangups = signal(SignalKind::hangup())?;
     tokio::spawn(async move { while hangups.recv().await.is_some() {} });
+    // The same for a write beyond RLIMIT_FSIZE: it fails like one on a full disk, and ends nobody.
+    let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
     let terminate = signal(SignalKind::terminate())?;
     let children = signal(SignalKind::child())?;
     // Processes the instance leaves behind become ours, so that a stop finds them all.
