@@ -119,10 +119,12 @@ impl Framing {
             self.state = State::Head;
         } else {
             let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+            let is_value = |byte: &u8| *byte == b'\t' || !byte.is_ascii_control();
             let forbidden: [&[u8]; 4] = [b"content-length", b"transfer-encoding", b"host", b"connection"];
             if name.len() == line.len()
                 || name.is_empty()
-                || name.iter().any(|byte| byte.is_ascii_whitespace())
+                || !name.iter().all(is_token)
+                || !line[name.len()..].iter().all(is_value)
                 || forbidden.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))
                 || self.trailers > MAX_TRAILERS
             {
@@ -197,6 +199,11 @@ fn read_head(head: &[u8]) -> Result<State, Refused> {
             Ok(if length == 0 { State::Head } else { State::Sized(length) })
         }
     }
+}
+
+/// Returns whether a byte may stand in a field's name (RFC 9110).
+fn is_token(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
 }
 
 fn is_host(host: &[u8]) -> bool {

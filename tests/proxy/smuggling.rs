@@ -63,7 +63,7 @@ const REFUSED: [(&str, &str); 44] = [
 ];
 
 /// Bodies that go wrong after a good head: the instance may see the beginning, never an end, and nothing behind it.
-const BROKEN_BODIES: [(&str, &str); 8] = [
+const BROKEN_BODIES: [(&str, &str); 10] = [
     ("a chunk's size in 0x", "0x1\r\nx\r\n0\r\n\r\n"),
     ("a space behind the size", "1 \r\nx\r\n0\r\n\r\n"),
     ("a size with a sign", "+1\r\nx\r\n0\r\n\r\n"),
@@ -71,6 +71,8 @@ const BROKEN_BODIES: [(&str, &str); 8] = [
     ("more in a chunk than it says", "1\r\nxyz\r\n0\r\n\r\n"),
     ("a size beyond any number", "ffffffffffffffff1\r\nx\r\n0\r\n\r\n"),
     ("a line feed in an extension", "1;a\nb\r\nx\r\n0\r\n\r\n"),
+    ("a trailer whose name is none", "1\r\nx\r\n0\r\nC\x0bntent-Length: 5\r\n\r\n"),
+    ("a control byte in a trailer", "1\r\nx\r\n0\r\nX: \x01\r\n\r\n"),
     ("a length among the trailers", "1\r\nx\r\n0\r\nContent-Length: 5\r\n\r\n"),
 ];
 
