@@ -1,9 +1,17 @@
 //! The traffic switch as real processes: nothing is lost at a switch, and what is lost otherwise is counted.
 
+#[path = "proxy/corpus.rs"]
+mod corpus;
 #[path = "proxy/load.rs"]
 mod load;
+#[path = "proxy/observed.rs"]
+mod observed;
+#[path = "proxy/services.rs"]
+mod services;
 #[path = "proxy/smuggling.rs"]
 mod smuggling;
+#[path = "proxy/upgrades.rs"]
+mod upgrades;
 #[path = "proxy/world.rs"]
 mod world;
 
@@ -142,7 +150,7 @@ async fn a_taken_address_is_said_so() {
 }
 
 #[tokio::test]
-async fn a_state_cut_in_half_falls_back_to_the_one_before() {
+async fn a_state_cut_in_half_is_none_and_requests_wait_for_the_server() {
     let (world, old, new) = (World::new(), Backend::start("1"), Backend::start("2"));
     world.serve(&[(&old, 1)], 1).await;
     world.serve(&[(&new, 1)], 2).await;
@@ -151,14 +159,12 @@ async fn a_state_cut_in_half_falls_back_to_the_one_before() {
     std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
     kill(world.worker().await, Signal::KILL);
     let in_force = world.client.observe().await.unwrap();
-    assert_eq!((in_force.state, in_force.split), (StateSource::Previous, split(&[(&old, 1)])));
-    assert_eq!(get(world.listen, "/").await.unwrap().body(), "1");
-    for name in ["state.json", "state.json.prev"] {
-        std::fs::write(world.dir.path().join(name), "{").unwrap();
-    }
-    kill(world.worker().await, Signal::KILL);
-    assert_eq!(world.client.observe().await.unwrap().state, StateSource::Unreadable);
-    assert_eq!(get(world.listen, "/").await.unwrap().status(), 503);
+    assert_eq!((in_force.state, in_force.split), (StateSource::Unreadable, Split::default()), "neither half of a state nor an old one");
+    let waits = tokio::spawn(get(world.listen, "/"));
+    assert!(matches!(world.router.set(&Split::default(), Epoch(0)).await, Err(RouterError::StaleEpoch { seen: Epoch(1), .. })));
+    world.serve(&[(&new, 1)], 2).await;
+    assert_eq!(waits.await.unwrap().unwrap().body(), "2", "it waited until the server said what is in force");
+    assert_eq!(world.router.measure().await.unwrap().router_failures, 0);
 }
 
 #[tokio::test]

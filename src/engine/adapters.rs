@@ -12,7 +12,7 @@ use crate::{
         command::CommandRunner,
         external::ExternalRouter,
         local::{LocalPaths, LocalTarget},
-        proxy_router::ProxyRouter,
+        proxy_router::{ProxyRouter, Route},
     },
 };
 use std::{
@@ -40,7 +40,8 @@ pub struct RealAdapters {
     workspace: Workspace,
     local: Arc<LocalTarget>,
     command: Arc<CommandRunner>,
-    routers: Mutex<HashMap<RouterKind, Arc<dyn Router>>>,
+    proxies: Mutex<HashMap<SocketAddr, ProxyRouter>>,
+    externals: Mutex<HashMap<RouterKind, Arc<ExternalRouter>>>,
 }
 
 impl RealAdapters {
@@ -54,7 +55,7 @@ impl RealAdapters {
             boot_id: std::env::var("INTERLOCK_BOOT_ID").ok().filter(|_| cfg!(debug_assertions)),
         }));
         let command = Arc::new(CommandRunner::new(workspace.state_dir().join("commands"), workspace.jobs_dir(), workspace.root.clone()));
-        RealAdapters { exe, workspace, local, command, routers: Mutex::default() }
+        RealAdapters { exe, workspace, local, command, proxies: Mutex::default(), externals: Mutex::default() }
     }
 }
 
@@ -67,13 +68,28 @@ impl Adapters for RealAdapters {
     }
 
     fn router(&self, spec: &ServiceSpec) -> Arc<dyn Router> {
-        self.router_of(&spec.router)
+        match &spec.router {
+            RouterKind::Proxy { listen } => {
+                let service = format!("{}/{}", spec.environment, spec.service);
+                Arc::new(self.proxy(*listen).serving(Route { service, access_log: true, ..Route::default() }))
+            }
+            RouterKind::External { address, switch } => {
+                let mut externals = self.externals.lock().expect("no holder of this lock panics");
+                let external = externals.entry(spec.router.clone()).or_insert_with(|| {
+                    let name = Sha256::of(address.to_string().as_bytes()).short().to_owned();
+                    let folder = self.workspace.state_dir().join("routers").join(name);
+                    let (jobs, root) = (self.workspace.jobs_dir(), self.workspace.root.clone());
+                    Arc::new(ExternalRouter::new(*address, switch.clone(), folder, jobs, root))
+                });
+                external.clone()
+            }
+        }
     }
 
     fn running_routers(&self) -> Vec<(SocketAddr, Arc<dyn Router>)> {
         let folders = std::fs::read_dir(self.proxies_dir()).into_iter().flatten().flatten();
         let holders = folders.filter_map(|folder| HolderIdentity::read(&folder.path())).filter(HolderIdentity::is_alive);
-        holders.map(|holder| (holder.listen, self.router_of(&RouterKind::Proxy { listen: holder.listen }))).collect()
+        holders.map(|holder| (holder.listen, Arc::new(self.proxy(holder.listen)) as Arc<dyn Router>)).collect()
     }
 }
 
@@ -82,23 +98,14 @@ impl RealAdapters {
         self.workspace.state_dir().join("proxies")
     }
 
-    fn router_of(&self, kind: &RouterKind) -> Arc<dyn Router> {
-        let mut routers = self.routers.lock().expect("no holder of this lock panics");
-        routers.entry(kind.clone()).or_insert_with(|| self.new_router(kind)).clone()
-    }
-
-    fn new_router(&self, kind: &RouterKind) -> Arc<dyn Router> {
-        match kind {
-            RouterKind::Proxy { listen } => {
-                let name = Sha256::of(listen.to_string().as_bytes()).short().to_owned();
-                let control = self.workspace.run_dir().join(format!("proxy-{name}.sock"));
-                Arc::new(ProxyRouter::new(self.exe.clone(), self.proxies_dir().join(&name), *listen, control))
-            }
-            RouterKind::External { address, switch } => {
-                let name = Sha256::of(address.to_string().as_bytes()).short().to_owned();
-                let folder = self.workspace.state_dir().join("routers").join(name);
-                Arc::new(ExternalRouter::new(*address, switch.clone(), folder, self.workspace.jobs_dir(), self.workspace.root.clone()))
-            }
-        }
+    /// Returns the router of whatever is at this address; one for all its services, so that its proxy is started once.
+    fn proxy(&self, listen: SocketAddr) -> ProxyRouter {
+        let mut proxies = self.proxies.lock().expect("no holder of this lock panics");
+        let proxy = proxies.entry(listen).or_insert_with(|| {
+            let name = Sha256::of(listen.to_string().as_bytes()).short().to_owned();
+            let control = self.workspace.run_dir().join(format!("proxy-{name}.sock"));
+            ProxyRouter::new(self.exe.clone(), self.proxies_dir().join(&name), listen, control)
+        });
+        proxy.clone()
     }
 }

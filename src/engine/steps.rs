@@ -55,8 +55,8 @@ impl From<RouterError> for StepFailure {
     fn from(error: RouterError) -> Self {
         let code = match &error {
             RouterError::StaleEpoch { .. } => Code::StaleEpoch,
-            RouterError::PortTaken(_) => Code::PortTaken,
-            RouterError::Failed(_) => Code::RouterFailed,
+            RouterError::PortTaken(_) | RouterError::HostTaken(_) => Code::PortTaken,
+            RouterError::Unsupported(_) | RouterError::Failed(_) => Code::RouterFailed,
         };
         StepFailure::new(code, error.to_string())
     }

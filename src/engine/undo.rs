@@ -90,7 +90,7 @@ async fn tell_router(run: &Run, split: &Split) -> Result<bool, StepFailure> {
         None => false,
     };
     match run.router.set(split, run.lease.epoch).await {
-        Err(RouterError::PortTaken(_)) if !served_here => Ok(false),
+        Err(RouterError::PortTaken(_) | RouterError::HostTaken(_)) if !served_here => Ok(false),
         told => Ok(told.map(|()| true)?),
     }
 }

@@ -127,7 +127,7 @@ mod tests {
         let reading = |requests, errors, slow| Samples {
             versions: [(
                 "2".to_string(),
-                VersionSamples { requests, errors, in_flight: 0, latency_ms: [(10, requests - slow), (600, slow)].into() },
+                VersionSamples { requests, errors, latency_ms: [(10, requests - slow), (600, slow)].into(), ..VersionSamples::default() },
             )]
             .into(),
             ..Samples::default()

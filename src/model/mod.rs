@@ -18,6 +18,7 @@ pub mod release;
 pub mod rollout;
 pub mod service;
 pub mod split;
+pub mod stickiness;
 pub mod text;
 pub mod time;
 
@@ -36,6 +37,7 @@ pub use release::Release;
 pub use rollout::{Rollout, Strategy};
 pub use service::ServiceSpec;
 pub use split::Split;
+pub use stickiness::Stickiness;
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 
 /// The right to change one environment. Every call that changes a target or a router carries it; a lower epoch is refused there.

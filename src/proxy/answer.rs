@@ -28,7 +28,11 @@ const SETTLE: Duration = Duration::from_secs(5);
 
 /// Returns the proxy's own answer, which says so.
 pub fn own(status: StatusCode, why: &'static str) -> Response<Answer> {
-    let mut response = Response::new(Either::Right(Full::from(format!("{status}: {why}\n"))));
+    let text = match why {
+        "no_such_host" => format!("{status}: no service here answers for this host ({why})\n"),
+        _ => format!("{status}: {why}\n"),
+    };
+    let mut response = Response::new(Either::Right(Full::from(text)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(headers::ERROR, HeaderValue::from_static(why));
@@ -94,6 +98,9 @@ impl Body for Relayed {
                 Poll::Ready(Some(Err(err.into())))
             }
             other => {
+                if let (Poll::Ready(Some(Ok(frame))), Some((claim, _))) = (&other, &mut self.open) {
+                    claim.passed(frame.data_ref().map_or(0, Bytes::len));
+                }
                 if self.body.is_end_stream() {
                     self.end(Outcome::Completed);
                 }

@@ -1,16 +1,22 @@
 //! One request: an instance is claimed, the request sent to it, the response sent back. Nothing is kept, both ways stream.
 
 use super::{
+    access::Record,
     answer::{self, Answer, Relayed},
     guard::Tunnel,
     headers,
+    hold::Held,
     instance::{Claim, Outcome},
+    listener::Listener,
     pool::{self, Sender},
+    routes::Route,
+    sticky::{self, Wish},
     switch::Switch,
     upload::{Progress, Upload},
     websocket,
 };
-use http::{Method, Request, Response, StatusCode, Version, header, request::Parts};
+use crate::model::Stickiness;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
 use http_body_util::Either;
 use hyper::{
     body::{Body, Incoming},
@@ -22,7 +28,7 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 
 /// How long an instance may be silent before its response begins.
 const RESPONSE_HEAD: Duration = Duration::from_secs(60);
@@ -30,8 +36,8 @@ const RESPONSE_HEAD: Duration = Duration::from_secs(60);
 /// Where a request came in.
 #[derive(Clone)]
 pub struct Origin {
-    /// Shared by all.
-    pub switch: Arc<Switch>,
+    /// Shared by all clients of the socket.
+    pub listener: Arc<Listener>,
     /// The client.
     pub client: SocketAddr,
     /// Set when the connection becomes a tunnel.
@@ -39,38 +45,67 @@ pub struct Origin {
 }
 
 /// Answers one request.
-pub async fn serve(origin: Origin, mut request: Request<Incoming>) -> Response<Answer> {
-    let secret = request.headers().get(headers::PROBE).map(http::HeaderValue::as_bytes);
-    let is_synthetic = secret == Some(origin.switch.probe_secret.as_bytes());
+pub async fn serve(origin: Origin, request: Request<Incoming>) -> Response<Answer> {
+    let mut response = respond(&origin, request).await;
+    if origin.listener.routes.is_leaving() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // The client's next request comes over a new connection, to the worker that has taken over.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn respond(origin: &Origin, mut request: Request<Incoming>) -> Response<Answer> {
+    let secret = request.headers().get(headers::PROBE).map(HeaderValue::as_bytes);
+    let is_synthetic = secret == Some(origin.listener.routes.probe_secret.as_bytes());
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (mut head, body) = request.into_parts();
     let wants_websocket = headers::wants_websocket(&head);
     headers::prepare(&mut head, origin.client.ip());
-    let exchange = Exchange { origin: &origin, is_synthetic, is_bodiless: body.is_end_stream(), head, progress: Progress::begin() };
-    match exchange.run(body).await {
-        Ok((response, claim, sender)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            if !wants_websocket || !headers::is_websocket(response.headers()) {
-                return origin.fail(Failure::Gateway, claim.is_synthetic());
-            }
-            tunnel(&origin, response, claim, sender, on_upgrade)
-        }
-        Ok((response, claim, sender)) => {
-            let (mut head, body) = response.into_parts();
-            headers::strip(&mut head.headers);
-            head.headers.remove(headers::ERROR);
-            head.version = Version::HTTP_11;
-            let is_event_stream = headers::is_event_stream(&head.headers);
-            Response::from_parts(head, Either::Left(Relayed::new(body, claim, sender, is_event_stream)))
-        }
-        Err(failure) => origin.fail(failure, is_synthetic),
+    let switch = match origin.route(&head.headers).await {
+        Ok(switch) => switch,
+        Err(failure) => return failure.answer(),
+    };
+    let rules = switch.rules.load_full();
+    let wish = sticky::wish(&rules.stickiness, &head.headers);
+    if rules.stickiness == Stickiness::Cookie {
+        sticky::strip(&mut head.headers);
     }
+    let is_written = rules.access_log && !is_synthetic;
+    let record = is_written.then(|| origin.listener.routes.access.begin(&switch.name.load(), &head, origin.client.ip())).flatten();
+    let is_bodiless = body.is_end_stream();
+    let exchange = Exchange { switch: &switch, wish: &wish, is_synthetic, is_bodiless, head, progress: Progress::begin() };
+    let (mut response, mut claim, sender) = match exchange.run(body).await {
+        Ok(answered) => answered,
+        Err(failure) => return fail(&switch, failure, is_synthetic, record),
+    };
+    let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if is_tunnel && !(wants_websocket && headers::is_websocket(response.headers())) {
+        claim.failed();
+        return fail(&switch, Failure::Gateway, is_synthetic, record);
+    }
+    claim.record(record);
+    let new_release = rules.stickiness == Stickiness::Cookie && wish != Wish::Release(claim.instance.release.clone());
+    let cookie = new_release.then(|| sticky::set_cookie(&claim.instance.release));
+    headers::strip(response.headers_mut());
+    response.headers_mut().remove(headers::ERROR);
+    response.headers_mut().extend(cookie.map(|cookie| (header::SET_COOKIE, cookie)));
+    if is_tunnel {
+        return tunnel(origin, switch, response, claim, sender, on_upgrade);
+    }
+    *response.version_mut() = Version::HTTP_11;
+    let is_event_stream = headers::is_event_stream(response.headers());
+    response.map(|body| Either::Left(Relayed::new(body, claim, sender, is_event_stream)))
 }
 
 /// Why the proxy answers by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Failure {
+    /// No service answers for the host.
+    NoSuchHost,
     /// Nothing is in force.
     NothingServes,
+    /// It waited, or would have.
+    Held(Held),
     /// The client broke off its body, or sent one that cannot be read.
     Client,
     /// The instance cannot be reached, broke off, or answered what cannot be read.
@@ -81,14 +116,13 @@ enum Failure {
     Retired,
 }
 
-impl Origin {
-    fn fail(&self, failure: Failure, is_synthetic: bool) -> Response<Answer> {
-        let was_serving = self.switch.is_serving();
-        if was_serving && !is_synthetic && matches!(failure, Failure::NothingServes | Failure::Gateway | Failure::Timeout) {
-            self.switch.totals.router_failures.fetch_add(1, Relaxed);
-        }
-        match failure {
+impl Failure {
+    fn answer(self) -> Response<Answer> {
+        match self {
+            Failure::NoSuchHost => answer::own(StatusCode::NOT_FOUND, "no_such_host"),
             Failure::NothingServes => answer::own(StatusCode::SERVICE_UNAVAILABLE, "nothing_serves"),
+            Failure::Held(Held::TooMany) => answer::own(StatusCode::SERVICE_UNAVAILABLE, "too_many_wait"),
+            Failure::Held(Held::TooLong) => answer::own(StatusCode::SERVICE_UNAVAILABLE, "waited_too_long"),
             Failure::Client => answer::own(StatusCode::BAD_REQUEST, "broken_request"),
             Failure::Gateway => answer::own(StatusCode::BAD_GATEWAY, "instance_unreachable"),
             Failure::Timeout => answer::own(StatusCode::GATEWAY_TIMEOUT, "instance_silent"),
@@ -97,8 +131,59 @@ impl Origin {
     }
 }
 
+/// Answers by itself, and counts it where it is the router's fault.
+fn fail(switch: &Switch, failure: Failure, is_synthetic: bool, record: Option<Record>) -> Response<Answer> {
+    let is_ours = matches!(failure, Failure::NothingServes | Failure::Held(_) | Failure::Gateway | Failure::Timeout);
+    if is_ours && switch.is_serving() && !is_synthetic {
+        switch.totals.router_failures.fetch_add(1, Relaxed);
+    }
+    let response = failure.answer();
+    if let Some(record) = record {
+        record.ended(Some(response.status().as_u16()), None, "router", 0);
+    }
+    response
+}
+
+impl Origin {
+    /// Returns the service a request is for; waits while nobody knows what should be in force.
+    async fn route(&self, head: &HeaderMap) -> Result<Arc<Switch>, Failure> {
+        if let Some(only) = &self.listener.only {
+            return Ok(only.clone());
+        }
+        let routes = &self.listener.routes;
+        let host = head.get(header::HOST).and_then(|host| host.to_str().ok());
+        match routes.find(host) {
+            Route::To(switch) => Ok(switch),
+            _ if routes.lost.is_on() => self.route_when_known(host).await,
+            Route::NoService => Err(Failure::NothingServes),
+            Route::NoSuchHost => {
+                routes.unrouted.fetch_add(1, Relaxed);
+                Err(Failure::NoSuchHost)
+            }
+        }
+    }
+
+    /// Waits until the server has said again what is in force.
+    async fn route_when_known(&self, host: Option<&str>) -> Result<Arc<Switch>, Failure> {
+        let routes = &self.listener.routes;
+        let _place = routes.lost.take_place().ok_or(Failure::Held(Held::TooMany))?;
+        let mut installs = routes.installs.subscribe();
+        loop {
+            if let Route::To(switch) = routes.find(host) {
+                return Ok(switch);
+            }
+            let until = routes.lost.until().ok_or(Failure::NothingServes)?;
+            tokio::select! {
+                _ = installs.changed() => {}
+                () = sleep_until(until) => {}
+            }
+        }
+    }
+}
+
 struct Exchange<'a> {
-    origin: &'a Origin,
+    switch: &'a Switch,
+    wish: &'a Wish,
     is_synthetic: bool,
     is_bodiless: bool,
     head: Parts,
@@ -120,32 +205,33 @@ enum Missed {
 impl Exchange<'_> {
     /// Sends the request, and once more where that is safe.
     async fn run(&self, body: Incoming) -> Result<Answered, Failure> {
-        let mut claim = self.claim()?;
+        let mut claim = self.claim().await?;
         let request = Request::from_parts(self.head.clone(), Upload::of(body, self.progress.clone()));
         let idle = if self.is_bodiless && is_idempotent(&self.head.method) { pool::IDLE_REPEATABLE } else { pool::IDLE_ONCE };
         let pooled = claim.instance.pool.take(idle);
         let again = match self.attempt(&mut claim, pooled, request).await {
             Ok((response, sender)) => return Ok((response, claim, sender)),
-            Err(Missed::Ended(failure)) => return Err(failure),
+            Err(Missed::Ended(failure)) => return Err(ended(claim, failure)),
             Err(Missed::Unsent(request)) => *request,
             Err(Missed::Sent) if self.is_bodiless && is_idempotent(&self.head.method) => {
                 Request::from_parts(self.head.clone(), Upload::none(self.progress.clone()))
             }
-            Err(Missed::Sent) => return Err(Failure::Gateway),
+            Err(Missed::Sent) => return Err(ended(claim, Failure::Gateway)),
         };
         claim.end(Outcome::Elsewhere);
         // Claimed anew before the old claim goes: the set may have changed meanwhile.
-        let mut next = self.claim()?;
+        let mut next = self.claim().await?;
         drop(claim);
         match self.attempt(&mut next, None, again).await {
             Ok((response, sender)) => Ok((response, next, sender)),
-            Err(Missed::Ended(failure)) => Err(failure),
-            Err(_) => Err(Failure::Gateway),
+            Err(Missed::Ended(failure)) => Err(ended(next, failure)),
+            Err(_) => Err(ended(next, Failure::Gateway)),
         }
     }
 
-    fn claim(&self) -> Result<Claim, Failure> {
-        self.origin.switch.claim(self.is_synthetic).ok_or(Failure::NothingServes)
+    async fn claim(&self) -> Result<Claim, Failure> {
+        self.switch.hold.pass().await.map_err(Failure::Held)?;
+        self.switch.claim(self.is_synthetic, self.wish).ok_or(Failure::NothingServes)
     }
 
     async fn attempt(
@@ -201,20 +287,33 @@ impl Exchange<'_> {
     }
 }
 
+/// Counts against its version what the router failed.
+fn ended(mut claim: Claim, failure: Failure) -> Failure {
+    if matches!(failure, Failure::Gateway | Failure::Timeout) {
+        claim.failed();
+    }
+    failure
+}
+
 fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
 }
 
 /// Answers 101 and relays frames until either side ends, or the instance is retired.
-fn tunnel(origin: &Origin, mut response: Response<Incoming>, mut claim: Claim, sender: Sender, client: OnUpgrade) -> Response<Answer> {
+fn tunnel(
+    origin: &Origin,
+    switch: Arc<Switch>,
+    mut response: Response<Incoming>,
+    mut claim: Claim,
+    sender: Sender,
+    client: OnUpgrade,
+) -> Response<Answer> {
     let upstream = hyper::upgrade::on(&mut response);
     let (mut head, _) = response.into_parts();
-    headers::strip(&mut head.headers);
     head.headers.remove(header::CONTENT_LENGTH);
     headers::upgrade(&mut head.headers);
     // Set before the 101 leaves: from then on the client sends frames.
     origin.tunnel.store(true, Relaxed);
-    let switch = origin.switch.clone();
     tokio::spawn(async move {
         let _sender = sender;
         let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else { return };

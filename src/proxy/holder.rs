@@ -1,12 +1,12 @@
-//! The holder: owns the sockets, keeps a worker running, does nothing else.
+//! The holder: owns the sockets, keeps a worker running, starts the next one at an upgrade, does nothing else.
 
 use super::{
     EXIT_PORT_TAKEN, HolderArgs, HolderIdentity,
     control::PROTOCOL,
+    crew::{Crew, News},
     state::{boot_id, start_time, write_durably},
 };
 use anyhow::{Context, anyhow};
-use command_fds::{CommandFdExt, FdMapping};
 use rustix::{
     fs::Mode,
     process::{setsid, umask},
@@ -16,14 +16,12 @@ use std::{
     net::{SocketAddr, TcpListener},
     os::unix::{fs::DirBuilderExt, net::UnixListener},
     path::Path,
-    process::Stdio,
     time::Duration,
 };
 use tokio::{
     net::TcpSocket,
-    process::{Child, Command},
-    signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, sleep, timeout},
+    signal::unix::{SignalKind, signal},
+    time::{Instant, sleep_until},
 };
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
@@ -31,9 +29,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// A worker that lived this long is replaced without a pause.
 const SETTLED: Duration = Duration::from_secs(5);
-
-/// How long a worker may take to end; a little more than it grants its requests.
-const WORKER_GRACE: Duration = Duration::from_secs(15);
 
 /// The kernel's queue of connections while no worker accepts.
 const BACKLOG: u32 = 4096;
@@ -50,6 +45,8 @@ pub fn run(args: HolderArgs) -> anyhow::Result<()> {
 
 async fn hold(args: HolderArgs) -> anyhow::Result<()> {
     let mut told = signal(SignalKind::terminate())?;
+    // A write beyond RLIMIT_FSIZE fails like one on a full disk, and ends nobody.
+    let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
     DirBuilder::new().recursive(true).mode(0o700).create(&args.dir).with_context(|| format!("creating `{}`", args.dir.display()))?;
     let listener = match bind(args.listen) {
         Ok(listener) => listener,
@@ -73,36 +70,42 @@ async fn hold(args: HolderArgs) -> anyhow::Result<()> {
     let identity = HolderIdentity { pid, start_time, boot_id: boot_id(), listen: listener.local_addr()?, protocol: PROTOCOL };
     write_durably(&args.dir.join("proxy.json"), &serde_json::to_vec(&identity)?)?;
 
-    let mut pause = Duration::ZERO;
+    let mut crew = Crew::new(args.dir.clone(), args.control.clone(), listener, control);
+    let mut started = Instant::now();
+    let (mut pause, mut start_at) = (Duration::ZERO, Some(started));
     loop {
-        let started = Instant::now();
-        let mut worker = start_worker(&args.dir, &listener, &control, lost);
-        let how = tokio::select! {
+        let patience = crew.candidate_deadline();
+        let news = tokio::select! {
             _ = told.recv() => {
                 // Names go before the sockets: a successor may make its own while our last requests end.
                 let _ = fs::remove_file(&args.control);
                 let _ = fs::remove_file(args.dir.join("proxy.json"));
-                drop((listener, control));
-                return match worker {
-                    Ok(worker) => end(worker).await,
-                    Err(_) => Ok(()),
-                };
+                return crew.end().await;
             }
-            how = ended(&mut worker) => how,
+            () = sleep_until(start_at.unwrap_or_else(Instant::now)), if start_at.is_some() => {
+                (start_at, started) = (None, Instant::now());
+                crew.start(lost)
+            }
+            () = sleep_until(patience.unwrap_or_else(Instant::now)), if patience.is_some() => crew.give_up_candidate("it was not ready in time"),
+            news = crew.news(lost) => news,
+        };
+        let (how, is_replaced) = match news {
+            News::Nothing => continue,
+            News::Lost { how } => (how, true),
+            News::Gone { how } => (how, false),
         };
         lost += 1;
         eprintln!("a worker ended unasked: {how}; {lost} so far");
         if let Err(err) = write_lost(&args.dir, lost) {
             eprintln!("cannot note the lost worker: {err:#}");
         }
+        if is_replaced {
+            continue;
+        }
         if started.elapsed() >= SETTLED {
             pause = Duration::ZERO;
         }
-        if wait_or_told(pause, &mut told).await {
-            let _ = fs::remove_file(&args.control);
-            let _ = fs::remove_file(args.dir.join("proxy.json"));
-            return Ok(());
-        }
+        start_at = Some(Instant::now() + pause);
         pause = (pause * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
     }
 }
@@ -112,51 +115,6 @@ fn bind(listen: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(listen)?;
     socket.listen(BACKLOG)?.into_std()
-}
-
-fn start_worker(dir: &Path, listener: &TcpListener, control: &UnixListener, lost: u64) -> anyhow::Result<Child> {
-    let exe = std::env::current_exe().context("finding the program")?;
-    // Replaced on disk by an upgrade, the old path is gone for a moment; the running program can still be started.
-    let exe = if exe.exists() { exe } else { "/proc/self/exe".into() };
-    let sockets = [listener.try_clone()?.into(), control.try_clone()?.into()];
-    let mappings = sockets.into_iter().zip(3..).map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd }).collect();
-    let mut command = Command::new(exe);
-    command
-        .arg("proxy-worker")
-        .arg("--dir")
-        .arg(dir)
-        .args(["--holder", &std::process::id().to_string(), "--lost", &lost.to_string()])
-        .env("LISTEN_FDS", "2")
-        .env_remove("LISTEN_PID")
-        .env_remove("LISTEN_FDS_FIRST_FD")
-        .stdin(Stdio::null())
-        .fd_mappings(mappings)
-        .context("passing the sockets")?;
-    command.spawn().context("starting a worker")
-}
-
-async fn ended(worker: &mut anyhow::Result<Child>) -> String {
-    match worker {
-        Ok(worker) => worker.wait().await.map_or_else(|err| err.to_string(), |status| status.to_string()),
-        Err(err) => format!("{err:#}"),
-    }
-}
-
-async fn end(mut worker: Child) -> anyhow::Result<()> {
-    if let Some(pid) = worker.id().and_then(|pid| rustix::process::Pid::from_raw(pid as i32)) {
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-    }
-    if timeout(WORKER_GRACE, worker.wait()).await.is_err() {
-        worker.kill().await.context("ending the worker")?;
-    }
-    Ok(())
-}
-
-async fn wait_or_told(pause: Duration, told: &mut Signal) -> bool {
-    tokio::select! {
-        _ = told.recv() => true,
-        () = sleep(pause) => false,
-    }
 }
 
 fn read_lost(dir: &Path) -> u64 {

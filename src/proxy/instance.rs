@@ -1,8 +1,10 @@
 //! One instance as the proxy sees it: what is in flight on it, whether it drains, and the claim each request holds on it.
 
 use super::{
+    access::Record,
     counters::{Totals, VersionCounters},
     pool::Pool,
+    sticky,
 };
 use crate::model::{InstanceId, split::Share};
 use std::{
@@ -28,6 +30,8 @@ pub struct Instance {
     pub address: SocketAddr,
     /// The version it runs.
     pub version: String,
+    /// Its version's id as clients see it.
+    pub release: String,
     /// Its version's counters.
     pub counters: Arc<VersionCounters>,
     /// Idle connections to it.
@@ -68,6 +72,7 @@ impl Instance {
             id: share.instance.clone(),
             address: share.address,
             version: share.version.clone(),
+            release: sticky::release_id(&share.version),
             counters,
             pool: Pool::default(),
             ended: Ended::default(),
@@ -97,6 +102,11 @@ impl Instance {
     pub fn begin_drain(&self) -> Endings {
         self.is_draining.store(true, SeqCst);
         self.pool.clear();
+        self.endings()
+    }
+
+    /// Returns what ends the requests in flight.
+    pub fn endings(&self) -> Endings {
         self.endings.lock().expect("nothing panics here").clone()
     }
 
@@ -142,6 +152,17 @@ pub enum Outcome {
     Elsewhere,
 }
 
+impl Outcome {
+    fn word(self) -> &'static str {
+        match self {
+            Outcome::Completed => "completed",
+            Outcome::Cut => "cut",
+            Outcome::Drained => "drained",
+            Outcome::Elsewhere => "elsewhere",
+        }
+    }
+}
+
 /// A request's hold on its instance: counted until the body of the response has ended.
 #[derive(Debug)]
 pub struct Claim {
@@ -155,14 +176,29 @@ pub struct Claim {
     status: Option<u16>,
     to_head: Option<Duration>,
     outcome: Outcome,
+    is_router_error: bool,
+    record: Option<Record>,
+    body_bytes: u64,
 }
 
 impl Claim {
     /// Returns the hold of a request that was counted in by `Instance::enter`.
     pub fn entered(instance: Arc<Instance>, totals: Arc<Totals>, is_synthetic: bool) -> Self {
-        let endings = instance.endings.lock().expect("nothing panics here").clone();
+        let endings = instance.endings();
         let (started, outcome) = (Instant::now(), Outcome::Completed);
-        Claim { instance, endings, totals, is_synthetic, started, status: None, to_head: None, outcome }
+        Claim {
+            instance,
+            endings,
+            totals,
+            is_synthetic,
+            started,
+            status: None,
+            to_head: None,
+            outcome,
+            is_router_error: false,
+            record: None,
+            body_bytes: 0,
+        }
     }
 
     /// Notes that the instance has answered.
@@ -181,9 +217,19 @@ impl Claim {
         self.outcome = outcome;
     }
 
-    /// Returns whether this is one of the proxy's own requests.
-    pub fn is_synthetic(&self) -> bool {
-        self.is_synthetic
+    /// Notes that the router could not serve it.
+    pub fn failed(&mut self) {
+        self.is_router_error = true;
+    }
+
+    /// Has the request written down when it has ended.
+    pub fn record(&mut self, record: Option<Record>) {
+        self.record = record;
+    }
+
+    /// Notes how many bytes of the body went on.
+    pub fn passed(&mut self, bytes: usize) {
+        self.body_bytes += bytes as u64;
     }
 }
 
@@ -206,6 +252,12 @@ impl Drop for Claim {
         }
         if self.outcome != Outcome::Elsewhere && !self.is_synthetic {
             self.instance.counters.record(self.status, self.to_head);
+            if self.is_router_error || self.outcome == Outcome::Cut {
+                self.instance.counters.record_router_error();
+            }
+        }
+        if let Some(record) = self.record.take() {
+            record.ended(self.status, Some(&self.instance), self.outcome.word(), self.body_bytes);
         }
         self.instance.leave();
     }

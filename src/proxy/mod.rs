@@ -1,30 +1,46 @@
-//! The embedded traffic switch, `interlock proxy`: one listen address, one split in force, moved at one instant.
+//! The embedded traffic switch, `interlock proxy`: one listen address, for each service one split in force, moved at one instant.
 //!
 //! Two processes: the *holder* owns the listening sockets and is too small to fail; the *worker* carries the traffic and is started again
 //! when it ends. The kernel queues connections meanwhile, so the address never refuses.
 //!
-//! - `holder` · `worker`: the two processes; `spawn` here starts the pair
-//! - `control` · `client` · `commands`: the line protocol on the unix socket, its caller's side, its answers
-//! - `state`: what survives a worker · `switch` · `instance` · `counters`: the split in force and what is counted
+//! - `holder` · `crew` · `link` · `worker`: the processes; `spawn` here starts the pair · `lineage`: one worker takes over from another
+//! - `control` · `reports` · `client` · `commands` · `changes`: the line protocol on the unix socket, its caller's side, its answers
+//! - `state`: what survives a worker · `routes` · `hosts`: which service a request is for · `listener`: the clients · `shadow`: rehearsals
+//! - `switch` · `table` · `sticky` · `instance` · `hold`: who gets it, and whether it waits · `counters` · `metrics` · `access`: what is known
 //! - `framing` · `guard`: requests whose end could be read in two ways never get further
 //! - `forward` · `headers` · `upload` · `answer` · `pool` · `early`: one request · `websocket`: frames and tunnels · `probe`: its own requests
 
+mod access;
 mod answer;
+pub mod build;
+mod changes;
 pub mod client;
 mod commands;
 pub mod control;
 mod counters;
+mod crew;
 mod early;
 mod forward;
-mod framing;
+pub mod framing;
 mod guard;
 mod headers;
+mod hold;
 pub mod holder;
+mod hosts;
 mod instance;
+mod lineage;
+mod link;
+mod listener;
+pub mod metrics;
 mod pool;
 mod probe;
+mod reports;
+mod routes;
+mod shadow;
 mod state;
+mod sticky;
 mod switch;
+mod table;
 mod upload;
 mod websocket;
 pub mod worker;
@@ -75,6 +91,9 @@ pub struct WorkerArgs {
     /// How many workers ended unasked before this one.
     #[arg(long)]
     pub lost: u64,
+    /// The socket of the worker it takes over from.
+    #[arg(long)]
+    pub predecessor: Option<PathBuf>,
 }
 
 /// `proxy.json`: who holds the address.

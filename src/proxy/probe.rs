@@ -23,7 +23,7 @@ const SHORTEST: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Sends them for ever, as often as the plan in force says, while something serves.
-pub async fn run(switch: Arc<Switch>, listen: SocketAddr) {
+pub async fn run(switch: Arc<Switch>, listen: SocketAddr, secret: String) {
     let mut plans = switch.probe.subscribe();
     loop {
         let plan = plans.borrow_and_update().clone();
@@ -41,20 +41,23 @@ pub async fn run(switch: Arc<Switch>, listen: SocketAddr) {
                     Ok(()) => break,
                     Err(_) => return,
                 },
-                _ = ticks.tick() => once(&switch, listen, &plan).await,
+                _ = ticks.tick() => once(&switch, listen, &plan, &secret).await,
             }
         }
     }
 }
 
-async fn once(switch: &Switch, listen: SocketAddr, plan: &ProbePlan) {
-    if !switch.is_serving() {
+async fn once(switch: &Switch, listen: SocketAddr, plan: &ProbePlan, secret: &str) {
+    // What is held waits on purpose.
+    if !switch.is_serving() || switch.hold.is_on() {
         return;
     }
-    let result = timeout(PATIENCE, request(switch, listen, &plan.path)).await.context("no answer in time").and_then(|result| result);
+    let result =
+        timeout(PATIENCE, request(switch, listen, &plan.path, secret)).await.context("no answer in time").and_then(|result| result);
     switch.totals.probes.fetch_add(1, Relaxed);
     if let Err(err) = result
         && switch.is_serving()
+        && !switch.hold.is_on()
     {
         switch.totals.failed_probes.fetch_add(1, Relaxed);
         tracing::warn!("the proxy's own request failed: {err:#}");
@@ -62,13 +65,15 @@ async fn once(switch: &Switch, listen: SocketAddr, plan: &ProbePlan) {
 }
 
 /// Sends one; fails when it is refused, cut or answered by the proxy itself. What the application answers is its own affair.
-async fn request(switch: &Switch, listen: SocketAddr, path: &str) -> anyhow::Result<()> {
+async fn request(switch: &Switch, listen: SocketAddr, path: &str, secret: &str) -> anyhow::Result<()> {
+    // One of its own hosts; of a wildcard, one that nobody has.
+    let host = switch.rules.load().hosts.first().map_or_else(|| listen.to_string(), |host| host.replace('*', "interlock-probe"));
     let stream = TcpStream::connect(reachable(listen)).await.context("connecting to the listener")?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get(path)
-        .header(http::header::HOST, listen.to_string())
+        .header(http::header::HOST, host)
         .header(http::header::CONNECTION, "close")
-        .header(headers::PROBE, &switch.probe_secret)
+        .header(headers::PROBE, secret)
         .body(Empty::<Bytes>::new())?;
     let exchange = async {
         let response = sender.send_request(request).await.context("waiting for the answer")?;

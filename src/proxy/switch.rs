@@ -1,11 +1,14 @@
-//! The split in force, swapped at one instant, and the choice of an instance for each request.
+//! One service's split in force, swapped at one instant, and the choice of an instance for each request.
 
 use super::{
     control::{Drained, Measured, ProbePlan},
     counters::{Totals, VersionCounters},
+    hold::Hold,
     instance::{Claim, Instance},
+    sticky::Wish,
+    table::Table,
 };
-use crate::model::{InstanceId, Split};
+use crate::model::{InstanceId, Split, Stickiness};
 use arc_swap::ArcSwap;
 use std::{
     collections::BTreeMap,
@@ -23,31 +26,52 @@ const WEBSOCKET_GRACE: Duration = Duration::from_secs(10);
 /// How long what was told to end may take to do so.
 const ENDING: Duration = Duration::from_secs(5);
 
-/// What the data plane needs: shared by every connection.
+/// What the data plane needs of a service: shared by every connection.
 pub struct Switch {
+    /// The service's name; empty while it has none.
+    pub name: ArcSwap<String>,
+    /// How its requests are told from others.
+    pub rules: ArcSwap<InForceRules>,
     /// The proxy's own counters.
     pub totals: Arc<Totals>,
-    /// The value of the header that marks the proxy's own requests; nobody outside knows it.
-    pub probe_secret: String,
     /// What the proxy requests by itself.
     pub probe: watch::Sender<Option<ProbePlan>>,
+    /// Whether new requests wait.
+    pub hold: Hold,
     table: ArcSwap<Table>,
     instances: Mutex<Vec<Arc<Instance>>>,
     versions: Mutex<BTreeMap<String, Arc<VersionCounters>>>,
 }
 
-struct Table {
-    slots: Vec<(Arc<Instance>, i64)>,
-    turns: Mutex<Vec<i64>>,
+/// How a service's requests are told from others, and from each other.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InForceRules {
+    /// The hosts it answers for; empty for all.
+    pub hosts: Vec<String>,
+    /// What a returning client is known by.
+    pub stickiness: Stickiness,
+    /// Whether its requests are written down.
+    pub access_log: bool,
+}
+
+/// What is told that its time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Websockets.
+    Websockets,
+    /// Every other request.
+    Requests,
 }
 
 impl Switch {
     /// Returns a switch with nothing in force.
-    pub fn new() -> Self {
+    pub fn new(name: &str) -> Self {
         Switch {
+            name: ArcSwap::from_pointee(name.to_owned()),
+            rules: ArcSwap::default(),
             totals: Arc::default(),
-            probe_secret: format!("{:032x}", rand::random::<u128>()),
             probe: watch::Sender::new(None),
+            hold: Hold::default(),
             table: ArcSwap::from_pointee(Table::of(Vec::new())),
             instances: Mutex::default(),
             versions: Mutex::default(),
@@ -76,18 +100,18 @@ impl Switch {
 
     /// Returns whether something is in force.
     pub fn is_serving(&self) -> bool {
-        !self.table.load().slots.is_empty()
+        !self.table.load().is_empty()
     }
 
     /// Returns whether new requests may go to this instance.
     pub fn is_in_force(&self, instance: &Arc<Instance>) -> bool {
-        !instance.is_draining() && self.table.load().slots.iter().any(|(other, _)| Arc::ptr_eq(other, instance))
+        !instance.is_draining() && self.table.load().has(instance)
     }
 
     /// Claims an instance for a request; `None` when nothing is in force.
-    pub fn claim(&self, is_synthetic: bool) -> Option<Claim> {
+    pub fn claim(&self, is_synthetic: bool, wish: &Wish) -> Option<Claim> {
         loop {
-            let instance = self.table.load().pick()?;
+            let instance = self.table.load().pick(wish)?;
             // Counted first, looked at second: whoever takes the instance out of force and then finds nothing in flight
             // knows that no request can still reach it.
             instance.enter();
@@ -118,6 +142,32 @@ impl Switch {
         report
     }
 
+    /// Returns whether it knows this instance.
+    pub fn knows(&self, id: &InstanceId) -> bool {
+        self.instances.lock().expect("nothing panics here").iter().any(|instance| instance.id == *id)
+    }
+
+    /// Returns the instances it knows.
+    pub fn ids(&self) -> Vec<InstanceId> {
+        self.instances.lock().expect("nothing panics here").iter().map(|instance| instance.id.clone()).collect()
+    }
+
+    /// Returns how many requests are in flight.
+    pub fn in_flight(&self) -> u64 {
+        self.instances.lock().expect("nothing panics here").iter().map(|instance| instance.in_flight()).sum()
+    }
+
+    /// Tells what is in flight that its time is over, wherever it is.
+    pub fn tell(&self, ending: Ending) {
+        for instance in self.instances.lock().expect("nothing panics here").iter() {
+            let endings = instance.endings();
+            match ending {
+                Ending::Websockets => endings.websockets.cancel(),
+                Ending::Requests => endings.requests.cancel(),
+            }
+        }
+    }
+
     /// Returns the counters.
     pub fn measure(&self, lost_workers: u64) -> Measured {
         let instances = self.instances.lock().expect("nothing panics here");
@@ -143,34 +193,6 @@ impl Switch {
     fn counters(&self, version: &str) -> Arc<VersionCounters> {
         self.versions.lock().expect("nothing panics here").entry(version.to_owned()).or_default().clone()
     }
-}
-
-impl Table {
-    fn of(slots: Vec<(Arc<Instance>, i64)>) -> Self {
-        let turns = Mutex::new(vec![0; slots.len()]);
-        Table { slots, turns }
-    }
-
-    /// Returns the instance whose turn it is; those that drain are passed over.
-    fn pick(&self) -> Option<Arc<Instance>> {
-        let mut turns = self.turns.lock().expect("nothing panics here");
-        let weights = self.slots.iter().map(|(instance, weight)| if instance.is_draining() { 0 } else { *weight });
-        next_turn(&mut turns, weights).map(|index| self.slots[index].0.clone())
-    }
-}
-
-/// Returns whose turn it is, smoothly: 2:1 gives a b a, never a a b. A weight of 0 has no turn.
-fn next_turn(turns: &mut [i64], weights: impl Iterator<Item = i64>) -> Option<usize> {
-    let (mut total, mut best) = (0, None::<usize>);
-    for (index, weight) in weights.enumerate().filter(|(_, weight)| *weight > 0) {
-        turns[index] += weight;
-        total += weight;
-        if best.is_none_or(|best| turns[index] > turns[best]) {
-            best = Some(index);
-        }
-    }
-    turns[best?] -= total;
-    best
 }
 
 async fn drain_one(instance: &Instance, began: Instant, patience: Duration) -> Drained {
@@ -229,20 +251,11 @@ mod tests {
         Split(weights.iter().map(share).collect())
     }
 
-    #[test]
-    fn turns_are_smooth_and_by_weight() {
-        let mut turns = vec![0; 3];
-        let order: Vec<_> = (0..8).map(|_| next_turn(&mut turns, [2, 0, 1].into_iter()).unwrap()).collect();
-        assert_eq!(order, [0, 2, 0, 0, 2, 0, 0, 2]);
-        assert_eq!(next_turn(&mut [0, 0], [0, 0].into_iter()), None);
-        assert_eq!(next_turn(&mut [], [].into_iter()), None);
-    }
-
     #[tokio::test]
     async fn a_drain_waits_for_claims_and_nothing_new_comes() {
-        let switch = Arc::new(Switch::new());
+        let switch = Arc::new(Switch::new("web"));
         switch.install(&split(&[("a", 1)]));
-        let mut claim = switch.claim(false).unwrap();
+        let mut claim = switch.claim(false, &Wish::Any).unwrap();
         switch.install(&split(&[("a", 0), ("b", 1)]));
         let drain = tokio::spawn({
             let switch = switch.clone();
@@ -250,7 +263,7 @@ mod tests {
         });
         tokio::task::yield_now().await;
         assert!(!drain.is_finished());
-        assert_eq!(switch.claim(false).unwrap().instance.id.as_str(), "b");
+        assert_eq!(switch.claim(false, &Wish::Any).unwrap().instance.id.as_str(), "b");
         claim.answered(200);
         drop(claim);
         let report = drain.await.unwrap();
@@ -261,9 +274,9 @@ mod tests {
 
     #[tokio::test]
     async fn patience_ends_what_is_left_and_counts_it() {
-        let switch = Switch::new();
+        let switch = Switch::new("web");
         switch.install(&split(&[("a", 1)]));
-        let mut claim = switch.claim(false).unwrap();
+        let mut claim = switch.claim(false, &Wish::Any).unwrap();
         let endings = claim.endings.clone();
         let cut = tokio::spawn(async move {
             endings.websockets.cancelled().await;
@@ -278,18 +291,47 @@ mod tests {
 
     #[tokio::test]
     async fn traffic_that_comes_back_ends_the_drain() {
-        let switch = Arc::new(Switch::new());
+        let switch = Arc::new(Switch::new("web"));
         switch.install(&split(&[("a", 1)]));
-        let claim = switch.claim(false).unwrap();
+        let claim = switch.claim(false, &Wish::Any).unwrap();
         let drain = tokio::spawn({
             let switch = switch.clone();
             async move { switch.drain(&"a".into(), Duration::from_secs(30)).await }
         });
         tokio::task::yield_now().await;
-        assert!(switch.claim(false).is_none(), "the only instance drains");
+        assert!(switch.claim(false, &Wish::Any).is_none(), "the only instance drains");
         switch.install(&split(&[("a", 1)]));
         assert!(drain.await.unwrap().revived);
-        assert!(switch.claim(false).is_some());
+        assert!(switch.claim(false, &Wish::Any).is_some());
         assert!(!claim.endings.requests.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn each_version_is_counted_exactly_beside_the_other() {
+        let switch = Switch::new("web");
+        switch.install(&split(&[("a", 90), ("b", 10), ("c", 0)]));
+        for number in 0..1000 {
+            let mut claim = switch.claim(false, &Wish::Any).unwrap();
+            match number % 100 {
+                0..5 => claim.answered(500),
+                5..8 => claim.failed(),
+                _ => claim.answered(200),
+            }
+        }
+        drop(switch.claim(true, &Wish::Any));
+        let measured = switch.measure(0);
+        let (a, b) = (&measured.versions["v-a"], &measured.versions["v-b"]);
+        assert_eq!((a.requests, b.requests), (900, 100), "the proxy's own apart");
+        assert_eq!((a.errors + b.errors, a.router_errors + b.router_errors), (50, 30));
+        for one in [a, b] {
+            let answered = one.requests - one.router_errors;
+            assert_eq!(one.latency_ms.values().sum::<u64>(), answered);
+            assert_eq!(one.classes.values().sum::<u64>(), one.requests);
+            assert_eq!(
+                (one.classes.get(&0).copied().unwrap_or(0), one.classes.get(&5).copied().unwrap_or(0)),
+                (one.router_errors, one.errors)
+            );
+        }
+        assert_eq!(measured.versions["v-c"].requests, 0, "known, warm, and left alone");
     }
 }

@@ -65,6 +65,27 @@ pub trait Router: Send + Sync {
 
     /// Returns the counters of everything since the router's start, per version; two readings give a window.
     async fn measure(&self) -> Result<Samples, RouterError>;
+
+    /// Makes new requests wait, at most so long, while no set can serve; zero lets them through again.
+    async fn hold(&self, _patience: Duration, _epoch: Epoch) -> Result<(), RouterError> {
+        Err(RouterError::Unsupported("make requests wait"))
+    }
+
+    /// Puts a split in force on a second listener of this machine alone, opened when there is none, and returns its address. It is counted
+    /// apart, and closes by itself after `patience` or when a higher epoch comes.
+    async fn shadow(&self, _split: &Split, _epoch: Epoch, _patience: Duration) -> Result<SocketAddr, RouterError> {
+        Err(RouterError::Unsupported("open a second listener"))
+    }
+
+    /// Closes the second listener; fine when there is none.
+    async fn close_shadow(&self, _epoch: Epoch) -> Result<(), RouterError> {
+        Ok(())
+    }
+
+    /// Replaces a router that runs another build of this program by this one, without a gap; returns whether it did.
+    async fn upgrade(&self) -> Result<bool, RouterError> {
+        Ok(false)
+    }
 }
 
 /// What a kind of target can do.
@@ -164,6 +185,9 @@ pub struct VersionSamples {
     pub requests: u64,
     /// Of these, answered by the application with 5xx.
     pub errors: u64,
+    /// Of these, failed by the router: the instance not reached, broken off, silent, or the answer cut.
+    #[serde(default)]
+    pub router_errors: u64,
     /// In flight now.
     pub in_flight: u64,
     /// Latency counts: upper bound of the bucket in milliseconds → requests; differences of two readings give a window's p95.
@@ -229,6 +253,12 @@ pub enum RouterError {
     /// The listen address is taken by another process.
     #[error("`{0}` is taken by another process")]
     PortTaken(SocketAddr),
+    /// Another service has the host, or the whole listener.
+    #[error("{0}")]
+    HostTaken(String),
+    /// This kind of router has no such thing.
+    #[error("this router cannot {0}")]
+    Unsupported(&'static str),
     /// Anything else: the message says what; the same call may work later.
     #[error("{0:#}")]
     Failed(#[from] anyhow::Error),

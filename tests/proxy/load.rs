@@ -2,7 +2,7 @@
 
 use super::world::{Browser, Socket, World, eventually};
 use anyhow::{bail, ensure};
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use std::{
     collections::BTreeMap,
@@ -91,7 +91,7 @@ async fn customer(kind: &'static str, stays: bool, listen: SocketAddr, tally: Ar
 }
 
 async fn visit(kind: &str, listen: SocketAddr, kept: &mut Option<Browser>) -> anyhow::Result<()> {
-    if kept.is_none() || kind == "new connection" {
+    if kind == "new connection" || kept.as_ref().is_none_or(Browser::is_closed) {
         *kept = Some(Browser::connect(listen).await?);
     }
     let browser = kept.as_mut().expect("connected above");
@@ -100,11 +100,23 @@ async fn visit(kind: &str, listen: SocketAddr, kept: &mut Option<Browser>) -> an
             let (head, body) = browser.send(Request::post("/echo"), vec![7; 100_000]).await?.into_parts();
             let body = body.collect().await?.to_bytes();
             ensure!(head.status == 200 && body.ends_with(b":100000"), "{} {body:?}", head.status);
+            follow(&head.headers, kept);
         }
-        "events" => is_good(browser.get("/events").await?, "data: 4\n\n")?,
-        _ => is_good(browser.get("/").await?, "")?,
+        _ => {
+            let (path, end) = if kind == "events" { ("/events", "data: 4\n\n") } else { ("/", "") };
+            let answer = browser.get(path).await?;
+            follow(answer.headers(), kept);
+            is_good(answer, end)?;
+        }
     }
     Ok(())
+}
+
+/// Does as every client does that is asked to connect again.
+fn follow(headers: &HeaderMap, kept: &mut Option<Browser>) {
+    if headers.get("connection").is_some_and(|value| value == "close") {
+        *kept = None;
+    }
 }
 
 fn is_good(response: Response<String>, end: &str) -> anyhow::Result<()> {

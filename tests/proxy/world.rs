@@ -191,6 +191,10 @@ async fn respond(version: String, mut request: Request<Incoming>) -> Result<Resp
             let response = Response::builder().header("connection", "x-private").header("x-private", "1").header("keep-alive", "5");
             response.header("x-interlock-error", "mine").body(Either::Left(Full::default())).unwrap()
         }
+        "/slow" => {
+            sleep(Duration::from_millis(1500)).await;
+            text(version)
+        }
         "/broken" => Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR).body(Either::Left(Full::default())).unwrap(),
         "/silent" => std::future::pending().await,
         "/ws" => {
@@ -270,15 +274,28 @@ impl Browser {
         Ok(Browser(sender))
     }
 
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
     pub async fn send(&mut self, request: http::request::Builder, body: Vec<u8>) -> anyhow::Result<Response<Incoming>> {
         self.0.ready().await?;
-        Ok(self.0.send_request(request.header("host", "shop.test").body(Full::from(body))?).await?)
+        let mut request = request.body(Full::from(body))?;
+        request.headers_mut().entry("host").or_insert(http::HeaderValue::from_static("shop.test"));
+        Ok(self.0.send_request(request).await?)
     }
 
     pub async fn get(&mut self, path: &str) -> anyhow::Result<Response<String>> {
         let (head, body) = self.send(Request::get(path), Vec::new()).await?.into_parts();
         Ok(Response::from_parts(head, String::from_utf8(body.collect().await?.to_bytes().to_vec())?))
     }
+}
+
+/// Asks one host.
+pub async fn get_from(address: SocketAddr, host: &str) -> anyhow::Result<Response<String>> {
+    let mut browser = Browser::connect(address).await?;
+    let (head, body) = browser.send(Request::get("/").header("host", host), Vec::new()).await?.into_parts();
+    Ok(Response::from_parts(head, String::from_utf8(body.collect().await?.to_bytes().to_vec())?))
 }
 
 pub async fn get(address: SocketAddr, path: &str) -> anyhow::Result<Response<String>> {

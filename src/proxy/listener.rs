@@ -1,0 +1,88 @@
+//! A listening socket and the clients on it.
+
+use super::{
+    forward::{self, Origin},
+    guard::{self, Guard, Tunnel},
+    routes::Routes,
+    switch::Switch,
+};
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::sleep,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How long a client's connection may be idle between requests.
+const IDLE: Duration = Duration::from_secs(75);
+
+/// What the clients of one listening socket share.
+pub struct Listener {
+    /// Where their requests go.
+    pub routes: Arc<Routes>,
+    /// The one service of this socket, whatever host is asked for; set for rehearsals.
+    pub only: Option<Arc<Switch>>,
+    /// Ends connections after the request they are at.
+    pub stop: CancellationToken,
+    /// The connections.
+    pub clients: TaskTracker,
+    places: Arc<Semaphore>,
+}
+
+impl Listener {
+    /// Returns a listener for at most so many clients at a time; more wait in the kernel's queue.
+    pub fn new(routes: Arc<Routes>, only: Option<Arc<Switch>>, most: usize) -> Arc<Self> {
+        let places = Arc::new(Semaphore::new(most));
+        Arc::new(Listener { routes, only, stop: CancellationToken::new(), clients: TaskTracker::new(), places })
+    }
+
+    /// Accepts clients for ever.
+    pub async fn accept(self: Arc<Self>, socket: TcpListener) {
+        loop {
+            let place = self.places.clone().acquire_owned().await.expect("the places are never closed");
+            match socket.accept().await {
+                Ok((stream, client)) => {
+                    let listener = self.clone();
+                    self.clients.spawn(async move {
+                        connection(listener, stream, client).await;
+                        drop(place);
+                    });
+                }
+                Err(err) => {
+                    // Out of files, mostly: some will be free again soon.
+                    tracing::warn!("cannot accept a connection: {err}");
+                    sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn connection(listener: Arc<Listener>, stream: TcpStream, client: SocketAddr) {
+    let _ = stream.set_nodelay(true);
+    let tunnel = Tunnel::default();
+    let stop = listener.stop.clone();
+    let origin = Origin { listener, client, tunnel: tunnel.clone() };
+    let service = service_fn(move |request| {
+        let origin = origin.clone();
+        async move { Ok::<_, Infallible>(forward::serve(origin, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .max_buf_size(super::framing::MAX_HEAD)
+        .serve_connection(TokioIo::new(Guard::new(stream, tunnel, guard::HEAD_DEADLINE)), service)
+        .with_upgrades();
+    tokio::pin!(connection);
+    // How a connection ends is the client's affair, or was counted where it failed.
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}
