@@ -2,6 +2,7 @@
 
 mod guard;
 mod identity;
+mod metrics;
 mod people;
 mod record;
 
@@ -20,7 +21,7 @@ use crate::{
     store::Store,
     telemetry,
 };
-use axum::{Json, Router, middleware, routing::get};
+use axum::{Json, Router, http::header, middleware, routing::get};
 use serde_json::json;
 use std::{
     fs::{self, File, TryLockError},
@@ -177,7 +178,10 @@ impl Bound {
         let (stop_handle, rpc_server) = rpc::stop_channel();
         let over_http = mcp::Handler::new(registry.clone(), prompts, Via::McpHttp).http_service(stop.clone());
         let guarding = guard::Guard { port: address.port(), token: Arc::new(Sha256::of(token.as_bytes())) };
+        let measured = workspace.clone();
+        let metrics = async move || ([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], metrics::text(&measured).await);
         let router = Router::new()
+            .route("/metrics", get(metrics))
             .route("/healthz", get(|| async { Json(json!({"state": "serving", "version": env!("CARGO_PKG_VERSION")})) }))
             .route("/rpc", rpc::route(rpc::agent_methods(&registry), stop_handle))
             .route_service("/mcp", over_http)

@@ -1,0 +1,25 @@
+//! `/metrics`: what every proxy of the workspace has counted, as Prometheus reads it.
+
+use crate::{
+    config::Workspace,
+    proxy::{ProxyClient, metrics},
+};
+use std::fs;
+
+/// The media type of the text.
+pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Returns the text; a proxy that does not answer is left out, and said to be down.
+pub async fn text(workspace: &Workspace) -> String {
+    let proxies = fs::read_dir(workspace.state_dir().join("proxies")).into_iter().flatten().flatten();
+    let (mut texts, mut up) =
+        (Vec::new(), String::from("# HELP interlock_proxy_up Whether a proxy answers.\n# TYPE interlock_proxy_up gauge\n"));
+    for name in proxies.filter_map(|folder| folder.file_name().into_string().ok()) {
+        let proxy = ProxyClient::new(workspace.run_dir().join(format!("proxy-{name}.sock")));
+        let answered = proxy.metrics().await;
+        up.push_str(&format!("interlock_proxy_up{{proxy=\"{name}\"}} {}\n", u8::from(answered.is_ok())));
+        texts.extend(answered);
+    }
+    texts.push(up);
+    metrics::merged(&texts)
+}
