@@ -9,7 +9,7 @@ use interlock::{
     },
     targets::{InstanceSpec, LogCursor, Observed, Target, TargetError, local::*},
 };
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal};
 use std::{
     collections::BTreeMap,
     fs,
@@ -382,6 +382,35 @@ async fn the_log_turns_and_is_read_on_without_a_gap() {
     let oldest = world.target.logs(&spec.id, LogCursor::Offset(0)).await.unwrap();
     let kept: Vec<u32> = oldest.lines.iter().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
     assert!(kept[0] > 0 && kept.windows(2).all(|pair| pair[1] == pair[0] + 1), "what is kept has no gap");
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_written_ends_nobody() {
+    let world = World::new();
+    let spec = instance("full", "while :; do echo line; sleep 0.02; done", &[]);
+    world.target.start(&lease(1), &spec).await.unwrap();
+    world.logged(&spec.id, "line").await;
+    let before = world.status(&spec.id);
+    let limit = |bytes| {
+        let shim = rustix::process::Pid::from_raw(before.shim.pid);
+        rustix::process::prlimit(shim, Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
+    };
+    limit(Some(1));
+    let log = world.dir(&spec.id).join("log");
+    let size = || fs::metadata(&log).unwrap().len();
+    let mut last = size();
+    // What was under way when the limit came may still have arrived.
+    until("nothing is written any more", async || {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        std::mem::replace(&mut last, size()) == size()
+    })
+    .await;
+    let seen = world.seen(&spec.id).await;
+    assert!(seen.running && seen.restarts == 0, "{seen:?}");
+    limit(None);
+    until("it is written again", async || size() > last).await;
+    assert_eq!(world.status(&spec.id).shim, before.shim, "the same shim throughout");
+    world.target.stop(&lease(1), &spec.id, Duration::from_secs(5)).await.unwrap();
 }
 
 #[tokio::test]
