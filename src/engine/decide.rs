@@ -148,6 +148,15 @@ pub fn chosen(direction: Direction, choice: Choice) -> Option<(StepState, Event)
     }
 }
 
+/// Returns the same for a step that asks a person because it can be judged neither good nor bad: the deployment stands before it.
+pub fn answered(choice: Choice) -> (StepState, Event) {
+    match choice {
+        Choice::Retry => (StepState::Pending, Event::Released),
+        Choice::MarkDone => (StepState::Done, Event::Released),
+        Choice::RollBack => (StepState::Pending, Event::Undo),
+    }
+}
+
 fn is_watched(states: &[(&Step, StepState)]) -> bool {
     states.iter().any(|(step, state)| step.action == Action::VerifyListener && *state == StepState::Done)
 }

@@ -1,5 +1,5 @@
-//! What a person must know of a deployment that is stuck: what is known, which step is not, what is seen of it now, and what each choice
-//! would do. What is shown is what is signed.
+//! What a person must know of a deployment that is stuck, or asks because a step is neither good nor bad: what is known, which step is
+//! not, what is seen of it now, and what each choice would do. What is shown is what is signed.
 
 use super::{
     Engine,
@@ -8,7 +8,9 @@ use super::{
 };
 use crate::{
     error::{Code, Error, Result},
-    model::{Action, Choice, Deployment, DeploymentId, DeploymentState, InstanceId, JournalEntry, Lease, Step, StepId, StepState, text},
+    model::{
+        Action, Caller, Choice, Deployment, DeploymentId, DeploymentState, InstanceId, JournalEntry, Lease, Step, StepId, StepState, text,
+    },
     store::Resolution,
 };
 use serde::Serialize;
@@ -56,15 +58,21 @@ fn commands(id: &DeploymentId) -> String {
 impl Engine {
     /// Returns what is known of a stuck deployment; none when it is not stuck. Observes, and changes nothing.
     pub async fn stuck(self: &Arc<Self>, deployment: &Deployment) -> Result<Option<Stuck>> {
-        if deployment.state != DeploymentState::Stuck {
+        if deployment.state != DeploymentState::Stuck && !asks(deployment) {
             return Ok(None);
         }
         let (plan, journal) = (self.plan_of(deployment).await?, self.store.journal(&deployment.id).await?);
         let Some((step, direction)) = decide::unknown(&plan.steps, &journal) else { return Ok(None) };
-        let of_step = |choice: Choice| follows(&plan.steps, &journal, step, direction, choice);
+        let of_step = |choice: Choice| match asks(deployment) {
+            true => Some(answers(step, choice)),
+            false => follows(&plan.steps, &journal, step, direction, choice),
+        };
+        let said = journal.iter().find(|entry| entry.step == step.id).and_then(|entry| entry.output["error"]["message"].as_str());
+        let because = deployment.undo_reason.as_deref().or(said).unwrap_or("an outcome cannot be known");
         Ok(Some(Stuck {
-            because: text::visible_line(deployment.undo_reason.as_deref().unwrap_or("an outcome cannot be known"), 300),
+            because: text::visible_line(because, 300),
             unknown: match direction {
+                Direction::Forward if asks(deployment) => format!("whether `{}` is good: {}", step.id, step.title),
                 Direction::Forward => format!("whether `{}` happened: {}", step.id, step.title),
                 Direction::Back => format!("whether `{}` is undone: {}", step.id, step.undo.as_deref().unwrap_or(&step.title)),
             },
@@ -90,7 +98,13 @@ impl Engine {
         };
         let (plan, journal) = (self.plan_of(&deployment).await?, self.store.journal(id).await?);
         let known = decide::unknown(&plan.steps, &journal);
-        let follows = known.and_then(|(step, direction)| follows(&plan.steps, &journal, step, direction, choice));
+        let asks = asks(&deployment);
+        let follows =
+            known.and_then(
+                |(step, direction)| {
+                    if asks { Some(answers(step, choice)) } else { follows(&plan.steps, &journal, step, direction, choice) }
+                },
+            );
         let (Some((step, direction)), Some(follows)) = (known, follows) else {
             return Err(Error::new(Code::WrongState, format!("`{id}` is on its way back already")).hint(format!(
                 "choose `{}` or `{}`",
@@ -98,9 +112,13 @@ impl Engine {
                 Choice::MarkDone.word()
             )));
         };
-        let (step_to, event) = decide::chosen(direction, choice).expect("what follows a choice is known only where it is one");
+        let (step_to, event) = match asks {
+            true => decide::answered(choice),
+            false => decide::chosen(direction, choice).expect("what follows a choice is known only where it is one"),
+        };
         let resolution = Resolution {
             deployment: id.clone(),
+            from: deployment.state,
             seen_at: deployment.updated_at,
             event,
             step: step.id.clone(),
@@ -141,6 +159,20 @@ impl Engine {
                 Err(error) => unreachable("the router", error.to_string()),
             },
         }
+    }
+}
+
+/// Tells whether the server itself holds it and asks: the step before which it stands could not be judged.
+fn asks(deployment: &Deployment) -> bool {
+    deployment.state == DeploymentState::Paused && deployment.held_by == Some(Caller::server().principal)
+}
+
+/// Says what a choice does where the server asks.
+fn answers(step: &Step, choice: Choice) -> String {
+    match choice {
+        Choice::Retry => format!("judges `{}` again, and goes on when it is good", step.id),
+        Choice::MarkDone => format!("takes your word that `{}` is good, and goes on", step.id),
+        Choice::RollBack => "goes back to what served before".to_owned(),
     }
 }
 

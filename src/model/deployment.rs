@@ -110,13 +110,13 @@ impl DeploymentState {
     }
 }
 
-/// What a person may choose for a deployment that is stuck.
+/// What a person may choose for a deployment that is stuck, or asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Choice {
-    /// Look whether the unknown step happened, and do it if not.
+    /// Look whether the unknown step happened, and do it if not; judge again what could not be judged.
     Retry,
-    /// Take the person's word that it happened.
+    /// Take the person's word that it happened, or is good.
     MarkDone,
     /// Go back from what is done.
     RollBack,

@@ -5,9 +5,11 @@ use crate::{
     engine::{
         freezing,
         status::{DirectiveView, Hindrance},
-        stuck,
+        stuck::{self, Stuck},
     },
-    model::{Choice, Deployment, DeploymentState, DirectiveState, GateResult, Plan, PlanState, Purpose, Sha256, Verdict, Who, text},
+    model::{
+        Choice, Deployment, DeploymentId, DeploymentState, DirectiveState, GateResult, Plan, PlanState, Purpose, Sha256, Verdict, Who, text,
+    },
 };
 use serde_json::json;
 
@@ -264,19 +266,13 @@ pub fn of_deployment(deployment: &Deployment, plan: Option<&Plan>, hindrance: &H
             )
         }
         DeploymentState::Stuck => {
-            let of_line = |line: &String| {
-                let (word, does) = line.split_once(": ")?;
-                let choice = Choice::ALL.into_iter().find(|choice| choice.word() == word)?;
-                Some(NextAction::command(stuck::command(id, choice), does))
-            };
-            let choices = hindrance.stuck.iter().flat_map(|stuck| stuck.choices.iter().filter_map(of_line));
             let unknown =
                 hindrance.stuck.as_ref().map_or(String::new(), |stuck| format!("; unknown is {}; {}", stuck.unknown, stuck.observed));
             Standing::of(
                 state,
                 format!("{id} is stuck: {reason}{unknown}"),
                 "Tell the user: a person must choose. Nothing else deploys here until then.",
-                choices.chain([look]).collect(),
+                hindrance.stuck.iter().flat_map(|stuck| choices(id, stuck)).chain([look]).collect(),
             )
         }
         DeploymentState::Succeeded => match &deployment.rolled_back_by {
@@ -296,6 +292,15 @@ pub fn of_deployment(deployment: &Deployment, plan: Option<&Plan>, hindrance: &H
     }
 }
 
+/// Returns the command of each choice a person has.
+fn choices<'a>(id: &'a DeploymentId, stuck: &'a Stuck) -> impl Iterator<Item = NextAction> + 'a {
+    stuck.choices.iter().filter_map(|line| {
+        let (word, does) = line.split_once(": ")?;
+        let choice = Choice::ALL.into_iter().find(|choice| choice.word() == word)?;
+        Some(NextAction::command(stuck::command(id, choice), does))
+    })
+}
+
 fn pauses_soon(hindrance: &Hindrance) -> &'static str {
     if hindrance.frozen.is_some() { "; it is frozen, and pauses before its next change" } else { "" }
 }
@@ -303,14 +308,19 @@ fn pauses_soon(hindrance: &Hindrance) -> &'static str {
 /// It is held, frozen, or both; `otherwise` is what can be done instead of waiting for those who can let it go on.
 fn paused(deployment: &Deployment, hindrance: &Hindrance, otherwise: Vec<NextAction>) -> Standing {
     let id = &deployment.id;
+    if let Some(stuck) = &hindrance.stuck {
+        return Standing::of(
+            deployment.state.as_str(),
+            format!("{id} asks a person: {}; unknown is {}; {}", stuck.because, stuck.unknown, stuck.observed),
+            "Tell the user: it is neither good nor bad, and a person must choose. Its triggers stay armed.",
+            choices(id, stuck).chain(otherwise).collect(),
+        );
+    }
     let (mut why, mut actions) = (Vec::new(), Vec::new());
     if let Some(holder) = &deployment.held_by {
         why.push(format!("held by {holder}"));
         actions.push(match holder.as_str() {
             "agent" => NextAction::tool("hold_deployment", json!({ "deployment": id, "held": false }), "lift your own hold"),
-            "server" => {
-                NextAction::command(format!("interlock hold-deployment {id} --held false"), "a person looks, and lets it try again")
-            }
             _ => NextAction::command(format!("interlock hold-deployment {id} --held false"), "a person's hold is a person's to lift"),
         });
     }

@@ -207,11 +207,13 @@ impl Store {
     }
 }
 
-/// What a person has chosen for a stuck deployment, as it changes the record.
+/// What a person has chosen for a deployment that is stuck or asks, as it changes the record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resolution {
     /// The deployment.
     pub deployment: DeploymentId,
+    /// Where it stood then: stuck, or paused by the server.
+    pub from: DeploymentState,
     /// Its `updated_at` when the person saw it: whatever changes afterwards voids the choice.
     pub seen_at: Timestamp,
     /// Where it goes on.
@@ -226,8 +228,39 @@ pub struct Resolution {
     pub reason: String,
 }
 
-/// Lets a stuck deployment go on as a person has chosen; `false` when it is not stuck, or not as it was seen.
+/// Lets a deployment go on as a person has chosen; `false` when it does not stand as it was seen.
 pub(super) async fn resolve(write: &mut Write, resolution: &Resolution, approver: &ApproverName) -> Result<bool> {
+    let moved = match resolution.from {
+        DeploymentState::Paused => answer(write, resolution, approver).await?,
+        _ => unstick(write, resolution).await?,
+    };
+    Ok(moved && mark(write, resolution, approver).await?)
+}
+
+/// Lifts the server's own hold, and asks for the way back where that was chosen.
+async fn answer(write: &mut Write, resolution: &Resolution, approver: &ApproverName) -> Result<bool> {
+    let at = write.at;
+    let moved = sql("UPDATE deployments SET held_by = NULL,
+                         undo_requested_at = CASE WHEN $1 = 1 AND undo_requested_at IS NULL THEN $2 ELSE undo_requested_at END,
+                         undo_requested_by = CASE WHEN $1 = 1 AND undo_requested_at IS NULL THEN $3 ELSE undo_requested_by END,
+                         undo_requested_reason = CASE WHEN $1 = 1 AND undo_requested_at IS NULL THEN $4 ELSE undo_requested_reason END,
+                         undo_requested_code = CASE WHEN $1 = 1 AND undo_requested_at IS NULL THEN $5 ELSE undo_requested_code END,
+                         updated_at = CASE WHEN updated_at < $2 THEN $2 ELSE updated_at + 1 END
+                     WHERE id = $6 AND state = 'paused' AND held_by = $7 AND updated_at = $8")
+    .bind(resolution.event == Event::Undo)
+    .bind(at)
+    .bind(approver)
+    .bind(&resolution.reason)
+    .bind("aborted")
+    .bind(&resolution.deployment)
+    .bind(Caller::server().principal)
+    .bind(resolution.seen_at)
+    .run(write.on())
+    .await?;
+    Ok(moved == 1)
+}
+
+async fn unstick(write: &mut Write, resolution: &Resolution) -> Result<bool> {
     let at = write.at;
     let Some(to) = DeploymentState::Stuck.after(resolution.event) else { return Ok(false) };
     let is_back = to == DeploymentState::RollingBack;
@@ -246,12 +279,18 @@ pub(super) async fn resolve(write: &mut Write, resolution: &Resolution, approver
     .bind(resolution.seen_at)
     .run(write.on())
     .await?;
+    Ok(moved == 1)
+}
+
+/// Notes in the journal what the step counts as, on whose word.
+async fn mark(write: &mut Write, resolution: &Resolution, approver: &ApproverName) -> Result<bool> {
+    let at = write.at;
     let seen = sql("SELECT output FROM deployment_steps WHERE deployment_id = $1 AND step = $2")
         .bind(&resolution.deployment)
         .bind(&resolution.step)
         .one(write.on())
         .await?;
-    let (1, Some(seen)) = (moved, seen) else { return Ok(false) };
+    let Some(seen) = seen else { return Ok(false) };
     // What the step wrote stays: the watch reads from it.
     let mut output = match seen.read::<serde_json::Value>("output")? {
         serde_json::Value::Object(output) => output,

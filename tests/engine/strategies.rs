@@ -1,6 +1,7 @@
 //! Canary and rolling deployments, told in one process on both databases.
 
 use crate::{support::databases::databases, world::Shop};
+use interlock::model::{DecisionKind, DecisionVerdict};
 use interlock::targets::fake::Mischief;
 use serde_json::json;
 use std::time::Duration;
@@ -147,9 +148,25 @@ async fn a_canary_with_too_few_requests_is_paused_and_asks_a_person() {
         assert!(paused.to_string().contains("needs "), "{paused:#}");
         let lift = json!({ "deployment": started, "held": false });
         assert_eq!(shop.refused("hold_deployment", lift).await, "denied_by_policy", "what was not judged is not the agent's to pass");
-        shop.must("rollback_deployment", json!({ "deployment": started, "reason": "nobody came" })).await;
-        assert_eq!(shop.settled(&started).await["state"], "rolled_back");
-        assert_eq!(shop.staging.serving(), ["1.0.0"]);
+        let commands: Vec<&str> = paused["next_actions"].as_array().unwrap().iter().filter_map(|next| next["command"].as_str()).collect();
+        assert!(matches!(commands.as_slice(), [retry, ..] if retry.contains("retry")) && commands.len() == 3, "{paused:#}");
+        let choice = |choice: &str| json!({ "deployment": started, "choice": choice, "reason": "nobody came" });
+        // Asked again, it is as unknown as before.
+        shop.sign(DecisionKind::Resolve, choice("retry"), DecisionVerdict::Approve).await;
+        let until = std::time::Instant::now() + crate::world::PATIENCE;
+        let is_tried = |seen: &serde_json::Value| {
+            seen["steps"].as_array().unwrap().iter().any(|step| step["step"] == "analyse-20" && step["attempt"] == 2)
+                && seen["state"] == "paused"
+        };
+        while !is_tried(&shop.must("get_deployment", json!({ "deployment": started, "detail": true })).await) {
+            assert!(std::time::Instant::now() < until, "it was not judged again");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let (chosen, settles, serves) =
+            if database.name == "sqlite" { ("mark_done", "succeeded", "1.1.0") } else { ("roll_back", "rolled_back", "1.0.0") };
+        shop.sign(DecisionKind::Resolve, choice(chosen), DecisionVerdict::Approve).await;
+        let settled = shop.settled(&started).await;
+        assert_eq!((&settled["state"], shop.staging.serving()), (&json!(settles), vec![serves.to_owned()]), "{settled:#}");
     }
 }
 

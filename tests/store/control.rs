@@ -88,6 +88,7 @@ async fn a_choice_moves_a_stuck_deployment_that_is_as_it_was_seen() {
         let resolve = async |seen: &Deployment, event, step_to, nonce: &str| {
             let resolution = Resolution {
                 deployment: seen.id.clone(),
+                from: DeploymentState::Stuck,
                 seen_at: seen.updated_at,
                 event,
                 step: shift.clone(),
@@ -124,6 +125,33 @@ async fn a_choice_moves_a_stuck_deployment_that_is_as_it_was_seen() {
         let (end, _) = store.audit_head().await.unwrap();
         let audited = store.audit_entries(end - 1, 1).await.unwrap().remove(0);
         assert_eq!((audited.action.as_str(), &audited.detail["choice"]), ("record_decision", &json!("mark_done")));
+
+        // Where the server asks: the same, and only while it asks.
+        let asked = async |seen: &Deployment, event, step_to, nonce: &str| {
+            let resolution = Resolution {
+                deployment: seen.id.clone(),
+                from: DeploymentState::Paused,
+                seen_at: seen.updated_at,
+                event,
+                step: shift.clone(),
+                step_to,
+                choice: Choice::RollBack,
+                reason: "nobody came".into(),
+            };
+            let decision = signed(&store, DecisionKind::Resolve, &Sha256::of(b"asks"), Approve, nonce).await;
+            store.record_decision(&server(), &decision, DecisionEffect::Resolve(resolution)).await
+        };
+        let paused = walk(&store, &goes_on, &[Event::Held]).await;
+        assert!(asked(&paused, Event::Undo, StepState::Pending, "n4").await.is_err(), "it is not the server's hold");
+        assert!(store.set_hold(&server(), &paused.id, None, Some("server")).await.unwrap());
+        assert!(asked(&paused, Event::Undo, StepState::Pending, "n5").await.is_err(), "it has changed");
+        let asks = store.deployment(&paused.id).await.unwrap().unwrap();
+        asked(&asks, Event::Undo, StepState::Pending, "n6").await.unwrap();
+        let request = store.undo_request(&paused.id).await.unwrap().unwrap();
+        assert_eq!((request.by.as_str(), request.reason.as_str(), request.code.as_str()), ("ada", "nobody came", "aborted"));
+        let answered = store.deployment(&paused.id).await.unwrap().unwrap();
+        assert_eq!((answered.state, &answered.held_by), (DeploymentState::Paused, &None));
+        let goes_on = answered;
 
         // It can be stuck again, and blocks again.
         let again = walk(&store, &goes_on, &[Event::Undo, Event::Lost]).await;
