@@ -19,6 +19,7 @@ pub mod execute;
 pub mod facts;
 pub mod failpoint;
 pub mod files;
+pub mod follow_up;
 pub mod freezing;
 pub mod gate_rules;
 pub mod git;

@@ -26,7 +26,7 @@ impl Engine {
         Ok(())
     }
 
-    async fn has_measured(&self, deployment: &Deployment, kind: &str) -> Result<bool> {
+    pub(super) async fn has_measured(&self, deployment: &Deployment, kind: &str) -> Result<bool> {
         Ok(self.store.measurements(&deployment.id).await?.iter().any(|measurement| measurement.kind == kind))
     }
 
@@ -56,6 +56,7 @@ impl Engine {
             let settled = json!({ "state": deployment.state, "router": samples, "rollback_ms": rollback_ms });
             self.store.add_measurement(&by, &deployment.id, "settled", &settled).await?;
         }
+        self.follow_up(deployment).await?;
         self.write_files(&deployment.id, run.as_ref().map(|run| &run.spec)).await?;
         let directive = self.directive(&deployment.directive).await?;
         known(self.complete(&by, &directive).await, "its directive's exit gates", &mut left_out)?;

@@ -3,10 +3,12 @@
 use super::{digest::Sha256, ids::*, time::Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// Where a directive stands. The seed's further states `draft`, `pending_approval`, `archived`, `deferred` exist in the table.
+/// Where a directive stands. The seed's further states `pending_approval`, `archived`, `deferred` exist in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DirectiveState {
+    /// Carries what a failed deployment has left; the next release for its place takes it over.
+    Draft,
     /// Open: nothing started, or what was started is taken back.
     Active,
     /// A plan exists or a deployment ran.
@@ -21,6 +23,7 @@ impl DirectiveState {
     /// Returns the column's text.
     pub fn as_str(self) -> &'static str {
         match self {
+            DirectiveState::Draft => "draft",
             DirectiveState::Active => "active",
             DirectiveState::InProgress => "in_progress",
             DirectiveState::Completed => "completed",
@@ -31,6 +34,7 @@ impl DirectiveState {
     /// Reads the column's text; the seed states that nothing here sets read as `active`.
     pub fn parse(text: &str) -> Self {
         match text {
+            "draft" => DirectiveState::Draft,
             "in_progress" => DirectiveState::InProgress,
             "completed" => DirectiveState::Completed,
             "cancelled" => DirectiveState::Cancelled,
@@ -79,10 +83,20 @@ pub struct Directive {
     pub phase: Option<String>,
     /// SHA-256 of the phase file when the directive was created.
     pub phase_sha256: Option<Sha256>,
+    /// The directive whose deployment failed, where this one follows it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub follows: Option<DirectiveId>,
+    /// How many failures in a row led to it.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub depth: i64,
     /// The principal that created it.
     pub created_by: String,
     /// When.
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+}
+
+fn is_zero(count: &i64) -> bool {
+    *count == 0
 }

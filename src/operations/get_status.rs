@@ -145,16 +145,14 @@ async fn overview(ctx: &Context, params: &Params) -> Result<Reply<Output>, Error
     }
     // Worst first: what waits for a person or is under way stands before what merely serves.
     places.sort_by_key(|place| (place.person.is_none(), place.under_way.is_none(), place.serves.is_some()));
-    let mut directives: Vec<_> = engine
-        .store
-        .open_directives()
-        .await?
-        .into_iter()
-        .filter(|directive| params.service.as_ref().is_none_or(|service| directive.service.as_str() == service))
-        .filter(|directive| params.environment.as_ref().is_none_or(|environment| directive.environment.as_str() == environment))
-        .collect();
-    // Newest first: it is the one that is being worked on.
+    let for_those = |directive: &crate::model::Directive| {
+        params.service.as_ref().is_none_or(|service| directive.service.as_str() == service)
+            && params.environment.as_ref().is_none_or(|environment| directive.environment.as_str() == environment)
+    };
+    let mut directives: Vec<_> = engine.store.open_directives().await?.into_iter().filter(for_those).collect();
+    // Newest first: it is the one that is being worked on. What waits for a mended release comes last.
     directives.reverse();
+    directives.extend(engine.store.follow_ups().await?.into_iter().filter(for_those));
     let drifted = engine.drifted().await?;
     let mut next_actions: Vec<NextAction> = Vec::new();
     if let Some(directive) = directives.first() {

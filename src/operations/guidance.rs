@@ -69,6 +69,18 @@ fn directive_standing(view: &DirectiveView) -> Standing {
             );
         }
         DirectiveState::Cancelled => return Standing::of("cancelled", format!("{id} is cancelled; nothing to do"), "", vec![]),
+        DirectiveState::Draft => {
+            let arguments =
+                json!({ "service": directive.service, "environment": directive.environment, "version": "<version>", "artifact": "<path>" });
+            let mend = NextAction::tool("create_directive", arguments, "mend it, commit, build; the new release takes this directive over");
+            let carried = text::visible_line(&directive.description, 300);
+            return Standing::of(
+                "draft",
+                format!("{id} waits for a release that mends {carried}"),
+                "Read what failed, mend it, and order the new release.",
+                vec![mend],
+            );
+        }
         DirectiveState::Active | DirectiveState::InProgress => (),
     }
     if let Some(deployment) = view.under_way() {

@@ -30,7 +30,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     net::{TcpListener, UnixListener, UnixStream},
@@ -232,13 +232,22 @@ async fn accept<F: Future<Output = ()> + Send + 'static>(
     }
 }
 
+/// A killed server's threads, and a child it was just starting, hold the lock for a moment longer than it is seen to live.
+const LOCK_PATIENCE: Duration = Duration::from_millis(700);
+
 fn lock(workspace: &Workspace) -> Result<File, Error> {
     let path = workspace.lock_file();
     let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|err| cannot("open", &path, &err))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::new(Code::ServerRunning, format!("a server runs in `{}`", workspace.root.display()))),
-        Err(TryLockError::Error(err)) => Err(cannot("lock", &path, &err)),
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::new(Code::ServerRunning, format!("a server runs in `{}`", workspace.root.display())));
+            }
+            Err(TryLockError::Error(err)) => return Err(cannot("lock", &path, &err)),
+        }
     }
 }
 

@@ -50,10 +50,92 @@ impl Store {
             return Ok((directive_of(&row)?, true));
         }
         releases::remember(&mut write, release).await?;
-        let directive = insert(&mut write, by, new, release).await?;
-        let detail = json!({ "service": directive.service, "environment": directive.environment, "version": directive.version, "digest": directive.digest });
+        let draft = draft_of(&mut write, &release.service, &new.environment).await?;
+        let directive = match draft {
+            Some(draft) => take_over(&mut write, by, draft, new, release).await?,
+            None => {
+                let directive = directive(by, &mut write, new, release).await?;
+                insert(&mut write, &directive).await?;
+                directive
+            }
+        };
+        let detail = json!({ "service": directive.service, "environment": directive.environment, "version": directive.version,
+            "digest": directive.digest, "follows": directive.follows });
         write.commit(by, "create_directive", &directive.id, detail).await?;
         Ok((directive, false))
+    }
+
+    /// Leaves a draft that carries a failure of `failed`; one that stands for the place already carries the newer failure from now on.
+    pub async fn open_follow_up(&self, by: &Caller, failed: &Directive, title: &str, description: &str) -> Result<Directive> {
+        let mut write = self.write().await?;
+        let at = write.at;
+        let earlier = draft_of(&mut write, &failed.service, &failed.environment).await?;
+        let depth = earlier.as_ref().map_or(0, |draft| draft.depth).max(failed.depth) + 1;
+        let draft = match earlier {
+            Some(draft) => {
+                sql("UPDATE strategic_directives_v2 SET title = $1, description = $2, follows = $3, follow_depth = $4,
+                     updated_at = CASE WHEN updated_at < $5 THEN $5 ELSE updated_at + 1 END WHERE id = $6")
+                .bind(title)
+                .bind(description)
+                .bind(&failed.id)
+                .bind(depth)
+                .bind(at)
+                .bind(&draft.id)
+                .run(write.on())
+                .await?;
+                Directive { title: title.into(), description: description.into(), follows: Some(failed.id.clone()), depth, ..draft }
+            }
+            None => {
+                let draft = Directive {
+                    id: next_id(&mut write).await?,
+                    state: DirectiveState::Draft,
+                    title: title.into(),
+                    description: description.into(),
+                    rationale: format!("{} did not stay", failed.id),
+                    priority: "high".into(),
+                    depends_on: Vec::new(),
+                    follows: Some(failed.id.clone()),
+                    depth,
+                    created_by: by.principal.clone(),
+                    created_at: at,
+                    updated_at: at,
+                    ..failed.clone()
+                };
+                insert(&mut write, &draft).await?;
+                draft
+            }
+        };
+        write.commit(by, "open_follow_up", &draft.id, json!({ "follows": failed.id, "depth": depth })).await?;
+        Ok(draft)
+    }
+
+    /// Ends what earlier failures of a place have left open, now that `succeeded` serves there; returns what was ended.
+    pub async fn close_follow_ups(&self, by: &Caller, succeeded: &Directive) -> Result<Vec<DirectiveId>> {
+        let mut write = self.write().await?;
+        let at = write.at;
+        let rows = sql("UPDATE strategic_directives_v2 SET status = 'cancelled', status_reason = $1,
+                            updated_at = CASE WHEN updated_at < $2 THEN $2 ELSE updated_at + 1 END
+                        WHERE service = $3 AND environment = $4 AND id <> $5 AND (status = 'draft' OR (status IN ('active', 'in_progress')
+                            AND id IN (SELECT follows FROM strategic_directives_v2 WHERE service = $3 AND environment = $4 AND follows IS NOT NULL)))
+                        RETURNING id")
+        .bind(format!("{} succeeded", succeeded.id))
+        .bind(at)
+        .bind(&succeeded.service)
+        .bind(&succeeded.environment)
+        .bind(&succeeded.id)
+        .all(write.on())
+        .await?;
+        let ended: Vec<DirectiveId> = rows.iter().map(|row| row.read("id")).collect::<Result<_>>()?;
+        if !ended.is_empty() {
+            write.commit(by, "close_follow_ups", &succeeded.id, json!({ "ended": ended })).await?;
+        }
+        Ok(ended)
+    }
+
+    /// Returns the drafts that failures have left, newest first.
+    pub async fn follow_ups(&self) -> Result<Vec<Directive>> {
+        let rows = sql("SELECT * FROM strategic_directives_v2 WHERE status = 'draft' ORDER BY number DESC").all(self.pool()).await?;
+        rows.iter().map(directive_of).collect()
     }
 
     /// Returns a directive.
@@ -118,11 +200,41 @@ pub(super) async fn reopen(write: &mut Write, id: &DirectiveId, reason: &str) ->
     Ok(moved == 1)
 }
 
-async fn insert(write: &mut Write, by: &Caller, new: NewDirective, release: &Release) -> Result<Directive> {
+async fn draft_of(write: &mut Write, service: &ServiceName, environment: &EnvironmentName) -> Result<Option<Directive>> {
+    let row =
+        sql("SELECT * FROM strategic_directives_v2 WHERE service = $1 AND environment = $2 AND status = 'draft' ORDER BY number DESC")
+            .bind(service)
+            .bind(environment)
+            .one(write.on())
+            .await?;
+    row.as_ref().map(directive_of).transpose()
+}
+
+/// Turns a draft into the work order of the release that mends it; what it follows stays known.
+async fn take_over(write: &mut Write, by: &Caller, draft: Directive, new: NewDirective, release: &Release) -> Result<Directive> {
+    let carried = format!("{}\n\nMends {}", new.description, draft.description);
+    let directive = Directive {
+        id: draft.id,
+        description: carried,
+        follows: draft.follows,
+        depth: draft.depth,
+        created_at: draft.created_at,
+        ..directive(by, write, new, release).await?
+    };
+    sql("DELETE FROM strategic_directives_v2 WHERE id = $1").bind(&directive.id).run(write.on()).await?;
+    insert(write, &directive).await?;
+    Ok(directive)
+}
+
+async fn next_id(write: &mut Write) -> Result<DirectiveId> {
     let number: i64 =
         sql("SELECT COALESCE(MAX(number), 0) + 1 AS number FROM strategic_directives_v2").value(write.on(), "number").await?.unwrap_or(1);
-    let directive = Directive {
-        id: DirectiveId(format!("SD-DEPLOY-{number:03}")),
+    Ok(DirectiveId(format!("SD-DEPLOY-{number:03}")))
+}
+
+async fn directive(by: &Caller, write: &mut Write, new: NewDirective, release: &Release) -> Result<Directive> {
+    Ok(Directive {
+        id: next_id(write).await?,
         state: DirectiveState::Active,
         title: new.title,
         rationale: new.rationale,
@@ -138,14 +250,20 @@ async fn insert(write: &mut Write, by: &Caller, new: NewDirective, release: &Rel
         depends_on: new.depends_on,
         phase: new.phase,
         phase_sha256: new.phase_sha256,
+        follows: None,
+        depth: 0,
         created_by: by.principal.clone(),
         created_at: write.at,
         updated_at: write.at,
-    };
+    })
+}
+
+async fn insert(write: &mut Write, directive: &Directive) -> Result<()> {
+    let number: i64 = directive.id.as_str().rsplit('-').next().and_then(|digits| digits.parse().ok()).unwrap_or_default();
     sql("INSERT INTO strategic_directives_v2 (id, number, title, status, category, priority, description, rationale, scope, target_application,
              current_phase, created_by, created_at, updated_at, service, environment, release_version, commit_id, digest, venture_id, depends_on,
-             phase, phase_sha256)
-         VALUES ($1, $2, $3, $4, 'deployment', $5, $6, $7, $8, $9, $10, $11, $12, $12, $9, $13, $14, $15, $16, $17, $18, $10, $19)")
+             phase, phase_sha256, follows, follow_depth)
+         VALUES ($1, $2, $3, $4, 'deployment', $5, $6, $7, $8, $9, $10, $11, $12, $12, $9, $13, $14, $15, $16, $17, $18, $10, $19, $20, $21)")
     .bind(&directive.id)
     .bind(number)
     .bind(&directive.title)
@@ -165,9 +283,11 @@ async fn insert(write: &mut Write, by: &Caller, new: NewDirective, release: &Rel
     .bind(directive.venture.as_deref())
     .bind(text(&directive.depends_on))
     .bind(directive.phase_sha256.as_ref())
+    .bind(directive.follows.as_ref())
+    .bind(directive.depth)
     .run(write.on())
     .await?;
-    Ok(directive)
+    Ok(())
 }
 
 fn directive_of(row: &AnyRow) -> Result<Directive> {
@@ -188,6 +308,8 @@ fn directive_of(row: &AnyRow) -> Result<Directive> {
         depends_on: row.json("depends_on")?,
         phase: row.read("phase")?,
         phase_sha256: row.read("phase_sha256")?,
+        follows: row.read("follows")?,
+        depth: row.read("follow_depth")?,
         created_by: row.read("created_by")?,
         created_at: row.read("created_at")?,
         updated_at: row.read("updated_at")?,

@@ -7,6 +7,7 @@ mod support;
 mod concluding;
 mod control;
 mod faults;
+mod follow_ups;
 mod freezes;
 mod going_back;
 mod guards;
