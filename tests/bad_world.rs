@@ -21,7 +21,8 @@ use support::{
 };
 
 on_both!(
-    a_service_that_misbehaves_is_rolled_back_and_no_customer_notices,
+    a_service_that_fails_is_rolled_back_and_no_customer_notices,
+    a_service_that_is_not_what_it_says_is_rolled_back_and_no_customer_notices,
     a_taken_port_rolls_back_and_the_next_attempt_works,
     a_locked_database_is_retryable_and_changes_nothing,
     a_read_only_or_newer_database_is_refused,
@@ -40,14 +41,41 @@ fn script(shop: &Shop, folder: &str, lines: &str) -> String {
     folder.to_owned()
 }
 
-async fn a_service_that_misbehaves_is_rolled_back_and_no_customer_notices(database: Database) {
-    let shop = Shop::configured(database, scripted).await;
-    let app = |version: &str, fault: &str| {
-        let folder = format!("build/{version}{fault}");
-        shop.write(&format!("{folder}/app.json"), &json!({ "version": version, "fault": fault }).to_string());
-        script(&shop, &folder, &format!(r#"exec "{BINARY}" demo-app --release "$(dirname "$0")" --port "$1""#))
+/// A version, its artifact, and the code it fails with.
+type Case = (&'static str, String, &'static str);
+
+fn app(shop: &Shop, version: &str, fault: &str) -> String {
+    let folder = format!("build/{version}{fault}");
+    shop.write(&format!("{folder}/app.json"), &json!({ "version": version, "fault": fault }).to_string());
+    script(shop, &folder, &format!(r#"exec "{BINARY}" demo-app --release "$(dirname "$0")" --port "$1""#))
+}
+
+async fn a_service_that_fails_is_rolled_back_and_no_customer_notices(database: Database) {
+    let cases = |shop: &Shop| {
+        vec![
+            ("2.0.1", script(shop, "build/exits", "exit 3"), "instance_exited"),
+            ("2.0.2", script(shop, "build/hangs", "exec sleep 600"), "unhealthy"),
+            ("2.0.3", app(shop, "2.0.3", "broken"), "unhealthy"),
+        ]
     };
-    let first = shop.deploy("1.0.0", &app("1.0.0", "none")).await;
+    no_customer_notices(database, cases).await;
+}
+
+async fn a_service_that_is_not_what_it_says_is_rolled_back_and_no_customer_notices(database: Database) {
+    let cases = |shop: &Shop| {
+        vec![
+            ("2.0.4", app(shop, "2.0.4", "wrong"), "smoke_failed"),
+            ("2.0.5", app(shop, "1.0.0", "none") + "/../1.0.0none", "wrong_state"),
+            ("1.0.1", app(shop, "1.0.10", "none"), "wrong_version"),
+            ("2.0.6", script(shop, "build/no-interpreter", "#"), "instance_exited"),
+        ]
+    };
+    no_customer_notices(database, cases).await;
+}
+
+async fn no_customer_notices(database: Database, cases: impl Fn(&Shop) -> Vec<Case>) {
+    let shop = Shop::configured(database, scripted).await;
+    let first = shop.deploy("1.0.0", &app(&shop, "1.0.0", "none")).await;
     assert_eq!(first["state"], "succeeded", "{first:#}");
 
     let (stop, asked, wrong) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -63,16 +91,7 @@ async fn a_service_that_misbehaves_is_rolled_back_and_no_customer_notices(databa
             }
         }
     });
-    let cases = [
-        ("2.0.1", script(&shop, "build/exits", "exit 3"), "instance_exited"),
-        ("2.0.2", script(&shop, "build/hangs", "exec sleep 600"), "unhealthy"),
-        ("2.0.3", app("2.0.3", "broken"), "unhealthy"),
-        ("2.0.4", app("2.0.4", "wrong"), "smoke_failed"),
-        ("2.0.5", app("1.0.0", "none") + "/../1.0.0none", "wrong_state"),
-        ("1.0.1", app("1.0.10", "none"), "wrong_version"),
-        ("2.0.6", script(&shop, "build/no-interpreter", "#"), "instance_exited"),
-    ];
-    for (version, artifact, code) in cases {
+    for (version, artifact, code) in cases(&shop) {
         if code == "wrong_state" {
             // The very bytes that serve, under another name: there is nothing to deploy.
             let directive = shop.order("staging", version, &artifact).await;
@@ -91,7 +110,7 @@ async fn a_service_that_misbehaves_is_rolled_back_and_no_customer_notices(databa
     }
     // The positive control: a release that behaves replaces it, and the customer sees that.
     assert_eq!(wrong.load(Ordering::Relaxed), 0, "of {}", asked.load(Ordering::Relaxed));
-    let good = shop.deploy("3.0.0", &app("3.0.0", "none")).await;
+    let good = shop.deploy("3.0.0", &app(&shop, "3.0.0", "none")).await;
     assert_eq!(good["state"], "succeeded", "{good:#}");
     let began = std::time::Instant::now();
     while wrong.load(Ordering::Relaxed) == 0 {

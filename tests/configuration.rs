@@ -227,6 +227,9 @@ fn a_strategy_is_read_with_its_defaults_and_faults_are_told() {
     assert_eq!((canary.weights, canary.watch_ms, canary.watch_at_most_ms), (vec![10, 50, 100], 300_000, 900_000));
     let canary = rollout("{ kind = \"canary\", weights = [1, 100], watch = \"10s\" }");
     assert_eq!((canary.weights, canary.watch_ms, canary.watch_at_most_ms), (vec![1, 100], 10_000, 30_000));
+    use interlock::model::Stickiness::{Cookie, Header};
+    assert_eq!(rollout("{ kind = \"canary\", sticky = \"cookie\" }").stickiness, Cookie);
+    assert_eq!(rollout("{ kind = \"canary\", sticky = { header = \"X-User\" } }").stickiness, Header { name: "x-user".into() });
     assert_eq!(rollout("{ kind = \"rolling\", batch = 3 }").batch, 3);
     assert_eq!(rollout("{ kind = \"blue_green\" }").strategy, Some(interlock::model::Strategy::BlueGreen));
     for (text, expected) in [
@@ -237,6 +240,8 @@ fn a_strategy_is_read_with_its_defaults_and_faults_are_told() {
         ("{ kind = \"canary\", weights = [0, 100] }", "not within 1 to 100"),
         ("{ kind = \"canary\", watch = \"60s\", watch_at_most = \"10s\" }", "ends before `watch`"),
         ("{ kind = \"rolling\", weights = [10, 100] }", "unknown key"),
+        ("{ kind = \"canary\", sticky = \"ip\" }", "`ip` is unknown"),
+        ("{ kind = \"canary\", sticky = { header = \"a b\" } }", "no header's name"),
         ("{ kind = \"rolling\", batch = 0 }", "not within 1 to 100"),
         ("{ kind = \"big_bang\" }", "`big_bang` is unknown"),
         ("\"canary\"", "not a table"),

@@ -114,7 +114,7 @@ async fn disturb(cases: Vec<Case>, database: &Database) {
     for _ in 0..LANES {
         let (queue, settled, database) = (queue.clone(), settled.clone(), database.clone());
         lanes.spawn(async move {
-            let mut open: Option<(Shop, String)> = None;
+            let mut open: Option<Lane> = None;
             loop {
                 let Some(case) = queue.lock().unwrap().pop_front() else { return };
                 let outcome = one_in(&mut open, &case, &database).await;
@@ -136,15 +136,28 @@ async fn disturb(cases: Vec<Case>, database: &Database) {
     assert_eq!(forward + back, wanted);
 }
 
-async fn one_in(open: &mut Option<(Shop, String)>, case: &Case, database: &Database) -> Result<String> {
+struct Lane {
+    shop: Shop,
+    serves: String,
+    failures: u32,
+}
+
+async fn one_in(open: &mut Option<Lane>, case: &Case, database: &Database) -> Result<String> {
     if open.is_none() {
         let mut shop = Shop::open(database.another().await).await?;
-        let version = shop.deploy().await?;
-        *open = Some((shop, version));
+        let serves = shop.deploy().await?;
+        *open = Some(Lane { shop, serves, failures: 0 });
     }
-    let (shop, serves) = open.as_mut().context("a shop is open")?;
-    let (state, version) = one(shop, serves, case).await?;
-    *serves = version;
+    let lane = open.as_mut().context("a shop is open")?;
+    // A fourth failure in a row would freeze the environment, as it should.
+    if lane.failures == 3 {
+        lane.shop.stop().await?;
+        lane.shop.serve(&[]).await?;
+        (lane.serves, lane.failures) = (lane.shop.deploy().await?, 0);
+    }
+    let (state, version) = one(&mut lane.shop, &lane.serves, case).await?;
+    lane.failures = if state == "succeeded" { 0 } else { lane.failures + 1 };
+    lane.serves = version;
     Ok(state)
 }
 

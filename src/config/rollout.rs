@@ -1,7 +1,7 @@
 //! `strategy = { kind = "canary", … }` of a placed service: how its traffic moves to a new release.
 
 use super::reader::{Item, Table};
-use crate::model::{Rollout, Strategy};
+use crate::model::{Rollout, Stickiness, Strategy};
 
 const MINUTE_MS: u64 = 60_000;
 const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
@@ -26,6 +26,9 @@ pub fn rollout(item: &Item<'_>) -> Option<Rollout> {
 }
 
 fn canary(table: &Table<'_>, rollout: &mut Rollout) {
+    if let Some(stickiness) = table.get("sticky").and_then(|item| stickiness(&item)) {
+        rollout.stickiness = stickiness;
+    }
     if let Some(weights) = table.get("weights").and_then(|item| weights(&item)) {
         rollout.weights = weights;
     }
@@ -39,6 +42,25 @@ fn canary(table: &Table<'_>, rollout: &mut Rollout) {
         item.fault("ends before `watch` does", Some("write at least the duration of `watch`".into()));
     }
     rollout.watch_at_most_ms = watch_at_most_ms;
+}
+
+/// Reads `"cookie"` or `{ header = "x-user" }`.
+fn stickiness(item: &Item<'_>) -> Option<Stickiness> {
+    if item.is_text() {
+        return item.choice(&[("cookie", ())], &[]).map(|()| Stickiness::Cookie);
+    }
+    let table = item.table()?;
+    let name = table.require("header", "write sticky = { header = \"x-user\" }, or \"cookie\"").and_then(|item| {
+        let name = item.text()?;
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        if !name.bytes().all(is_token) {
+            item.fault(format!("`{name}` is no header's name"), None);
+            return None;
+        }
+        Some(name.to_ascii_lowercase())
+    });
+    table.close();
+    Some(Stickiness::Header { name: name? })
 }
 
 /// Reads the shares of a canary: growing, and 100 at the end.

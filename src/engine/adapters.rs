@@ -71,7 +71,12 @@ impl Adapters for RealAdapters {
         match &spec.router {
             RouterKind::Proxy { listen } => {
                 let service = format!("{}/{}", spec.environment, spec.service);
-                Arc::new(self.proxy(*listen).serving(Route { service, access_log: true, ..Route::default() }))
+                Arc::new(self.proxy(*listen).serving(Route {
+                    service,
+                    stickiness: spec.rollout.stickiness.clone(),
+                    access_log: true,
+                    ..Route::default()
+                }))
             }
             RouterKind::External { address, switch } => {
                 let mut externals = self.externals.lock().expect("no holder of this lock panics");

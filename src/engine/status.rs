@@ -38,15 +38,19 @@ pub struct DirectiveView {
     pub phase: Option<Phase>,
     /// The text of the phase's current step.
     pub step: Option<String>,
-    /// What keeps it from going on by itself.
-    pub hindrance: Hindrance,
+    /// How its deployment stands.
+    pub course: Course,
     /// When it was looked at.
     pub now: Timestamp,
 }
 
-/// What keeps a deployment, or one that is planned, from going on by itself.
+/// How a deployment, or one that is planned, stands: how far it has come, and what keeps it from going on by itself.
 #[derive(Debug, Clone, Default)]
-pub struct Hindrance {
+pub struct Course {
+    /// The share of the traffic the new set has, percent; none before the first move.
+    pub share: Option<u32>,
+    /// When the watch over all traffic ends.
+    pub watched_until: Option<Timestamp>,
     /// The freeze that lasts longest.
     pub frozen: Option<InForce>,
     /// What a person must choose about.
@@ -103,9 +107,9 @@ impl Engine {
             None => None,
         };
         let job = self.store.latest_job(&directive.id, JOB).await?;
-        let hindrance = match rollback.as_ref().or(deployment.as_ref().filter(|deployment| is_open(deployment))) {
-            Some(deployment) => self.hindrance(deployment).await?,
-            None => Hindrance { frozen: self.frozen(&directive.environment).await?, stuck: None },
+        let course = match rollback.as_ref().or(deployment.as_ref().filter(|deployment| is_open(deployment))) {
+            Some(deployment) => self.course(deployment).await?,
+            None => Course { frozen: self.frozen(&directive.environment).await?, ..Course::default() },
         };
         Ok(DirectiveView {
             gates: self.store.verdicts(&directive.id).await?,
@@ -117,20 +121,22 @@ impl Engine {
             runbooks: self.runbooks_of(&directive).await?,
             phase,
             step,
-            hindrance,
+            course,
             now: self.clock.now(),
             directive,
         })
     }
 
-    /// Returns what keeps a deployment from going on by itself.
-    pub async fn hindrance(self: &Arc<Self>, deployment: &Deployment) -> Result<Hindrance> {
+    /// Returns how a deployment stands.
+    pub async fn course(self: &Arc<Self>, deployment: &Deployment) -> Result<Course> {
         let can_be_frozen = !deployment.state.is_settled() && deployment.state != DeploymentState::RollingBack;
         let frozen = match &deployment.purpose {
             Purpose::Deploy if can_be_frozen => self.frozen(&deployment.environment).await?,
             _ => None,
         };
-        Ok(Hindrance { frozen, stuck: self.stuck(deployment).await? })
+        let moved = self.last_move(deployment).await?;
+        let (share, watched_until) = moved.map_or((None, None), |(share, until)| (Some(share), until));
+        Ok(Course { share, watched_until, frozen, stuck: self.stuck(deployment).await? })
     }
 
     /// Returns the freeze of an environment that lasts longest: when it is over, so are the others.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     model::{
-        Action, DeploymentState, InstanceId, JournalEntry, Split, StepState, Timestamp,
+        Action, DeploymentState, InstanceId, JournalEntry, Plan, Split, StepState, Timestamp,
         analysis::{Sample, SetSample, Traffic},
         split::Share,
     },
@@ -144,8 +144,7 @@ impl Run {
     }
 
     fn last_move<'a>(&self, journal: &'a [JournalEntry]) -> Option<&'a JournalEntry> {
-        let moves = |entry: &&JournalEntry| self.plan.step(&entry.step).is_some_and(|step| step.action.moves_traffic());
-        journal.iter().filter(moves).rfind(|entry| entry.state == StepState::Done)
+        last_move(&self.plan, journal)
     }
 
     /// Returns the new set's instances that were started so far.
@@ -161,7 +160,30 @@ impl Run {
     }
 }
 
+/// Returns the last step done that moved traffic.
+fn last_move<'a>(plan: &Plan, journal: &'a [JournalEntry]) -> Option<&'a JournalEntry> {
+    let moves = |entry: &&JournalEntry| plan.step(&entry.step).is_some_and(|step| step.action.moves_traffic());
+    journal.iter().filter(|entry| entry.state == StepState::Done).rfind(moves)
+}
+
 impl super::Engine {
+    /// Returns the share of the traffic a deployment's set has by its journal, percent, and when the watch over all of it ends.
+    pub(super) async fn last_move(&self, deployment: &crate::model::Deployment) -> crate::error::Result<Option<(u32, Option<Timestamp>)>> {
+        let (plan, journal) = (self.plan_of(deployment).await?, self.store.journal(&deployment.id).await?);
+        let Some(entry) = last_move(&plan, &journal) else { return Ok(None) };
+        let all = plan.steps.iter().filter(|step| matches!(step.action, Action::Start { .. })).count() as u32;
+        let share = match plan.step(&entry.step).map(|step| &step.action) {
+            Some(Action::ShiftPart { percent }) => *percent,
+            Some(Action::Replace { to }) => to * 100 / all.max(1),
+            _ => 100,
+        };
+        let bake = plan.steps.iter().find_map(|step| match step.action {
+            Action::Bake { duration_ms } => Some(std::time::Duration::from_millis(duration_ms)),
+            _ => None,
+        });
+        Ok(Some((share, entry.ended_at.zip(bake).filter(|_| share == 100).map(|(at, bake)| at.plus(bake)))))
+    }
+
     /// Returns the old instances a running deployment has stopped on purpose: nothing starts them again behind its back.
     pub(super) async fn retired_by(
         &self,

@@ -1,5 +1,6 @@
 //! A rollout: the strategy by which a service's traffic moves to a new release, with its stages, as the applied configuration says.
 
+use super::stickiness::Stickiness;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -39,13 +40,23 @@ pub struct Rollout {
     pub watch_ms: u64,
     /// How long at most, where the watch ends without enough requests to judge; then a person is asked.
     pub watch_at_most_ms: u64,
+    /// What a customer that comes again is known by, to be given the release it had.
+    #[serde(default, skip_serializing_if = "Stickiness::is_none")]
+    pub stickiness: Stickiness,
     /// How many instances a rolling deployment replaces at a time.
     pub batch: u32,
 }
 
 impl Default for Rollout {
     fn default() -> Self {
-        Rollout { strategy: None, weights: vec![10, 50, 100], watch_ms: 300_000, watch_at_most_ms: 900_000, batch: 1 }
+        Rollout {
+            strategy: None,
+            weights: vec![10, 50, 100],
+            watch_ms: 300_000,
+            watch_at_most_ms: 900_000,
+            stickiness: Stickiness::None,
+            batch: 1,
+        }
     }
 }
 

@@ -17,3 +17,10 @@ pub enum Stickiness {
         name: String,
     },
 }
+
+impl Stickiness {
+    /// Tells whether each request goes by weight.
+    pub fn is_none(&self) -> bool {
+        *self == Stickiness::None
+    }
+}

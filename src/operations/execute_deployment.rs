@@ -41,8 +41,7 @@ impl Operation for ExecuteDeployment {
 
     async fn run(ctx: &Context, params: Params) -> Result<Reply<Output>, Error> {
         let (deployment, existing) = ctx.engine.execute(&ctx.caller, &PlanId::from(params.plan)).await?;
-        let plan = ctx.engine.plan_of(&deployment).await?;
-        let standing = guidance::of_deployment(&deployment, Some(&plan), &ctx.engine.hindrance(&deployment).await?);
+        let standing = guidance::of_deployment(&deployment, &ctx.engine.course(&deployment).await?);
         let (environment, version) = (deployment.environment.to_string(), deployment.version.clone());
         Ok(standing.reply(Output { deployment: deployment.id, existing, environment, version }))
     }

@@ -76,19 +76,18 @@ impl Operation for GetDeployment {
     async fn run(ctx: &Context, params: Params) -> Result<Reply<Output>, Error> {
         let id = DeploymentId::from(params.deployment);
         let engine = &ctx.engine;
-        let plan = engine.plan_of(&engine.deployment(&id).await?).await?;
         let until = params.until.unwrap_or(Until::Change);
-        let (id, plan) = (&id, &plan);
+        let id = &id;
         let look = || async move {
             let deployment = engine.deployment(id).await?;
             let journal = engine.store.journal(id).await?;
             let done = journal.iter().filter(|entry| matches!(entry.state, StepState::Done | StepState::Undone)).count();
             ctx.progress.tell(done as u64, Some(journal.len() as u64), &format!("{} is {}", id, deployment.state.as_str()));
-            let hindrance = engine.hindrance(&deployment).await?;
-            let standing = guidance::of_deployment(&deployment, Some(plan), &hindrance);
+            let course = engine.course(&deployment).await?;
+            let standing = guidance::of_deployment(&deployment, &course);
             let token = format!("{}-{done}", standing.token());
             let is_over = deployment.state.is_settled();
-            Ok::<_, Error>((token, is_over, (deployment, standing, hindrance.stuck)))
+            Ok::<_, Error>((token, is_over, (deployment, standing, course.stuck)))
         };
         let wait = waiting::Wait { seconds: params.wait_seconds, since: params.since, until_over: until == Until::Settled };
         let (token, (deployment, standing, stuck)) = waiting::wait(ctx, wait, look).await?;
@@ -97,6 +96,7 @@ impl Operation for GetDeployment {
             // The readings at the switch are the watch's own; `traffic` says what came of them.
             output.remove("before");
             output.remove("old");
+            output.remove("beside");
         }
         let detail = params.detail.unwrap_or(false);
         let steps = report

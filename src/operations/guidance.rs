@@ -4,11 +4,11 @@ use super::{NextAction, Reply};
 use crate::{
     engine::{
         freezing,
-        status::{DirectiveView, Hindrance},
+        status::{Course, DirectiveView},
         stuck::{self, Stuck},
     },
     model::{
-        Choice, Deployment, DeploymentId, DeploymentState, DirectiveState, GateResult, Plan, PlanState, Purpose, Sha256, Verdict, Who, text,
+        Choice, Deployment, DeploymentId, DeploymentState, DirectiveState, GateResult, PlanState, Purpose, Sha256, Verdict, Who, text,
     },
 };
 use serde_json::json;
@@ -84,7 +84,7 @@ fn directive_standing(view: &DirectiveView) -> Standing {
         DirectiveState::Active | DirectiveState::InProgress => (),
     }
     if let Some(deployment) = view.under_way() {
-        return of_deployment(deployment, None, &view.hindrance);
+        return of_deployment(deployment, &view.course);
     }
     if view.is_deployed() {
         return deployed(view);
@@ -92,7 +92,7 @@ fn directive_standing(view: &DirectiveView) -> Standing {
     if let Some(deployment) = &view.deployment
         && view.plan.as_ref().is_none_or(|plan| plan.id == deployment.plan)
     {
-        let mut standing = of_deployment(deployment, None, &view.hindrance);
+        let mut standing = of_deployment(deployment, &view.course);
         if standing.state == "rolled_back" {
             let again =
                 NextAction::tool("plan_deployment", json!({ "directive": id }), "try the same release again; its cause lay elsewhere");
@@ -178,7 +178,7 @@ fn planned(view: &DirectiveView, record: &crate::store::PlanRecord) -> Standing 
         }
         PlanState::Planned | PlanState::Approved => {
             let execute = NextAction::tool("execute_deployment", json!({ "plan": plan }), "start it; the call returns at once");
-            if let Some(frozen) = &view.hindrance.frozen {
+            if let Some(frozen) = &view.course.frozen {
                 let lift = NextAction::command(freezing::command(&frozen.freeze.id), "only an approver lifts a freeze; it is safe to stop");
                 let wait = NextAction::tool("get_status", json!({ "directive": directive, "wait_seconds": 45 }), "wait for its end");
                 let summary = format!("{plan} is {}; {} is frozen: {frozen}", record.state.as_str(), view.directive.environment);
@@ -228,8 +228,8 @@ fn deployed(view: &DirectiveView) -> Standing {
     )
 }
 
-/// Returns where a deployment stands; `plan` tells how long it is watched.
-pub fn of_deployment(deployment: &Deployment, plan: Option<&Plan>, hindrance: &Hindrance) -> Standing {
+/// Returns where a deployment stands.
+pub fn of_deployment(deployment: &Deployment, course: &Course) -> Standing {
     let (id, version, environment) = (&deployment.id, &deployment.version, &deployment.environment);
     let wait =
         NextAction::tool("get_deployment", json!({ "deployment": id, "wait_seconds": 45, "until": "settled" }), "wait until it is settled");
@@ -245,26 +245,21 @@ pub fn of_deployment(deployment: &Deployment, plan: Option<&Plan>, hindrance: &H
     let state = deployment.state.as_str();
     match deployment.state {
         DeploymentState::Queued | DeploymentState::Running => {
-            let summary = match deployment.shifted_at {
-                Some(_) => format!("{version} takes the traffic of {environment}; it is being checked through the listener"),
+            let summary = match course.share {
+                Some(100) => format!("{version} takes the traffic of {environment}; it is being checked through the listener"),
+                Some(share) => format!("{version} takes {share} % of the traffic of {environment}; what served before takes the rest"),
                 None => format!("{id} brings {version} to {environment}; customers are not touched yet"),
             };
-            let summary = summary + pauses_soon(hindrance);
+            let summary = summary + pauses_soon(course);
             Standing::of(state, summary, "The server walks the plan. Wait; you may stop and come back.", or_back(wait))
         }
         DeploymentState::Verifying => {
-            let until = plan.and_then(|plan| {
-                let bake = plan.steps.iter().find_map(|step| match step.action {
-                    crate::model::Action::Bake { duration_ms } => Some(std::time::Duration::from_millis(duration_ms)),
-                    _ => None,
-                })?;
-                Some(format!("; watched until {}", deployment.shifted_at?.plus(bake).hour_minute()))
-            });
+            let until = course.watched_until.map(|until| format!("; watched until {}", until.hour_minute()));
             let summary = format!("{version} takes all traffic of {environment}{}; nothing to do", until.unwrap_or_default());
-            let summary = summary + pauses_soon(hindrance);
+            let summary = summary + pauses_soon(course);
             Standing::of(state, summary, "The new set is watched with the old one warm. Wait, or take it back.", or_back(wait))
         }
-        DeploymentState::Paused => paused(deployment, hindrance, or_back(wait)),
+        DeploymentState::Paused => paused(deployment, course, or_back(wait)),
         DeploymentState::RollingBack => {
             Standing::of(state, format!("{id} is on its way back: {reason}"), "The server takes it back. Wait.", vec![wait])
         }
@@ -279,12 +274,12 @@ pub fn of_deployment(deployment: &Deployment, plan: Option<&Plan>, hindrance: &H
         }
         DeploymentState::Stuck => {
             let unknown =
-                hindrance.stuck.as_ref().map_or(String::new(), |stuck| format!("; unknown is {}; {}", stuck.unknown, stuck.observed));
+                course.stuck.as_ref().map_or(String::new(), |stuck| format!("; unknown is {}; {}", stuck.unknown, stuck.observed));
             Standing::of(
                 state,
                 format!("{id} is stuck: {reason}{unknown}"),
                 "Tell the user: a person must choose. Nothing else deploys here until then.",
-                hindrance.stuck.iter().flat_map(|stuck| choices(id, stuck)).chain([look]).collect(),
+                course.stuck.iter().flat_map(|stuck| choices(id, stuck)).chain([look]).collect(),
             )
         }
         DeploymentState::Succeeded => match &deployment.rolled_back_by {
@@ -313,14 +308,14 @@ fn choices<'a>(id: &'a DeploymentId, stuck: &'a Stuck) -> impl Iterator<Item = N
     })
 }
 
-fn pauses_soon(hindrance: &Hindrance) -> &'static str {
-    if hindrance.frozen.is_some() { "; it is frozen, and pauses before its next change" } else { "" }
+fn pauses_soon(course: &Course) -> &'static str {
+    if course.frozen.is_some() { "; it is frozen, and pauses before its next change" } else { "" }
 }
 
 /// It is held, frozen, or both; `otherwise` is what can be done instead of waiting for those who can let it go on.
-fn paused(deployment: &Deployment, hindrance: &Hindrance, otherwise: Vec<NextAction>) -> Standing {
+fn paused(deployment: &Deployment, course: &Course, otherwise: Vec<NextAction>) -> Standing {
     let id = &deployment.id;
-    if let Some(stuck) = &hindrance.stuck {
+    if let Some(stuck) = &course.stuck {
         return Standing::of(
             deployment.state.as_str(),
             format!("{id} asks a person: {}; unknown is {}; {}", stuck.because, stuck.unknown, stuck.observed),
@@ -336,7 +331,7 @@ fn paused(deployment: &Deployment, hindrance: &Hindrance, otherwise: Vec<NextAct
             _ => NextAction::command(format!("interlock hold-deployment {id} --held false"), "a person's hold is a person's to lift"),
         });
     }
-    if let Some(frozen) = &hindrance.frozen {
+    if let Some(frozen) = &course.frozen {
         why.push(format!("frozen: {frozen}"));
         actions.push(NextAction::command(freezing::command(&frozen.freeze.id), "only an approver lifts a freeze; it is safe to stop"));
     }

@@ -39,9 +39,7 @@ impl Operation for HoldDeployment {
     async fn run(ctx: &Context, params: Params) -> Result<Reply<Output>, Error> {
         let id = DeploymentId::from(params.deployment);
         let deployment = ctx.engine.hold(&ctx.caller, &id, params.held).await?;
-        let plan = ctx.engine.plan_of(&deployment).await?;
         let held = deployment.held_by.is_some();
-        Ok(guidance::of_deployment(&deployment, Some(&plan), &ctx.engine.hindrance(&deployment).await?)
-            .reply(Output { deployment: id, held }))
+        Ok(guidance::of_deployment(&deployment, &ctx.engine.course(&deployment).await?).reply(Output { deployment: id, held }))
     }
 }

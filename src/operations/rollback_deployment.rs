@@ -63,7 +63,7 @@ impl Operation for RollbackDeployment {
             }
             _ => return Err(Error::invalid("give either `deployment`, or `service` and `environment`")),
         };
-        let standing = guidance::of_deployment(&deployment, None, &ctx.engine.hindrance(&deployment).await?);
+        let standing = guidance::of_deployment(&deployment, &ctx.engine.course(&deployment).await?);
         let version = deployment.version.clone();
         Ok(standing.reply(Output { deployment: deployment.id, existing, version }))
     }

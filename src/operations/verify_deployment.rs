@@ -36,8 +36,7 @@ impl Operation for VerifyDeployment {
     async fn run(ctx: &Context, params: Params) -> Result<Reply<Output>, Error> {
         let deployment = ctx.engine.deployment(&DeploymentId::from(params.deployment)).await?;
         let report = ctx.engine.verify_now(&ctx.caller, &deployment).await?;
-        let plan = ctx.engine.plan_of(&deployment).await?;
-        let mut standing = guidance::of_deployment(&deployment, Some(&plan), &ctx.engine.hindrance(&deployment).await?);
+        let mut standing = guidance::of_deployment(&deployment, &ctx.engine.course(&deployment).await?);
         let outcome = if report["passed"] == true { "passed" } else { "did not pass" };
         standing.summary = format!("the checks of {} {outcome} now; {}", deployment.id, standing.summary);
         Ok(standing.reply(Output { deployment: deployment.id, report }))
