@@ -3,7 +3,7 @@
 use interlock::{
     config::{self, GateOverride, OnApproval, ProjectConfig, ReportFormat, difference, parse, template},
     error::{Code, Error},
-    model::{Comparator, Origin, service::HealthCheck},
+    model::{Comparator, Origin, data::OnRollback, migration::SqlDialect, service::HealthCheck},
     phases,
 };
 
@@ -200,9 +200,6 @@ fn what_is_not_built_is_refused_by_its_word() {
     let before_health = |text: &str| SMALL.replace("health =", &format!("{text}\nhealth ="));
     let before_router = |text: &str| SMALL.replace("router =", &format!("{text}\nrouter ="));
     let cases = [
-        before_health("migrations = { command = [\"m\"] }"),
-        before_health("backup = true"),
-        before_health("prepare = [\"x\"]"),
         before_health("artifact = { kind = \"oci\" }"),
         before_router("hosts = [\"a\"]"),
         before_router("target = { kind = \"docker\", image = \"x\" }"),
@@ -249,6 +246,48 @@ fn a_strategy_is_read_with_its_defaults_and_faults_are_told() {
         let told = faults(&with(text));
         assert!(told.len() == 1 && told[0].contains(expected), "{expected}: {told:#?}");
     }
+}
+
+#[test]
+fn what_happens_to_data_is_read_with_its_defaults_and_faults_are_told() {
+    let with = |text: &str| SMALL.replace("health =", &format!("{text}\nhealth ="));
+    let data = |text: &str| {
+        let config = read(&with(text));
+        config.environments.values().next().unwrap().services.values().next().unwrap().data.clone()
+    };
+    let backup = data("backup = { run = [\"b\"], verify = [\"v\", \"{location}\"] }").backup.unwrap();
+    assert_eq!((backup.timeout_ms, backup.on_rollback, backup.restore), (1_800_000, OnRollback::Ask, None));
+    let migrations = data("migrations = { dir = \"db/migrations\", run = [\"m\"], history = [\"h\"], pivots = [\"0042_drop.sql\"] }");
+    let migrations = migrations.migrations.unwrap();
+    assert_eq!((migrations.timeout_ms, migrations.pivots, migrations.dialect), (600_000, vec!["0042_drop.sql".into()], SqlDialect::Any));
+    assert_eq!(data("prepare = { run = [\"p\"] }").prepare.unwrap().timeout_ms, 300_000);
+    let hooks = data("hooks = { before_shift = [[\"a\"], [\"b\", \"{version}\"]], timeout = \"2s\" }").hooks.unwrap();
+    assert_eq!((hooks.before_shift.len(), hooks.after_rollback.len(), hooks.timeout_ms), (2, 0, 2_000));
+    let (plain, written) = (read(SMALL), json_of(&read(SMALL)));
+    assert!(!written.contains("\"data\""), "a configuration without data keeps its hash: {written} {plain:?}");
+    for (text, expected) in [
+        ("prepare = [\"x\"]", "not a table"),
+        ("prepare = {}", "`run` is missing; write run = [\"./prepare.sh\""),
+        ("prepare = { run = [\"p\", \"{port}\"] }", "`{port}` is not filled in here; places here: {release}, {version}"),
+        ("backup = true", "not a table"),
+        ("backup = { run = [\"b\"], verify = [\"v\"] }", "does not say which backup; put {location} in it"),
+        ("backup = { run = [\"b\"], on_rollback = \"automatic\" }", "nothing unverified is restored by itself"),
+        ("backup = { run = [\"b\"], on_rollback = \"always\" }", "`always` is unknown"),
+        ("migrations = { command = [\"m\"], dir = \"d\", run = [\"m\"], history = [\"h\"] }", "unknown key"),
+        ("migrations = { dir = \"d\", run = [\"m\"] }", "`history` is missing"),
+        ("migrations = { dir = \"../d\", run = [\"m\"], history = [\"h\"] }", "`../d` is no folder inside the release"),
+        ("migrations = { dir = \"d\", run = [\"m\"], history = [\"h\"], dialect = \"oracle\" }", "`oracle` is unknown"),
+        ("hooks = { before = [[\"a\"]] }", "unknown key"),
+        ("hooks = { before_start = [\"a\"] }", "there is no shell"),
+        ("hooks = { timeout = \"2d\" }", "`2d` is no duration"),
+    ] {
+        let told = faults(&with(text));
+        assert!(told.len() == 1 && told[0].contains(expected), "{expected}: {told:#?}");
+    }
+}
+
+fn json_of(config: &interlock::config::ProjectConfig) -> String {
+    serde_json::to_string(&config.environments).unwrap()
 }
 
 #[test]

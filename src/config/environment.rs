@@ -156,7 +156,7 @@ fn placement<'a>(item: &Item<'a>, listeners: &mut Vec<Listener<'a>>, owner: Stri
 }
 
 fn specification(config: ServiceConfig, placement: Placement, service: ServiceName, environment: EnvironmentName) -> ServiceSpec {
-    let ServiceConfig { owner, escalation, command, health, version, smoke, drain_ms, bake_ms, keep } = config;
+    let ServiceConfig { owner, escalation, command, health, version, smoke, drain_ms, bake_ms, keep, data } = config;
     let Placement { target, router, instances, env, dependencies, rollout } = placement;
     ServiceSpec {
         service,
@@ -176,6 +176,7 @@ fn specification(config: ServiceConfig, placement: Placement, service: ServiceNa
         target,
         router,
         rollout,
+        data,
     }
 }
 

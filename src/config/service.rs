@@ -1,11 +1,12 @@
 //! `[services.X]`: what a service is, the same in every environment.
 
 use super::{
-    is_name,
+    data, is_name,
     reader::{Item, Table},
 };
 use crate::model::{
     ServiceName,
+    data::DataSpec,
     service::{Health, HealthCheck, IdentityCheck, SmokeCheck},
 };
 use std::collections::BTreeMap;
@@ -48,6 +49,8 @@ pub struct ServiceConfig {
     pub bake_ms: u64,
     /// How many releases stay.
     pub keep: u32,
+    /// The commands that keep and change its data, and its hooks.
+    pub data: DataSpec,
 }
 
 /// Reads `[services]`; a service with faults is `None`, so that its name still counts as declared.
@@ -73,8 +76,9 @@ fn service(item: &Item<'_>) -> Option<ServiceConfig> {
     let drain_ms = table.get("drain").and_then(|item| item.duration(0..=HOUR_MS)).unwrap_or(DRAIN_MS);
     let bake_ms = table.get("bake").and_then(|item| item.duration(0..=24 * HOUR_MS)).unwrap_or(BAKE_MS);
     let keep = table.get("keep").and_then(|item| item.whole(1..=100)).map_or(KEEP, |keep| keep as u32);
+    let data = data::data(&table);
     table.close();
-    Some(ServiceConfig { owner, escalation, command: command?, health: health?, version, smoke, drain_ms, bake_ms, keep })
+    Some(ServiceConfig { owner, escalation, command: command?, health: health?, version, smoke, drain_ms, bake_ms, keep, data })
 }
 
 fn health(item: &Item<'_>) -> Option<Health> {

@@ -31,6 +31,7 @@ pub fn spec() -> ServiceSpec {
         target: TargetKind::Local,
         router: RouterKind::Proxy { listen: ([127, 0, 0, 1], 8080).into() },
         rollout: Default::default(),
+        data: Default::default(),
     }
 }
 

@@ -4,6 +4,7 @@ pub mod analysis;
 pub mod caller;
 pub mod catalog;
 pub mod comparator;
+pub mod data;
 pub mod decision;
 pub mod deployment;
 pub mod digest;

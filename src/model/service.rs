@@ -1,6 +1,7 @@
 //! A service in one environment, as the applied configuration says it runs. Its canonical JSON is the effective configuration that approvals bind.
 
 use super::{
+    data::DataSpec,
     ids::{EnvironmentName, ServiceName},
     rollout::Rollout,
 };
@@ -45,6 +46,9 @@ pub struct ServiceSpec {
     /// How traffic moves to a new release.
     #[serde(default, skip_serializing_if = "Rollout::is_default")]
     pub rollout: Rollout,
+    /// The commands that keep and change its data, and its hooks.
+    #[serde(default, skip_serializing_if = "DataSpec::is_default")]
+    pub data: DataSpec,
 }
 
 /// When an instance counts as healthy: `successes` in a row before `deadline_ms`.
