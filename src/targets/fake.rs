@@ -2,7 +2,10 @@
 //!
 //! Instances answer real HTTP on loopback (`/version` and everything else show the version), so that a real probe can ask them.
 
-use super::*;
+use super::{
+    fake_jobs::{JobAnswer, answered},
+    *,
+};
 use crate::model::Guarantees;
 use std::{
     collections::BTreeMap,
@@ -53,6 +56,7 @@ struct World {
     is_halted: bool,
     is_blind: bool,
     log: Vec<String>,
+    jobs: Option<Arc<super::fake_jobs::Jobs>>,
 }
 
 /// What happens to the router's counters.
@@ -80,6 +84,11 @@ impl FakeWorld {
     /// Returns its router.
     pub fn router(&self) -> FakeRouter {
         FakeRouter(self.clone())
+    }
+
+    /// Says how commands of the configuration go, by their argv; without it every one ends well and says nothing.
+    pub fn on_job(&self, jobs: impl Fn(&[String]) -> JobAnswer + Send + Sync + 'static) {
+        self.lock().jobs = Some(Arc::new(jobs));
     }
 
     /// Lets the `number`-th changing call go wrong.
@@ -216,6 +225,13 @@ async fn serve(listener: TcpListener, behaviour: Behaviour) {
     }
 }
 
+impl FakeTarget {
+    async fn job(&self, job: Job) -> Result<JobReport, TargetError> {
+        let jobs = self.0.lock().jobs.clone();
+        answered(job, jobs.as_deref()).await
+    }
+}
+
 #[async_trait]
 impl Target for FakeTarget {
     fn capabilities(&self) -> Capabilities {
@@ -283,6 +299,20 @@ impl Target for FakeTarget {
 
     async fn logs(&self, instance: &InstanceId, _from: LogCursor) -> Result<LogPage, TargetError> {
         Ok(LogPage { lines: vec![format!("log of {instance}")], next: 0 })
+    }
+
+    async fn run_job(&self, lease: &Lease, job: Job) -> Result<JobReport, TargetError> {
+        let mischief = self.0.call(format!("job {}", job.argv.join(" "))).await;
+        fence(&mut self.0.lock().target_epoch, lease.epoch)?;
+        match mischief {
+            Some(mischief @ Mischief::Fail) => return Err(planted(mischief).into()),
+            Some(mischief) => self.job(job).await.and(Err(planted(mischief).into())),
+            None => self.job(job).await,
+        }
+    }
+
+    async fn read_job(&self, job: Job) -> Result<JobReport, TargetError> {
+        self.job(job).await
     }
 }
 

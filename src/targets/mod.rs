@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 pub mod command;
 pub mod external;
 pub mod fake;
+pub mod fake_jobs;
 mod http;
 pub mod job;
 pub mod local;
@@ -18,6 +19,7 @@ mod release_archive;
 mod release_files;
 pub mod release_store;
 
+use job::{Job, JobReport};
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Where instances run.
@@ -40,6 +42,16 @@ pub trait Target: Send + Sync {
 
     /// Returns a page of an instance's log, already redacted.
     async fn logs(&self, instance: &InstanceId, from: LogCursor) -> Result<LogPage, TargetError>;
+
+    /// Runs a command of the configuration beside the instances: one that prepares, changes data or hooks into a deployment's course.
+    async fn run_job(&self, _lease: &Lease, job: Job) -> Result<JobReport, TargetError> {
+        job::run(job, |_, _| {}).await
+    }
+
+    /// Runs a command that only reads: nobody needs a lease for it.
+    async fn read_job(&self, job: Job) -> Result<JobReport, TargetError> {
+        job::run(job, |_, _| {}).await
+    }
 }
 
 /// What moves traffic.
