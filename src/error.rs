@@ -147,6 +147,12 @@ codes! {
     DatabaseElsewhere = "database_elsewhere", exit 1, who Person, hint "start the server with INTERLOCK_DATABASE_URL as before; for a new record, move `.interlock` away";
     /// The new release could not be judged in its time: a person decides whether it goes on.
     Inconclusive = "inconclusive", exit 8, who Person, hint "`get_deployment` says what is known and what it needs";
+    /// A migration may break the release that serves, in the plan that brings its own.
+    ContractMigration = "contract_migration", exit 4, who Agent, hint "deploy it with a later release, or ask a person to declare it a pivot";
+    /// An earlier release may not work with the database as it is: traffic alone does not go back.
+    PastMigration = "past_migration", exit 7, who Person, hint "an approver runs `interlock restore`";
+    /// No backup is there that can be read back.
+    BackupFailed = "backup_failed", exit 5, who Person, hint "mend `backup` in the configuration, or what it runs";
 }
 
 impl std::fmt::Display for Code {

@@ -155,6 +155,8 @@ fn a_plan() -> Plan {
         phase: None,
         gates: &[gate("tests", "failed <= 0", "failed = 0", false), gate("freeze", "none in force", "none", true)],
         strategy: None,
+        foreseen: Default::default(),
+        data_return: None,
         guarantees: Guarantees { atomic_switch: true, drain_signal: true, measures: true, summary: "switches at one instant".into() },
         approval: Some(RequiredApproval { role: "chairman".into(), expires_ms: 3_600_000 }),
     })

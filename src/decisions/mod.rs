@@ -7,6 +7,7 @@ mod approver;
 mod configuration;
 mod plan;
 mod resolve;
+mod restore;
 mod runbook;
 mod sign_off;
 mod unfreeze;
@@ -107,6 +108,10 @@ pub async fn decide(engine: &Arc<Engine>, by: &Caller, question: &Question, sign
         DecisionEffect::Resolve(resolution) => Some(resolution.deployment.clone()),
         _ => None,
     };
+    let restores = match &effect {
+        DecisionEffect::Restore { plan, .. } => Some(plan.id()),
+        _ => None,
+    };
     engine.store.record_decision(by, signed, effect).await.map_err(|error| match error {
         RecordDecisionError::NonceUsed => refuse("this decision was used already"),
         other => other.into(),
@@ -116,6 +121,12 @@ pub async fn decide(engine: &Arc<Engine>, by: &Caller, question: &Question, sign
     {
         // The decision stands; the background takes the deployment up.
         tracing::warn!(deployment.id = %id, "`{id}` was decided and waits: {error}");
+    }
+    if let Some(plan) = restores
+        && let Err(error) = engine.execute(&Caller::server(), &plan).await
+    {
+        // The decision stands; the background starts it when it can.
+        tracing::warn!("`{plan}` is decided and waits: {error}");
     }
     tracing::info!(approver = %approver.name, "`{}` decided: {:?} {:?}", approver.name, decision.verdict, decision.kind);
     Ok(
@@ -132,6 +143,7 @@ async fn matter(engine: &Arc<Engine>, question: &Question) -> Result<Matter> {
         DecisionKind::Approver => approver::matter(question),
         DecisionKind::Unfreeze => unfreeze::matter(engine, question).await,
         DecisionKind::Resolve => resolve::matter(engine, question).await,
+        DecisionKind::Restore => restore::matter(engine, question).await,
     }
 }
 

@@ -101,6 +101,13 @@ impl Engine {
     async fn execute_what_was_approved(self: &Arc<Self>) -> crate::error::Result<()> {
         for record in self.store.plans_in(PlanState::Approved).await? {
             let environment = &record.plan.environment;
+            // Who has decided over data has decided that it goes back now.
+            if record.plan.data_return.is_some() {
+                if let Err(error) = self.execute(&Caller::server(), &record.id).await {
+                    warn!("`{}` was decided and could not start: {error}", record.id);
+                }
+                continue;
+            }
             let applied = self.applied(environment).await?;
             let approval = applied.config.environment(environment).and_then(|environment| environment.approval.clone());
             let is_frozen = !self.store.active_freezes(environment, self.clock.now()).await?.is_empty();

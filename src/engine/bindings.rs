@@ -1,6 +1,6 @@
 //! What an approval is bound to, compared field by field with what is true now. Pure.
 
-use crate::model::{Base, GateResult, Plan, Sha256, Verdict};
+use crate::model::{Base, GateResult, Plan, Sha256, Verdict, data::PlannedMigration};
 
 /// What is true now.
 pub struct Present<'a> {
@@ -12,6 +12,8 @@ pub struct Present<'a> {
     pub base: Option<&'a Base>,
     /// SHA-256 of the phase file in force.
     pub phase_sha256: Option<&'a Sha256>,
+    /// What is pending in the database.
+    pub migrations: &'a [PlannedMigration],
     /// Every gate, evaluated again.
     pub gates: &'a [GateResult],
 }
@@ -51,6 +53,13 @@ pub fn drifts(plan: &Plan, present: &Present<'_>) -> Vec<Drift> {
     compare("configuration", plan.config_sha256.to_string(), present.config_sha256.to_string());
     let phase = |sha256: Option<&Sha256>| sha256.map_or("none".into(), Sha256::to_string);
     compare("phase", phase(plan.phase.as_ref().map(|phase| &phase.sha256)), phase(present.phase_sha256));
+    let is_in = |list: &[PlannedMigration], name: &str| list.iter().any(|other| other.name == name);
+    for gone in plan.migrations.iter().filter(|planned| !is_in(present.migrations, &planned.name)) {
+        compare(&format!("migrations.{}", gone.name), "pending".into(), "not pending: it has run".into());
+    }
+    for new in present.migrations.iter().filter(|now| !is_in(&plan.migrations, &now.name)) {
+        compare(&format!("migrations.{}", new.name), "not pending: it had run".into(), format!("pending ({})", new.class));
+    }
     let bound = |gate: &&GateResult| !gate.live;
     for planned in &plan.gates {
         let name = &planned.gate;
@@ -87,6 +96,7 @@ mod tests {
             config_sha256: &plan.config_sha256,
             base: plan.base.as_ref(),
             phase_sha256: plan.phase.as_ref().map(|phase| &phase.sha256),
+            migrations: &plan.migrations,
             gates,
         }
     }
@@ -122,6 +132,23 @@ mod tests {
         assert_eq!(field(drifts(&plan, &present(&plan, &[]))), "gates.tests");
         let more = [gates[0].clone(), gate("coverage", Verdict::Pass, false)];
         assert_eq!(field(drifts(&plan, &present(&plan, &more))), "gates.coverage");
+    }
+
+    #[test]
+    fn a_database_that_was_migrated_meanwhile_voids_the_plan_and_the_file_is_named() {
+        let mut plan = plan(&[], Some(base("dep_1")));
+        plan.migrations = vec![crate::engine::examples::migration("0041_add.sql", crate::model::migration::MigrationClass::Expand)];
+        let field = |drifts: Vec<Drift>| match drifts.as_slice() {
+            [Drift::Field { field, .. }] => field.clone(),
+            others => panic!("{others:?}"),
+        };
+        assert_eq!(drifts(&plan, &present(&plan, &[])), []);
+        assert_eq!(field(drifts(&plan, &Present { migrations: &[], ..present(&plan, &[]) })), "migrations.0041_add.sql");
+        let unplanned = Plan { migrations: Vec::new(), ..plan.clone() };
+        assert_eq!(
+            field(drifts(&unplanned, &Present { migrations: &plan.migrations, ..present(&unplanned, &[]) })),
+            "migrations.0041_add.sql"
+        );
     }
 
     #[test]

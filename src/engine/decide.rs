@@ -1,5 +1,6 @@
 //! What a deployment does next: a pure function of its state, its plan and its journal. The same function drives a fresh run and one found after a crash.
 
+use super::data_steps::no_way_back;
 use crate::model::{Action, Choice, DeploymentState, Event, JournalEntry, Reversibility, Step, StepState};
 
 /// What was asked of a deployment from outside.
@@ -11,6 +12,8 @@ pub struct Asked {
     pub held: bool,
     /// Its environment is frozen; the way back never is.
     pub frozen: bool,
+    /// On the way back data goes back, too: the signed plan says so, or a person has decided it.
+    pub data: bool,
 }
 
 /// The one thing to do next.
@@ -51,25 +54,30 @@ pub enum Move<'a> {
 
 /// Returns the one thing to do next.
 pub fn next<'a>(state: DeploymentState, steps: &'a [Step], journal: &[JournalEntry], asked: Asked) -> Move<'a> {
-    let states: Vec<(&Step, StepState)> = steps.iter().map(|step| (step, state_of(journal, step))).collect();
+    let states = states(steps, journal);
     match state {
         DeploymentState::Succeeded | DeploymentState::RolledBack | DeploymentState::Stuck => Move::Nothing,
-        DeploymentState::RollingBack => undoing(&states),
+        DeploymentState::RollingBack => undoing(&states, asked),
         DeploymentState::Queued if asked.undo => Move::TurnBack,
         DeploymentState::Queued => Move::Start,
-        DeploymentState::Paused if asked.undo => Move::TurnBack,
+        DeploymentState::Paused if asked.undo => turn_back(&states, asked),
         DeploymentState::Paused if asked.held || (asked.frozen && waits_for_thaw(&states)) => Move::Wait,
         DeploymentState::Paused => Move::Resume { watched: is_watched(&states) },
         DeploymentState::Running | DeploymentState::Verifying => forward(state, &states, asked),
     }
 }
 
+/// Returns every step with its state in the journal.
+pub fn states<'a>(steps: &'a [Step], journal: &[JournalEntry]) -> Vec<(&'a Step, StepState)> {
+    steps.iter().map(|step| (step, state_of(journal, step))).collect()
+}
+
 fn forward<'a>(state: DeploymentState, states: &[(&'a Step, StepState)], asked: Asked) -> Move<'a> {
-    let current = states.iter().find(|(_, state)| *state != StepState::Done);
+    let current = states.iter().find(|(step, state)| !is_passed(step, *state));
     if let Some((step, StepState::Intent | StepState::Executing | StepState::Unknown)) = current {
         let in_pivot = step.reversibility == Reversibility::Pivot;
         // Abort wins, except inside a pivot, whose outcome must be known first.
-        return if asked.undo && !in_pivot { Move::TurnBack } else { Move::Observe(step) };
+        return if asked.undo && !in_pivot { turn_back(states, asked) } else { Move::Observe(step) };
     }
     // Of a pivot that failed nobody knows how much of it happened: turning back by itself could lose what it did.
     if let Some((step, StepState::Failed)) = current
@@ -78,7 +86,7 @@ fn forward<'a>(state: DeploymentState, states: &[(&'a Step, StepState)], asked: 
         return Move::GiveUp(step);
     }
     if asked.undo {
-        return Move::TurnBack;
+        return turn_back(states, asked);
     }
     match current {
         Some((_, StepState::Failed | StepState::Undoing | StepState::Undone)) => Move::TurnBack,
@@ -91,11 +99,26 @@ fn forward<'a>(state: DeploymentState, states: &[(&'a Step, StepState)], asked: 
     }
 }
 
-fn undoing<'a>(states: &[(&'a Step, StepState)]) -> Move<'a> {
+/// Turns back, unless that would put an earlier release on data it cannot use, and nobody has decided over the data.
+fn turn_back<'a>(states: &[(&'a Step, StepState)], asked: Asked) -> Move<'a> {
+    match no_way_back(states) {
+        Some(pivot) if !asked.data => Move::GiveUp(pivot),
+        _ => Move::TurnBack,
+    }
+}
+
+fn undoing<'a>(states: &[(&'a Step, StepState)], asked: Asked) -> Move<'a> {
+    let is_open = |state: StepState| !matches!(state, StepState::Pending | StepState::Undone);
+    // What an earlier release needs of its data is there before it gets traffic.
+    if asked.data
+        && let Some((step, _)) = states.iter().find(|(step, state)| step.action == Action::Migrate && is_open(*state))
+    {
+        return Move::Undo(step);
+    }
     states
         .iter()
         .rev()
-        .find(|(step, state)| has_undo(&step.action) && !matches!(state, StepState::Pending | StepState::Undone))
+        .find(|(step, state)| has_undo(&step.action) && is_open(*state))
         .map_or(Move::FinishUndo, |(step, _)| Move::Undo(step))
 }
 
@@ -109,20 +132,27 @@ fn is_change(action: &Action) -> bool {
     match action {
         Action::Recheck | Action::Start { .. } | Action::Shift | Action::ShiftPart { .. } | Action::Replace { .. } => true,
         Action::RetireReplaced { .. } | Action::Retire => true,
+        Action::Prepare | Action::Backup | Action::Migrate | Action::ReturnData => true,
+        Action::Hook { at } => !at.is_after_switch(),
         Action::VerifyInstances | Action::VerifyBatch { .. } | Action::VerifyListener => false,
         Action::Analyse { .. } | Action::Drain | Action::Bake { .. } => false,
     }
 }
 
+/// Tells whether what comes after the step may begin.
+fn is_passed(step: &Step, state: StepState) -> bool {
+    state == StepState::Done || (state == StepState::Failed && step.action.may_fail())
+}
+
 fn waits_for_thaw(states: &[(&Step, StepState)]) -> bool {
-    states.iter().find(|(_, state)| *state != StepState::Done).is_some_and(|(step, _)| is_change(&step.action))
+    states.iter().find(|(step, state)| !is_passed(step, *state)).is_some_and(|(step, _)| is_change(&step.action))
 }
 
 /// Returns the step of a stuck deployment whose outcome is unknown, and whether it is on the way back.
 pub fn unknown<'a>(steps: &'a [Step], journal: &[JournalEntry]) -> Option<(&'a Step, Direction)> {
     let is = |step: &&Step, wanted: StepState| state_of(journal, step) == wanted;
     let undoing = steps.iter().rev().find(|step| is(step, StepState::Undoing)).map(|step| (step, Direction::Back));
-    undoing.or_else(|| steps.iter().find(|step| !is(step, StepState::Done)).map(|step| (step, Direction::Forward)))
+    undoing.or_else(|| steps.iter().find(|step| !is_passed(step, state_of(journal, step))).map(|step| (step, Direction::Forward)))
 }
 
 /// Which way a deployment goes.

@@ -93,7 +93,7 @@ impl<'a> World<'a> {
 
     fn turn(&mut self, turn: Turn) {
         self.undo |= turn.aborts && !self.state.is_settled() && self.state != RollingBack;
-        let asked = Asked { undo: self.undo, held: turn.held, frozen: turn.frozen };
+        let asked = Asked { undo: self.undo, held: turn.held, frozen: turn.frozen, data: false };
         let next = next(self.state, self.steps, &self.journal, asked);
         if self.undo && matches!(self.state, Queued | Running | Paused | Verifying) && !self.is_in_pivot() {
             assert_eq!(next, Move::TurnBack, "abort wins");

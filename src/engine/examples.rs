@@ -1,8 +1,13 @@
 //! A service, gates and plans for the tests of the pure parts.
 
-use super::planner::{self, PlanInput};
+use super::{
+    data_plan::Foreseen,
+    planner::{self, PlanInput},
+};
 use crate::model::{
     Base, GateResult, Guarantees, Plan, Purpose, ServiceSpec, Sha256, Timestamp, Verdict,
+    data::{Backup, DataSpec, Hooks, Migrations, OnRollback, PlannedMigration, Prepare},
+    migration::{MigrationClass, SqlDialect},
     service::{Health, HealthCheck, RouterKind, SmokeCheck, TargetKind},
 };
 
@@ -71,7 +76,51 @@ pub fn plan(gates: &[GateResult], base: Option<Base>) -> Plan {
         phase: None,
         gates,
         strategy: None,
+        foreseen: Default::default(),
+        data_return: None,
         guarantees: Guarantees { atomic_switch: true, drain_signal: true, measures: true, summary: "all at once".into() },
         approval: None,
     })
+}
+
+pub fn migration(name: &str, class: MigrationClass) -> PlannedMigration {
+    let reason = "as it reads".into();
+    PlannedMigration { name: name.into(), sha256: Sha256::of(name.as_bytes()), class, reason, loses_data: false, warnings: Vec::new() }
+}
+
+fn argv() -> Vec<String> {
+    vec!["it".into()]
+}
+
+/// Returns a service with every command of data and every hook.
+pub fn with_data(on_rollback: OnRollback, pivots: &[&str]) -> ServiceSpec {
+    let hooks = Hooks {
+        before_start: vec![argv()],
+        before_shift: vec![argv()],
+        after_shift: vec![argv()],
+        after_success: vec![argv()],
+        after_rollback: vec![argv()],
+        timeout_ms: 1_000,
+    };
+    let data = DataSpec {
+        prepare: Some(Prepare { run: argv(), timeout_ms: 1_000 }),
+        backup: Some(Backup { run: argv(), verify: Some(argv()), restore: Some(argv()), timeout_ms: 1_000, on_rollback }),
+        migrations: Some(Migrations {
+            dir: "migrations".into(),
+            run: argv(),
+            history: argv(),
+            down: None,
+            dialect: SqlDialect::Any,
+            pivots: pivots.iter().map(|name| (*name).to_owned()).collect(),
+            timeout_ms: 1_000,
+        }),
+        hooks: Some(hooks),
+    };
+    ServiceSpec { data, instances: 1, ..spec() }
+}
+
+/// Returns what adds, and what takes away.
+pub fn foreseen() -> Foreseen {
+    let migrations = vec![migration("0041_add.sql", MigrationClass::Expand), migration("0042_drop.sql", MigrationClass::Contract)];
+    Foreseen { migrations, undoable: Default::default() }
 }

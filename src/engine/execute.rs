@@ -30,7 +30,7 @@ impl Engine {
     /// Starts a plan; a plan executed before answers with its deployment and `true`.
     pub async fn execute(self: &Arc<Self>, by: &Caller, id: &PlanId) -> Result<(Deployment, bool)> {
         let record = self.plan_record(id).await?;
-        if let (Purpose::Rollback { of }, false) = (&record.plan.purpose, record.state == PlanState::Used) {
+        if let (Purpose::Rollback { of }, PlanState::Planned) = (&record.plan.purpose, record.state) {
             return Err(Error::new(Code::WrongState, format!("`{id}` is the way back from `{of}`")).hint("call `rollback_deployment`"));
         }
         match record.state {

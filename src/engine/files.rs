@@ -116,6 +116,11 @@ fn deployment_document(report: &Report, spec: &ServiceSpec) -> String {
     lines.extend([String::new(), "## Secrets".into(), String::new()]);
     let secrets: Vec<String> = spec.secrets().map(|(name, _)| format!("- `{name}` by reference")).collect();
     lines.extend(if secrets.is_empty() { vec!["none".into()] } else { secrets });
+    let data = super::data_document::lines(report);
+    if !data.is_empty() {
+        lines.extend([String::new(), "## Data".into(), String::new()]);
+        lines.extend(data);
+    }
     lines.extend([
         String::new(),
         "## Rollback".into(),

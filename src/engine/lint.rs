@@ -167,7 +167,7 @@ mod tests {
             ended_at: Some(Timestamp(7)),
             output: serde_json::json!({ "argv": ["/releases/1/web", "--port", "4000"] }),
         };
-        Report { deployment, plan, steps: vec![started], gates: vec![], incidents: vec![], traffic: Traffic::default() }
+        Report { deployment, plan, steps: vec![started], gates: vec![], incidents: vec![], backup: None, traffic: Traffic::default() }
     }
 
     fn written(spec: &ServiceSpec, notes: Option<&str>) -> String {

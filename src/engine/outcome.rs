@@ -40,6 +40,7 @@ impl Engine {
         if let Some(run) = &run {
             let path = run.probe_path().filter(|_| deployment.state == DeploymentState::Succeeded);
             let _ = run.router.probe(path, std::time::Duration::from_secs(1)).await;
+            self.run_after_rollback(run, deployment).await?;
         }
         if deployment.state == DeploymentState::Stuck {
             // It goes on when a person has chosen; then it is counted and concluded.

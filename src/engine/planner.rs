@@ -1,9 +1,14 @@
 //! Makes a plan from what is known: pure, so the same input gives the same plan and the same hash.
 
-use super::rollout;
+use super::{
+    data_plan::{self, Foreseen},
+    data_steps::{self, Around},
+    rollout,
+};
 use crate::model::{
     Base, DirectiveId, GateName, GateResult, Guarantees, Plan, PlannedGate, Purpose, ServiceSpec, Sha256, Strategy,
-    plan::{PlannedPhase, RequiredApproval, Rollback, RollbackKind, Watch},
+    data::PlannedReturn,
+    plan::{PlannedPhase, RequiredApproval, Watch},
 };
 
 /// DEPLOY-002: error rate above which traffic goes back, percent (seed stage-30).
@@ -43,6 +48,10 @@ pub struct PlanInput<'a> {
     pub gates: &'a [GateResult],
     /// The strategy the caller asks for, where configuration fixes none.
     pub strategy: Option<Strategy>,
+    /// What stands before it in its database; nothing for a way back.
+    pub foreseen: Foreseen,
+    /// The data that a way back takes back with it.
+    pub data_return: Option<PlannedReturn>,
     /// What the router promises.
     pub guarantees: Guarantees,
     /// Whose approval it needs.
@@ -58,18 +67,32 @@ pub fn plan(input: PlanInput<'_>) -> Plan {
         // The way back is one switch: a bad release keeps no share of the traffic.
         Purpose::Rollback { .. } => Strategy::BlueGreen,
     };
+    let rollback = match &input.data_return {
+        Some(returned) => data_plan::after_return(returned, input.version),
+        None => data_plan::rollback(spec, input.base.as_ref(), &input.foreseen),
+    };
+    let around = Around {
+        spec,
+        purpose: &input.purpose,
+        migrations: &input.foreseen.migrations,
+        rollback: &rollback,
+        data_return: input.data_return.as_ref(),
+    };
+    let steps = data_steps::with_data(rollout::steps(spec, strategy, input.version, input.base.as_ref()), &around);
     Plan {
         schema: 1,
         project: input.project.to_owned(),
         directive: input.directive.clone(),
         service: spec.service.clone(),
         environment: spec.environment.clone(),
-        rollback: rollback(&input.purpose, input.base.as_ref()),
+        rollback,
         purpose: input.purpose,
         version: input.version.to_owned(),
         commit: input.commit.map(str::to_owned),
         digest: input.digest.clone(),
-        steps: rollout::steps(spec, strategy, input.version, input.base.as_ref()),
+        migrations: input.foreseen.migrations,
+        data_return: input.data_return,
+        steps,
         base: input.base,
         attempt: input.attempt,
         strategy,
@@ -104,27 +127,11 @@ pub fn planned_gate(gate: &GateResult) -> PlannedGate {
     }
 }
 
-fn rollback(purpose: &Purpose, base: Option<&Base>) -> Rollback {
-    match (purpose, base) {
-        (_, Some(base)) => Rollback {
-            kind: RollbackKind::Traffic,
-            to_version: Some(base.version.clone()),
-            summary: format!("can return to {} ({}); traffic only, no data is touched", base.version, base.deployment),
-        },
-        (_, None) => Rollback {
-            kind: RollbackKind::Withdraw,
-            to_version: None,
-            summary: "nothing served before: going back withdraws the service (503)".into(),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::{
         engine::examples::{base, gate, plan},
-        model::{Action, Verdict},
+        model::{Action, Verdict, plan::RollbackKind},
     };
 
     #[test]

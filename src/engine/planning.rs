@@ -2,6 +2,7 @@
 
 use super::{
     Engine,
+    data_plan::refuse_contract,
     planner::{PlanInput, plan},
 };
 use crate::{
@@ -54,6 +55,8 @@ impl Engine {
             return Err(Error::new(Code::WrongState, format!("these bytes serve already, since `{deployment}`"))
                 .hint("there is nothing to deploy; call `complete_directive`, or cancel the directive"));
         }
+        let foreseen = self.foreseen(&spec, &directive.digest, &directive.version).await?;
+        refuse_contract(&spec, base.as_ref(), &foreseen.migrations)?;
         let phase = self.phase_of(&directive.environment).await?;
         let spent = plans.iter().filter(|record| matches!(record.state, PlanState::Used | PlanState::Void)).count();
         let approval = environment.approval.clone();
@@ -74,6 +77,8 @@ impl Engine {
             phase: phase.map(|phase| PlannedPhase { name: phase.name, sha256: phase.sha256 }),
             gates: &gates,
             strategy: asked,
+            foreseen,
+            data_return: None,
             guarantees: self.adapters.router(&spec).guarantees(),
             approval: approval.as_ref().map(|approval| RequiredApproval { role: approval.role.clone(), expires_ms: approval.expires_ms }),
         });

@@ -21,23 +21,29 @@ impl Engine {
         if matches!(plan.purpose, Purpose::Rollback { .. }) {
             let base = self.base(&plan.service, &plan.environment).await?;
             return match base == plan.base {
-                true => Ok(()),
+                true => self.check_return(plan).await,
                 false => Err(Error::new(Code::StalePlan, format!("`{}` starts from what no longer serves", plan.id()))),
             };
         }
         self.check_signature(plan).await?;
-        let (applied, _, _) = self.service(&plan.environment, &plan.service).await?;
+        let (applied, _, spec) = self.service(&plan.environment, &plan.service).await?;
         let config_sha256 =
             applied.config.effective_sha256(&plan.environment, &plan.service).ok_or_else(|| Error::not_found("service", &plan.service))?;
         let directive = self.open_directive(&plan.directive).await?;
         let gates = self.evaluate_gates(&directive).await?;
         let base = self.base(&plan.service, &plan.environment).await?;
         let phase = self.phase_of(&plan.environment).await?;
+        // Under another configuration the plan is void anyway, and its commands may be others.
+        let migrations = match config_sha256 == plan.config_sha256 {
+            true => self.foreseen(&spec, &plan.digest, &plan.version).await?.migrations,
+            false => plan.migrations.clone(),
+        };
         let present = Present {
             digest: &plan.digest,
             config_sha256: &config_sha256,
             base: base.as_ref(),
             phase_sha256: phase.as_ref().map(|phase| &phase.sha256),
+            migrations: &migrations,
             gates: &gates,
         };
         let drifts = drifts(plan, &present);
@@ -53,10 +59,19 @@ impl Engine {
     /// Checks again that a person's key signed exactly this plan.
     async fn check_signature(&self, plan: &Plan) -> Result<()> {
         let Some(required) = &plan.approval else { return Ok(()) };
+        match self.is_signed(DecisionKind::Plan, plan, Some(&required.role)).await? {
+            true => Ok(()),
+            false => Err(Error::new(Code::ApprovalRequired, format!("no `{}` has signed `{}`", required.role, plan.id()))
+                .details(json!({ "directive": plan.directive }))),
+        }
+    }
+
+    /// Tells whether an approver has signed exactly this plan, by a decision of this kind.
+    pub(super) async fn is_signed(&self, kind: DecisionKind, plan: &Plan, role: Option<&str>) -> Result<bool> {
         let subject = plan.sha256();
         for signed in self.store.decisions_over(&subject).await? {
             let decision = &signed.decision;
-            let approves = decision.kind == DecisionKind::Plan
+            let approves = decision.kind == kind
                 && decision.verdict == DecisionVerdict::Approve
                 && decision.subject_sha256 == subject
                 && decision.environment.as_ref() == Some(&plan.environment);
@@ -64,14 +79,13 @@ impl Engine {
                 continue;
             }
             if let Some(approver) = self.store.approver(&decision.approver).await?
-                && approver.role == required.role
+                && role.is_none_or(|role| approver.role == role)
                 && signed.is_signed_by(&approver.key)
             {
-                return Ok(());
+                return Ok(true);
             }
         }
-        Err(Error::new(Code::ApprovalRequired, format!("no `{}` has signed `{}`", required.role, plan.id()))
-            .details(json!({ "directive": plan.directive })))
+        Ok(false)
     }
 
     /// Returns what serves now, as a plan's base.

@@ -3,7 +3,7 @@
 use super::{Engine, run::Run, watch::window};
 use crate::{
     error::Result,
-    model::{Caller, Deployment, DeploymentState, JournalEntry, Plan, PlannedGate, StepState},
+    model::{Caller, Deployment, DeploymentState, JournalEntry, Plan, PlannedGate, StepState, data::BackupEvidence},
     store::Incident,
     targets::Samples,
 };
@@ -23,6 +23,9 @@ pub struct Report {
     pub gates: Vec<PlannedGate>,
     /// What went wrong, with evidence.
     pub incidents: Vec<Incident>,
+    /// The backup it has taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupEvidence>,
     /// The new set's traffic since the switch.
     pub traffic: Traffic,
 }
@@ -66,7 +69,8 @@ impl Engine {
             _ => Traffic::default(),
         };
         let incidents = self.store.incidents(&deployment.id).await?;
-        Ok(Report { gates: plan.gates.clone(), deployment: deployment.clone(), plan, steps, incidents, traffic })
+        let backup = super::data::backup_of(&steps);
+        Ok(Report { gates: plan.gates.clone(), deployment: deployment.clone(), plan, steps, incidents, backup, traffic })
     }
 
     async fn counters_after(&self, deployment: &Deployment, live: bool) -> Result<Option<Samples>> {
@@ -142,6 +146,7 @@ impl Report {
             "state": deployment.state, "smoke_passed": self.smoke_passed(),
             "instances": self.step("verify-instances").map(|entry| &entry.output["instances"]),
             "listener": self.step("verify-listener").map(|entry| &entry.output),
+            "migrations": self.plan.migrations, "backup": self.backup, "way_back": self.plan.rollback.summary,
             "traffic": self.traffic, "gates": self.gates,
             "incidents": self.incidents.iter().map(|incident| json!({ "rule": incident.rule, "summary": incident.summary, "action": incident.action })).collect::<Vec<_>>(),
             "shifted_at": deployment.shifted_at, "settled_at": deployment.settled_at, "rollback_ms": self.rollback_ms(),

@@ -2,12 +2,19 @@
 
 use super::{
     Engine,
+    data::backup_of,
+    data_plan::{Foreseen, past_data, refusal},
+    data_steps::no_way_back,
+    decide,
     planner::{PlanInput, plan},
 };
 use crate::{
     error::{Code, Error, Result},
     model::{
-        Base, Caller, Deployment, DeploymentId, DeploymentState, EnvironmentName, Plan, PlanState, Purpose, ServiceName, ServiceSpec, Split,
+        Base, Caller, Deployment, DeploymentId, DeploymentState, EnvironmentName, Plan, PlanState, Purpose, ServiceName, ServiceSpec,
+        Split,
+        data::{DataReturn, PlannedReturn},
+        plan::RequiredApproval,
     },
     store::ServingSet,
 };
@@ -36,6 +43,7 @@ impl Engine {
                 );
             }
             _ => {
+                self.refuse_past_data(&deployment).await?;
                 let reason = format!("asked by {}: {reason}", by.principal);
                 let first = self.store.request_undo(by, id, &reason, Code::Aborted.as_str()).await?;
                 return Ok((self.deployment(id).await?, !first));
@@ -83,7 +91,7 @@ impl Engine {
                 Error::new(Code::WrongState, format!("`{}` does not serve any more", of.id)).hint("call `get_status` to see what serves")
             );
         };
-        let Some(base) = serving.base.as_deref() else {
+        if serving.base.is_none() {
             if self.plan_of(of).await?.base.is_some() {
                 let message = format!("what stood behind `{}` is no longer known", of.id);
                 return Err(Error::new(Code::NothingToRollBack, message)
@@ -91,22 +99,62 @@ impl Engine {
                     .hint("a person decides what is to serve"));
             }
             return self.withdraw(by, of, &serving, reason).await;
+        }
+        let plan = self.way_back(of, self.return_by_itself(of).await?, None).await?;
+        let (record, _) = self.store.save_plan(by, &plan, PlanState::Planned, None).await?;
+        tracing::info!(deployment.id = %of.id, "rolling `{}` back to {}: {reason}", of.id, plan.version);
+        self.store.add_measurement(by, &of.id, "rollback_asked", &serde_json::json!({ "reason": reason, "by": by.principal })).await?;
+        self.claim(by, &record).await
+    }
+
+    /// Returns the data that goes back by itself with a deployment's traffic; refuses where a person decides over it.
+    async fn return_by_itself(&self, of: &Deployment) -> Result<Option<PlannedReturn>> {
+        let (plan, journal) = (self.plan_of(of).await?, self.store.journal(&of.id).await?);
+        let Some(way) = past_data(&plan, &journal) else { return Ok(None) };
+        match (&way.data, way.automatic) {
+            (Some(data), true) => {
+                let backup = matches!(data, DataReturn::Restore { .. }).then(|| backup_of(&journal)).flatten();
+                Ok(Some(PlannedReturn { of: of.id.clone(), data: data.clone(), loses: way.loses.clone(), backup }))
+            }
+            _ => Err(refusal(&of.id, &plan, way)),
+        }
+    }
+
+    /// Refuses to turn a deployment back that would leave what served before on data it cannot use.
+    async fn refuse_past_data(&self, deployment: &Deployment) -> Result<()> {
+        let (plan, journal) = (self.plan_of(deployment).await?, self.store.journal(&deployment.id).await?);
+        let stands = no_way_back(&decide::states(&plan.steps, &journal)).is_some();
+        if stands && !plan.rollback.automatic { Err(refusal(&deployment.id, &plan, &plan.rollback)) } else { Ok(()) }
+    }
+
+    /// Returns the plan that brings back what served before a deployment, with its data where that is decided.
+    ///
+    /// One that went back already left its migrations: what serves is then brought up anew on the data it knows.
+    pub(super) async fn way_back(&self, of: &Deployment, data: Option<PlannedReturn>, approval: Option<RequiredApproval>) -> Result<Plan> {
+        let unknown = |why: String| Error::new(Code::NothingToRollBack, why).who(crate::model::Who::Person);
+        let serving = self.store.serving(&of.service, &of.environment).await?;
+        let serving = serving.ok_or_else(|| unknown(format!("nothing serves `{}` in `{}`", of.service, of.environment)))?;
+        let to = match of.state {
+            DeploymentState::RolledBack if of.base.as_ref() == Some(&serving.deployment) => Some(&serving),
+            _ if serving.deployment == of.id => serving.base.as_deref(),
+            _ => {
+                return Err(Error::new(Code::WrongState, format!("`{}` does not serve any more", of.id))
+                    .hint("call `get_status` to see what serves"));
+            }
         };
-        let spec = base.instance_specs().map_err(|failure| Error::new(failure.code, failure.message))?;
-        let spec = spec
-            .into_iter()
-            .next()
-            .map(|instance| instance.spec)
-            .ok_or_else(|| Error::new(Code::NothingToRollBack, "the set before had no instance"))?;
+        let to = to.ok_or_else(|| unknown(format!("what stood behind `{}` is no longer known", of.id)))?;
+        let spec = to.instance_specs().map_err(|failure| Error::new(failure.code, failure.message))?;
+        let spec = spec.into_iter().next().map(|instance| instance.spec);
+        let spec = spec.ok_or_else(|| Error::new(Code::NothingToRollBack, "the set before had no instance"))?;
         let plans = self.store.plans_of(&of.directive).await?;
         let earlier = plans.iter().filter(|record| record.plan.purpose == Purpose::Rollback { of: of.id.clone() }).count();
-        let plan = plan(PlanInput {
+        Ok(plan(PlanInput {
             project: &self.applied(&of.environment).await?.config.project,
             directive: &of.directive,
             purpose: Purpose::Rollback { of: of.id.clone() },
-            version: &base.version,
-            commit: base.commit.as_deref(),
-            digest: &base.digest,
+            version: &to.version,
+            commit: to.commit.as_deref(),
+            digest: &to.digest,
             spec: &spec,
             config_sha256: crate::model::Sha256::of_canonical(&spec),
             base: Some(Base { deployment: serving.deployment.clone(), version: serving.version.clone(), digest: serving.digest.clone() }),
@@ -114,13 +162,11 @@ impl Engine {
             phase: None,
             gates: &[],
             strategy: None,
+            foreseen: Foreseen::default(),
+            data_return: data,
             guarantees: self.adapters.router(&spec).guarantees(),
-            approval: None,
-        });
-        let (record, _) = self.store.save_plan(by, &plan, PlanState::Planned, None).await?;
-        tracing::info!(deployment.id = %of.id, "rolling `{}` back to {}: {reason}", of.id, base.version);
-        self.store.add_measurement(by, &of.id, "rollback_asked", &serde_json::json!({ "reason": reason, "by": by.principal })).await?;
-        self.claim(by, &record).await
+            approval,
+        }))
     }
 
     /// A first deployment has nothing behind it: going back takes its traffic away.
@@ -149,11 +195,12 @@ impl Engine {
     /// Returns the configuration a rollback starts its instances with: the one its release was verified with.
     pub(crate) async fn rollback_spec(&self, plan: &Plan, base: Option<&ServingSet>) -> Result<ServiceSpec> {
         // Seen from a rollback, `base` is what it takes away; behind that set stands the one it returns to.
-        let before = base.and_then(|set| set.base.as_deref()).or(base);
-        let specs = before.map(|set| set.instance_specs()).transpose().map_err(|failure| Error::new(failure.code, failure.message))?;
-        match specs.into_iter().flatten().find(|instance| instance.digest == plan.digest) {
-            Some(instance) => Ok(instance.spec),
-            None => Ok(self.service(&plan.environment, &plan.service).await?.2),
+        for set in [base.and_then(|set| set.base.as_deref()), base].into_iter().flatten() {
+            let specs = set.instance_specs().map_err(|failure| Error::new(failure.code, failure.message))?;
+            if let Some(instance) = specs.into_iter().find(|instance| instance.digest == plan.digest) {
+                return Ok(instance.spec);
+            }
         }
+        Ok(self.service(&plan.environment, &plan.service).await?.2)
     }
 }

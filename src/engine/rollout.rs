@@ -136,7 +136,8 @@ impl Maker<'_> {
     }
 }
 
-fn step(id: &str, action: Action, title: String, undo: Option<String>, timeout_ms: u64) -> Step {
+/// Returns a step; one with an undo is compensable.
+pub(super) fn step(id: &str, action: Action, title: String, undo: Option<String>, timeout_ms: u64) -> Step {
     let reversibility = if undo.is_some() { Reversibility::Compensable } else { Reversibility::Free };
     Step { id: StepId::from(id), action, title, undo, reversibility, timeout_ms }
 }

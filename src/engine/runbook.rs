@@ -1,7 +1,7 @@
 //! Drafts a runbook from a recorded run: real argv, real timings, real thresholds, the real way back. Pure.
 
 use super::report::Report;
-use crate::model::{Action, ServiceSpec, plan::RollbackKind, text};
+use crate::model::{Action, Reversibility, ServiceSpec, plan::RollbackKind, text};
 use std::fmt::Write;
 
 /// The first line of every file we write into a workspace.
@@ -50,7 +50,9 @@ pub fn draft(draft: &Draft<'_>) -> String {
         deployment.environment,
         deployment.state.as_str()
     ));
-    put("irreversible_steps: none".into());
+    let pivots = plan.steps.iter().filter(|step| step.reversibility == Reversibility::Pivot).map(|step| step.id.as_str());
+    let pivots: Vec<&str> = pivots.collect();
+    put(format!("irreversible_steps: {}", if pivots.is_empty() { "none".to_owned() } else { pivots.join(", ") }));
     put("---".into());
     put(MARKER.into());
     put(String::new());
@@ -93,6 +95,10 @@ pub fn draft(draft: &Draft<'_>) -> String {
             put(format!("   If it fails: {undo}."));
         }
     }
+    if !plan.migrations.is_empty() || report.backup.is_some() {
+        section(&mut put, "Data");
+        super::data_document::lines(report).into_iter().for_each(&mut put);
+    }
     section(&mut put, "Verification");
     put(format!(
         "- traffic goes back by itself above {} % errors or p95 {} ms for {} s, over at least {} requests",
@@ -113,6 +119,12 @@ pub fn draft(draft: &Draft<'_>) -> String {
     put(format!("{}.", plan.rollback.summary));
     put(match plan.rollback.kind {
         RollbackKind::Traffic => "One call moves all traffic back to the set that served before; no approval is needed.".to_owned(),
+        RollbackKind::Database | RollbackKind::Full => format!(
+            "Past migration {} traffic alone does not go back: {}. Ask an approver, who runs `interlock restore`.",
+            plan.rollback.until.as_deref().unwrap_or("of this plan"),
+            if plan.rollback.automatic { "the signed plan takes the data back by itself" } else { "a person decides over the data" },
+        ),
+        RollbackKind::ForwardOnly => "There is no way back past its migrations: repair it with a new release.".to_owned(),
         RollbackKind::Withdraw => "One call takes the service's traffic away; no approval is needed.".to_owned(),
     });
     put(format!("\n```argv\n{}\n```\n", rollback_argv(report)));

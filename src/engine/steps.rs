@@ -93,6 +93,11 @@ pub async fn perform(run: &Run, step: &Step) -> Result<Value, StepFailure> {
             run.engine.recheck(&run.plan).await?;
             Ok(json!({ "bindings": "unchanged" }))
         }
+        Action::Prepare => run.prepare().await,
+        Action::Backup => run.back_up().await,
+        Action::Migrate => run.migrate().await,
+        Action::ReturnData => run.return_data().await,
+        Action::Hook { at } => run.hook(*at).await,
         Action::Start { index } => start(run, *index).await,
         Action::VerifyInstances => verify_instances(run, &run.instances()).await,
         Action::VerifyBatch { from, to } => verify_instances(run, &run.instances()[*from as usize - 1..*to as usize]).await,
@@ -124,6 +129,8 @@ pub async fn observe(run: &Run, step: &Step) -> Result<bool, StepFailure> {
             let instance = InstanceId::of(&run.plan.environment, &run.plan.service, &run.id, *index);
             Ok(run.target.observe(&instance).await?.is_some_and(|observed| observed.running))
         }
+        Action::Migrate => run.has_migrated().await,
+        Action::ReturnData => run.has_returned().await,
         action if action.moves_traffic() => run.is_in_force(action).await,
         // Checks and waits are done again; stopping what is stopped is harmless.
         _ => Ok(false),

@@ -147,6 +147,7 @@ impl Engine {
                     Err(error) => unreachable("the target", error.to_string()),
                 }
             }
+            Action::Migrate | Action::ReturnData => run.history_seen().await,
             _ => match run.router.observe().await {
                 Ok((split, _)) => {
                     let shares: Vec<String> =

@@ -37,6 +37,7 @@ pub async fn undo(run: &Run, step: &Step) -> Result<Value, StepFailure> {
 
 async fn once(run: &Run, step: &Step) -> Result<Value, StepFailure> {
     match &step.action {
+        Action::Migrate => run.undo_migrate().await,
         action if action.moves_traffic() => unshift(run).await,
         Action::Start { index } => {
             let instance = InstanceId::of(&run.plan.environment, &run.plan.service, &run.id, *index);

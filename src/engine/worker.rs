@@ -11,7 +11,9 @@ use super::{
 };
 use crate::{
     error::{Code, Result},
-    model::{Action, Caller, Deployment, DeploymentId, Event, Lease, Purpose, Reversibility, Step, StepState, analysis::Rails},
+    model::{
+        Action, Caller, Deployment, DeploymentId, Event, Lease, Purpose, Reversibility, Step, StepState, analysis::Rails, data::HookPoint,
+    },
     store::{DeploymentChange, NewIncident, UndoRequest},
 };
 use serde_json::{Value, json};
@@ -178,6 +180,7 @@ impl Run {
                 let output = json!({ "waits": failure.message });
                 self.write(step, &[StepState::Executing], StepState::Pending, Some(&output)).await?;
             }
+            Outcome::Failed(failure) if step.action.may_fail() => self.pass_over(step, failure).await?,
             Outcome::Failed(failure) => self.fail(step, "DEPLOY-001", failure).await?,
             Outcome::Triggered(trigger) => {
                 let failure = StepFailure::new(Code::ThresholdCrossed, trigger.reason.clone());
@@ -188,7 +191,7 @@ impl Run {
         Ok(())
     }
 
-    async fn ask_a_person(&self, step: &Step, failure: StepFailure) -> Result<()> {
+    pub(super) async fn ask_a_person(&self, step: &Step, failure: StepFailure) -> Result<()> {
         let by = Caller::server();
         info!(deployment.id = %self.id, "`{}` asks a person: {}", self.id, failure.message);
         self.engine.store.set_hold(&by, &self.id, None, Some(&by.principal)).await?;
@@ -200,17 +203,20 @@ impl Run {
         let by = Caller::server();
         let shifted = self.deployment().await?.shifted_at.is_some();
         let trigger = if shifted && trigger == "DEPLOY-001" { "DEPLOY-002" } else { trigger };
-        let action = if shifted { "traffic back to what served before" } else { "abort; nothing moved" };
+        if self.stands_past_data().await? {
+            return self.stand(step, trigger, failure).await;
+        }
+        let action = self.action_after_failure(step, shifted).await?;
         let evidence = json!({ "step": step.id, "code": failure.code, "details": failure.details });
-        self.open_incident(trigger, &failure.message, action, evidence).await?;
+        self.open_incident(trigger, &failure.message, &action, evidence).await?;
         let output = json!({ "error": { "code": failure.code, "message": failure.message, "details": failure.details } });
         let reason = format!("{}: {}", step.id, failure.message);
         self.engine.store.request_undo(&by, &self.id, &reason, failure.code.as_str()).await?;
         self.write(step, &[StepState::Executing], StepState::Failed, Some(&output)).await
     }
 
-    async fn open_incident(&self, rule: &str, summary: &str, action: &str, evidence: Value) -> Result<()> {
-        let severity = if rule == "DEPLOY-001" {
+    pub(super) async fn open_incident(&self, rule: &str, summary: &str, action: &str, evidence: Value) -> Result<()> {
+        let severity = if matches!(rule, "DEPLOY-001" | "HOOK") {
             "P2"
         } else if rule == "DEPLOY-002" {
             "P1"
@@ -251,7 +257,7 @@ impl Run {
 
     /// Judges the whole watch at its end: a limit that was crossed all along, or only lately, is not outlived. No reading never passes.
     async fn judged(&self, step: &Step) -> Result<Option<Trigger>, StepFailure> {
-        if !matches!(step.action, Action::Bake { .. }) {
+        if !matches!(step.action, Action::Bake { .. }) || self.is_a_persons().await {
             return Ok(None);
         }
         let Some(baseline) = self.baseline().await else {
@@ -265,7 +271,8 @@ impl Run {
 
     /// Waits for a trigger: armed from the first move of traffic on, but while traffic is just being moved.
     async fn trigger(&self, step: &Step) -> Trigger {
-        if step.action.moves_traffic() || step.action == Action::Retire {
+        let is_silent = matches!(step.action, Action::Retire | Action::Hook { at: HookPoint::AfterSuccess });
+        if is_silent || step.action.moves_traffic() || self.is_a_persons().await {
             return std::future::pending().await;
         }
         loop {
@@ -307,6 +314,9 @@ impl Run {
             () = self.engine.stopped() => (),
             // Held or frozen with traffic on the new set: the triggers stay armed.
             trigger = watching => {
+                if self.stands_past_data().await? {
+                    return self.stand_held(&trigger).await;
+                }
                 let by = Caller::server();
                 self.open_incident(&trigger.id, &trigger.reason, "traffic back to what served before", Value::Null).await?;
                 self.engine.store.request_undo(&by, &self.id, &trigger.reason, Code::ThresholdCrossed.as_str()).await?;
@@ -321,7 +331,8 @@ impl Run {
         let undo = store.undo_request(&self.id).await?;
         let frozen = self.plan.purpose == Purpose::Deploy
             && !store.active_freezes(&self.plan.environment, self.engine.clock.now()).await?.is_empty();
-        Ok((Asked { undo: undo.is_some(), held: deployment.held_by.is_some(), frozen }, undo))
+        let data = self.takes_data_back(undo.as_ref());
+        Ok((Asked { undo: undo.is_some(), held: deployment.held_by.is_some(), frozen, data }, undo))
     }
 
     /// Ends when something else is asked. Freezes end by the clock and on other servers, so this looks again and again.

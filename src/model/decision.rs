@@ -29,6 +29,8 @@ pub enum DecisionKind {
     Unfreeze,
     /// Over a deployment that is stuck; the subject is the hash of what is known of it and what is chosen.
     Resolve,
+    /// Over data that goes back with a deployment; the subject is the hash of the plan that takes it back.
+    Restore,
 }
 
 /// What a person says.

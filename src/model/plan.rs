@@ -1,6 +1,11 @@
 //! A plan: the frozen steps of one deployment with its rollback. No clock, port or random value stands in it, so the same input gives the same plan.
 
-use super::{digest::Sha256, ids::*, rollout::Strategy};
+use super::{
+    data::{DataReturn, HookPoint, PlannedMigration, PlannedReturn},
+    digest::Sha256,
+    ids::*,
+    rollout::Strategy,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +44,12 @@ pub struct Plan {
     pub gates: Vec<PlannedGate>,
     /// Gates over the live world, run again at execution and not bound.
     pub live_gates: Vec<GateName>,
+    /// The migrations it runs, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub migrations: Vec<PlannedMigration>,
+    /// The data that a way back takes back with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_return: Option<PlannedReturn>,
     /// What will be done, in order.
     pub steps: Vec<Step>,
     /// The way back.
@@ -126,6 +137,19 @@ pub struct Step {
 pub enum Action {
     /// Checks approval, bindings, live gates and freeze again.
     Recheck,
+    /// Runs the command that prepares a deployment.
+    Prepare,
+    /// Takes a backup, and has it verified.
+    Backup,
+    /// Runs the planned migrations.
+    Migrate,
+    /// Brings data back to what an earlier release works with, before that one is started.
+    ReturnData,
+    /// Runs the hooks of a point.
+    Hook {
+        /// Which.
+        at: HookPoint,
+    },
     /// Starts the `index`-th instance (from 1) of the new set; a rollback whose base is warm finds it running.
     Start {
         /// From 1.
@@ -184,6 +208,11 @@ impl Action {
     pub fn moves_traffic(&self) -> bool {
         matches!(self, Action::Shift | Action::ShiftPart { .. } | Action::Replace { .. })
     }
+
+    /// Tells whether its failure is an incident and no reason to turn back.
+    pub fn may_fail(&self) -> bool {
+        matches!(self, Action::Hook { at } if at.is_after_switch())
+    }
 }
 
 /// Whether a step can be undone.
@@ -207,6 +236,25 @@ pub struct Rollback {
     pub to_version: Option<String>,
     /// One line for people: `can return to 1.3.9`.
     pub summary: String,
+    /// The first migration after which traffic alone is not enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// What the way back past it loses, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loses: Option<String>,
+    /// How data goes back past it; none where it cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataReturn>,
+    /// Whether data goes back without asking: whoever signs the plan signs that, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub automatic: bool,
+}
+
+impl Rollback {
+    /// Returns a way back without any data.
+    pub fn without_data(kind: RollbackKind, to_version: Option<String>, summary: String) -> Self {
+        Rollback { kind, to_version, summary, until: None, loses: None, data: None, automatic: false }
+    }
 }
 
 /// What a rollback moves.
@@ -215,6 +263,12 @@ pub struct Rollback {
 pub enum RollbackKind {
     /// Traffic only.
     Traffic,
+    /// Traffic, after down-migrations gave the database its shape back.
+    Database,
+    /// Traffic, after the backup was restored.
+    Full,
+    /// There is none: repairs go forward.
+    ForwardOnly,
     /// Traffic is taken away; nothing served before.
     Withdraw,
 }

@@ -62,6 +62,14 @@ pub struct Output {
     steps: Vec<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     incidents: Vec<Incident>,
+    /// How far back one can go, and until when.
+    rollback: String,
+    /// Migrations it runs, as `name: class`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    migrations: Vec<String>,
+    /// The backup it has taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup: Option<String>,
     traffic: crate::engine::report::Traffic,
 }
 
@@ -104,6 +112,18 @@ impl Operation for GetDeployment {
             .iter()
             .map(|entry| if detail { json!(entry) } else { json!(format!("{}: {}", entry.step, entry.state.as_str())) })
             .collect();
-        Ok(standing.reply(Output { deployment, token, stuck, steps, incidents: report.incidents, traffic: report.traffic }))
+        let migrations = plan.migrations.iter().map(|migration| format!("{}: {}", migration.name, migration.class)).collect();
+        let output = Output {
+            deployment,
+            token,
+            stuck,
+            steps,
+            incidents: report.incidents,
+            rollback: plan.rollback.summary.clone(),
+            migrations,
+            backup: report.backup.map(|backup| backup.summary(engine.clock.now())),
+            traffic: report.traffic,
+        };
+        Ok(standing.reply(output))
     }
 }

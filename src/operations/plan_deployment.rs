@@ -41,6 +41,9 @@ pub struct Output {
     /// From what to what.
     diff: String,
     rollback: String,
+    /// What it does to the database, as `name class: why`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    migrations: Vec<String>,
     guarantees: String,
     steps: Vec<String>,
     /// Live gates that would stop it now.
@@ -71,6 +74,11 @@ impl Operation for PlanDeployment {
             request_expires_at: planned.record.request_expires_at,
             diff: format!("{} -> {} ({})", plan.base.as_ref().map_or("nothing", |base| &base.version), plan.version, plan.digest.short()),
             rollback: plan.rollback.summary.clone(),
+            migrations: plan
+                .migrations
+                .iter()
+                .map(|migration| format!("{} {}: {}", migration.name, migration.class, migration.reason))
+                .collect(),
             guarantees: plan.guarantees.summary.clone(),
             steps: plan.steps.iter().map(|step| format!("{}: {}", step.id, step.title)).collect(),
             gates: planned

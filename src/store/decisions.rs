@@ -1,7 +1,7 @@
 //! Decisions: a signed document and what it brings about, in one transaction. Whether the signature counts is checked before.
 
 use super::{
-    Result, Store, StoreError, Write, approvers, freezes,
+    Result, Store, StoreError, Write, approvers, freezes, plans,
     query::{Read, json as text, sql, word},
     revisions, runbooks,
     transitions::{self, Resolution},
@@ -69,6 +69,20 @@ pub enum DecisionEffect {
         role: String,
         /// The key they sign with.
         key: PublicKey,
+    },
+    /// A plan that takes data back stands, approved.
+    Restore {
+        /// The plan.
+        plan: Box<Plan>,
+        /// Until when it may be used.
+        approval_expires_at: Timestamp,
+    },
+    /// A deployment that stands past its migrations turns back, and takes its data back.
+    TurnBackWithData {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// Why.
+        reason: String,
     },
     /// A freeze ends now.
     LiftFreeze {
@@ -244,6 +258,12 @@ async fn bring_about(write: &mut Write, decision: &Decision, effect: &DecisionEf
             runbooks::review(write, decision, runbook, *version, Some(reason)).await?.into()
         }
         DecisionEffect::EnrolApprover { name, role, key } => approvers::enrol(write, name, role, key, Some(&decision.nonce)).await?.into(),
+        DecisionEffect::Restore { plan, approval_expires_at } => {
+            plans::insert_decided(write, plan, *approval_expires_at, &decision.approver).await?.into()
+        }
+        DecisionEffect::TurnBackWithData { deployment, reason } => {
+            transitions::ask_undo(write, deployment, decision.approver.as_str(), reason, "restore").await?
+        }
         DecisionEffect::LiftFreeze { id, environment } => freezes::lift(write, id, environment.as_ref(), &decision.approver).await?.into(),
         DecisionEffect::Resolve(resolution) => transitions::resolve(write, resolution, &decision.approver).await?.into(),
     };
@@ -259,6 +279,8 @@ fn subject_of(effect: &DecisionEffect) -> String {
             format!("{runbook} version {version}")
         }
         DecisionEffect::EnrolApprover { name, .. } => format!("approver {name}"),
+        DecisionEffect::Restore { plan, .. } => plan.id().to_string(),
+        DecisionEffect::TurnBackWithData { deployment, .. } => deployment.to_string(),
         DecisionEffect::LiftFreeze { id, environment: None } => id.clone(),
         DecisionEffect::LiftFreeze { id, environment: Some(environment) } => format!("{id} in {environment}"),
         DecisionEffect::Resolve(resolution) => resolution.deployment.to_string(),

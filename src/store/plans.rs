@@ -9,6 +9,35 @@ use anyhow::Context;
 use serde_json::json;
 use sqlx::{Any, Executor, any::AnyRow};
 
+async fn insert(write: &mut Write, plan: &Plan, state: PlanState, request_expires_at: Option<Timestamp>, by: &str) -> Result<()> {
+    let at = write.at;
+    sql("INSERT INTO plans (id, number, sha256, directive_id, environment, state, body, request_expires_at, created_by, created_at, updated_at)
+             SELECT $1, COALESCE(MAX(number), 0) + 1, $2, $3, $4, $5, $6, $7, $8, $9, $9 FROM plans")
+    .bind(&plan.id())
+    .bind(&plan.sha256())
+    .bind(&plan.directive)
+    .bind(&plan.environment)
+    .bind(state)
+    .bind(String::from_utf8(canonical_json(plan)).expect("JSON is UTF-8"))
+    .bind(request_expires_at)
+    .bind(by)
+    .bind(at)
+    .run(write.on())
+    .await?;
+    Ok(())
+}
+
+/// Keeps a plan that a decision makes and approves in one; `false` when it is kept already.
+pub(super) async fn insert_decided(write: &mut Write, plan: &Plan, expires_at: Timestamp, approver: &ApproverName) -> Result<bool> {
+    if load(write.on(), &plan.id()).await?.is_some() {
+        return Ok(false);
+    }
+    insert(write, plan, PlanState::Approved, None, approver.as_str()).await?;
+    let decided = sql("UPDATE plans SET approval_expires_at = $1, decided_by = $2 WHERE id = $3");
+    decided.bind(expires_at).bind(approver).bind(&plan.id()).run(write.on()).await?;
+    Ok(true)
+}
+
 /// A plan and what has become of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlanRecord {
@@ -46,20 +75,7 @@ impl Store {
         if let Some(record) = load(write.on(), &id).await? {
             return Ok((record, true));
         }
-        let at = write.at;
-        sql("INSERT INTO plans (id, number, sha256, directive_id, environment, state, body, request_expires_at, created_by, created_at, updated_at)
-             SELECT $1, COALESCE(MAX(number), 0) + 1, $2, $3, $4, $5, $6, $7, $8, $9, $9 FROM plans")
-        .bind(&id)
-        .bind(&plan.sha256())
-        .bind(&plan.directive)
-        .bind(&plan.environment)
-        .bind(state)
-        .bind(String::from_utf8(canonical_json(plan)).expect("JSON is UTF-8"))
-        .bind(request_expires_at)
-        .bind(&by.principal)
-        .bind(at)
-        .run(write.on())
-        .await?;
+        insert(&mut write, plan, state, request_expires_at, &by.principal).await?;
         let record = load(write.on(), &id).await?.context("reading back the plan")?;
         write.commit(by, "save_plan", &id, json!({ "directive": plan.directive, "sha256": plan.sha256(), "state": state })).await?;
         Ok((record, false))

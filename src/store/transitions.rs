@@ -159,19 +159,7 @@ impl Store {
     /// Asks for a running deployment to be undone; only the first request counts.
     pub async fn request_undo(&self, by: &Caller, id: &DeploymentId, reason: &str, code: &str) -> Result<bool> {
         let mut write = self.write().await?;
-        let at = write.at;
-        let moved = sql(
-            "UPDATE deployments SET undo_requested_at = $1, undo_requested_by = $2, undo_requested_reason = $3, undo_requested_code = $4,
-                             updated_at = CASE WHEN updated_at < $1 THEN $1 ELSE updated_at + 1 END
-                         WHERE id = $5 AND undo_requested_at IS NULL AND state IN ('queued', 'running', 'paused', 'verifying')",
-        )
-        .bind(at)
-        .bind(&by.principal)
-        .bind(reason)
-        .bind(code)
-        .bind(id)
-        .run(write.on())
-        .await?;
+        let moved = ask_undo(&mut write, id, &by.principal, reason, code).await?;
         write.commit_moved(moved, by, "request_undo", id, json!({ "reason": reason, "code": code })).await
     }
 
@@ -310,4 +298,19 @@ async fn mark(write: &mut Write, resolution: &Resolution, approver: &ApproverNam
     .run(write.on())
     .await?;
     Ok(marked == 1)
+}
+
+/// Asks for a deployment to be undone; nothing moves when that was asked before, or it is settled or on its way back.
+pub(super) async fn ask_undo(write: &mut Write, id: &DeploymentId, by: &str, reason: &str, code: &str) -> Result<u64> {
+    let at = write.at;
+    sql("UPDATE deployments SET undo_requested_at = $1, undo_requested_by = $2, undo_requested_reason = $3, undo_requested_code = $4,
+                             updated_at = CASE WHEN updated_at < $1 THEN $1 ELSE updated_at + 1 END
+                         WHERE id = $5 AND undo_requested_at IS NULL AND state IN ('queued', 'running', 'paused', 'verifying')")
+    .bind(at)
+    .bind(by)
+    .bind(reason)
+    .bind(code)
+    .bind(id)
+    .run(write.on())
+    .await
 }

@@ -6,6 +6,9 @@ mod support;
 
 mod concluding;
 mod control;
+mod data;
+mod data_commands;
+mod database;
 mod faults;
 mod follow_ups;
 mod freezes;

@@ -13,7 +13,10 @@ pub fn render(review: &Review) -> Result<String> {
         DecisionKind::Plan => plan(&serde_json::from_str(&review.document).map_err(Error::internal)?),
         // The text itself is what is signed; nothing of it is left out.
         DecisionKind::Configuration | DecisionKind::Runbook => vec![text::visible(&review.document, usize::MAX)],
-        DecisionKind::SignOff | DecisionKind::Approver | DecisionKind::Unfreeze | DecisionKind::Resolve => {
+        DecisionKind::Restore if serde_json::from_str::<Plan>(&review.document).is_ok() => {
+            plan(&serde_json::from_str(&review.document).map_err(Error::internal)?)
+        }
+        DecisionKind::SignOff | DecisionKind::Approver | DecisionKind::Unfreeze | DecisionKind::Resolve | DecisionKind::Restore => {
             let document: Value = serde_json::from_str(&review.document).map_err(Error::internal)?;
             document.as_object().into_iter().flatten().flat_map(|(name, value)| fact(name, value, 0)).collect()
         }
@@ -31,7 +34,7 @@ fn plan(plan: &Plan) -> Vec<String> {
         format!("  release {}", plan.digest),
         format!("  configuration {}", plan.config_sha256),
         format!("  starts {}", text::visible_line(&serde_json::to_string(&plan.command).unwrap_or_default(), 300)),
-        format!("  way back: {}", plan.rollback.summary),
+        format!("  way back: {}", text::visible_line(&plan.rollback.summary, 600)),
         format!("  router: {}", plan.guarantees.summary),
         format!(
             "  goes back by itself above {} % errors or p95 {} ms for {} s, and at once on downtime",
@@ -54,6 +57,7 @@ fn plan(plan: &Plan) -> Vec<String> {
     }
     let live: Vec<&str> = plan.live_gates.iter().map(|gate| gate.as_str()).collect();
     lines.push(format!("    checked again at execution: {}", live.join(", ")));
+    lines.extend(data(plan));
     lines.push("  steps:".into());
     lines.extend(plan.steps.iter().map(|step| format!("    {}: {}", step.id, text::visible_line(&step.title, 200))));
     lines
@@ -73,6 +77,39 @@ fn fact(name: &str, value: &Value, depth: usize) -> Vec<String> {
         Value::Null => vec![format!("{head} none")],
         value => vec![format!("{head} {}", text::visible_line(&plain(value), 600))],
     }
+}
+
+/// Returns what a plan does to data: every migration, and what is taken back.
+fn data(plan: &Plan) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !plan.migrations.is_empty() {
+        lines.push("  migrations:".to_owned());
+    }
+    for migration in &plan.migrations {
+        let name = text::visible_line(&migration.name, 120);
+        let reason = text::visible_line(&migration.reason, 200);
+        lines.push(format!("    {name} {}: {reason} (sha256 {})", migration.class, migration.sha256.short()));
+        lines.extend(migration.warnings.iter().map(|warning| format!("      {}", text::visible_line(warning, 200))));
+    }
+    if let Some(loses) = &plan.rollback.loses {
+        lines.push(format!(
+            "  going back past {} loses {}",
+            plan.rollback.until.as_deref().unwrap_or("it"),
+            text::visible_line(loses, 300)
+        ));
+    }
+    if let Some(returned) = &plan.data_return {
+        lines.push(format!("  data of {}: {}", returned.of, text::visible_line(&returned.data.title(), 400)));
+        lines.extend(returned.loses.iter().map(|loses| format!("    loses {}", text::visible_line(loses, 300))));
+        if let Some(backup) = &returned.backup {
+            let sha256 = backup.sha256.as_ref().map_or("no checksum", |sha256| &sha256.0);
+            let size = backup.size_bytes.map_or("size unknown".to_owned(), |bytes| format!("{bytes} bytes"));
+            let rehearsed = if backup.restore_rehearsed { "restore rehearsed" } else { "restore not rehearsed" };
+            lines.push(format!("    from {}, taken at {}", text::visible_line(&backup.location, 400), backup.taken_at));
+            lines.push(format!("    sha256 {sha256}, {size}, verified: {}, {rehearsed}", backup.verified));
+        }
+    }
+    lines
 }
 
 fn plain(value: &Value) -> String {

@@ -1,4 +1,4 @@
-//! `interlock approve | reject | sign-off | runbook | resolve`: shows the document, asks for the passphrase, signs, hands in.
+//! `interlock approve | reject | sign-off | runbook | resolve | restore`: shows the document, asks for the passphrase, signs, hands in.
 
 use super::{decide, keys::SealedKey, passphrase, render::render};
 use crate::{
@@ -79,12 +79,26 @@ pub(in crate::cli) fn resolve_command(command: Command) -> Command {
     ])
 }
 
+pub(in crate::cli) fn restore_command(command: Command) -> Command {
+    command.about("Take a deployment's data back with its traffic, with your signature").args([
+        named("deployment", "The deployment whose migrations are taken back"),
+        reason(),
+        signer(),
+    ])
+}
+
 pub(in crate::cli) fn resolve(matches: &ArgMatches) -> Result<()> {
     let word = text(matches, "choice");
     let choice = Choice::ALL.into_iter().find(|choice| choice.word() == word);
     let (deployment, why) = (text(matches, "deployment"), text(matches, "reason"));
     let subject = json!({ "deployment": deployment, "choice": choice, "reason": why });
     decided(matches, DecisionKind::Resolve, subject, DecisionVerdict::Approve, Some(why))
+}
+
+pub(in crate::cli) fn restore(matches: &ArgMatches) -> Result<()> {
+    let (deployment, why) = (text(matches, "deployment"), text(matches, "reason"));
+    let subject = json!({ "deployment": deployment, "reason": why });
+    decided(matches, DecisionKind::Restore, subject, DecisionVerdict::Approve, Some(why))
 }
 
 /// Shows, asks, signs, hands in; prints what was recorded.

@@ -1,0 +1,330 @@
+//! What a deployment does to data: prepare, back up, migrate, take data back. Each is safe to do twice.
+
+use super::{
+    Engine,
+    commands::{Commands, Looked},
+    data_plan::Foreseen,
+    run::Run,
+    steps::{GRACE, StepFailure},
+};
+use crate::{
+    error::{Code, Result},
+    model::{
+        JournalEntry, ServiceSpec, Sha256, Split, StepState,
+        data::{Backup, BackupEvidence, DataReturn, Migrations},
+        text,
+    },
+};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// No location is longer.
+const LOCATION_CHARS: usize = 1_000;
+
+impl Engine {
+    /// Looks at what stands before a release in its database.
+    pub(crate) async fn foreseen(&self, spec: &ServiceSpec, digest: &Sha256, version: &str) -> Result<Foreseen> {
+        let Some(migrations) = &spec.data.migrations else { return Ok(Foreseen::default()) };
+        let looked = Commands { engine: self, spec, digest, version }.look(migrations).await?;
+        Ok(Foreseen { migrations: looked.planned(migrations), undoable: looked.undoable(migrations) })
+    }
+}
+
+/// Returns the backup a deployment has taken, from its journal.
+pub fn backup_of(journal: &[JournalEntry]) -> Option<BackupEvidence> {
+    let entry = journal.iter().find(|entry| entry.step.as_str() == "backup" && entry.state == StepState::Done)?;
+    serde_json::from_value(entry.output["backup"].clone()).ok()
+}
+
+impl Run {
+    pub(super) fn commands(&self) -> Commands<'_> {
+        Commands { engine: &self.engine, spec: &self.spec, digest: &self.plan.digest, version: &self.plan.version }
+    }
+
+    fn migrations(&self) -> Result<&Migrations, StepFailure> {
+        let missing = || StepFailure::new(Code::InvalidConfiguration, "the configuration names no migrations any more");
+        self.spec.data.migrations.as_ref().ok_or_else(missing)
+    }
+
+    pub(super) async fn prepare(&self) -> Result<Value, StepFailure> {
+        let Some(prepare) = &self.spec.data.prepare else { return Ok(Value::Null) };
+        let report = self.commands().run(&self.lease, &prepare.run, prepare.timeout_ms, &[]).await?;
+        Ok(json!({ "prepared": report }))
+    }
+
+    /// Takes a backup, looks at it, and has it verified.
+    pub(super) async fn back_up(&self) -> Result<Value, StepFailure> {
+        let Some(backup) = &self.spec.data.backup else { return Ok(Value::Null) };
+        let failed =
+            |failure: StepFailure| StepFailure { code: Code::BackupFailed, message: format!("no backup: {}", failure.message), ..failure };
+        let report = self.commands().run(&self.lease, &backup.run, backup.timeout_ms, &[]).await.map_err(failed)?;
+        let told = told(&report.answer).map_err(|why| StepFailure::new(Code::BackupFailed, format!("no backup: `run` {why}")))?;
+        let (root, location) = (self.engine.workspace.root.clone(), told.location.clone());
+        let read = self.engine.blocking(move || hashed(&root.join(location))).await?;
+        let (sha256, size_bytes) = read.map_or((None, None), |(sha256, size)| (Some(sha256), Some(size)));
+        if let (Some(here), Some(claimed)) = (&sha256, &told.sha256)
+            && here != claimed
+        {
+            let message = format!("no backup: `run` says sha256 {claimed}, and the file has {here}");
+            return Err(StepFailure::new(Code::BackupFailed, message));
+        }
+        let mut evidence = BackupEvidence {
+            hashed_here: sha256.is_some(),
+            sha256: sha256.or(told.sha256),
+            location: told.location,
+            size_bytes,
+            taken_at: self.engine.clock.now(),
+            verified: false,
+            restore_rehearsed: false,
+        };
+        self.verify_backup(backup, &mut evidence).await?;
+        Ok(json!({ "backup": evidence, "millis": report.millis, "left_running": report.left_running }))
+    }
+
+    async fn verify_backup(&self, backup: &Backup, evidence: &mut BackupEvidence) -> Result<(), StepFailure> {
+        let Some(verify) = &backup.verify else { return Ok(()) };
+        let refused = |why: String, details: Value| StepFailure {
+            code: Code::BackupFailed,
+            message: format!("the backup at `{}` does not verify: {why}", text::visible_line(&evidence.location, 200)),
+            details,
+        };
+        let places = [("location", evidence.location.as_str())];
+        let report = match self.commands().run(&self.lease, verify, backup.timeout_ms, &places).await {
+            Ok(report) => report,
+            Err(failure) => return Err(refused(failure.message, json!({ "backup": evidence }))),
+        };
+        let said: Value = last_line(&report.answer).and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+        if said["verified"] == false || said["restored"] == false {
+            return Err(refused(text::visible_line(&said.to_string(), 300), json!({ "backup": evidence })));
+        }
+        (evidence.verified, evidence.restore_rehearsed) = (true, said["restored"] == true);
+        Ok(())
+    }
+
+    /// Runs the migrations, and reads in the history that they have run.
+    pub(super) async fn migrate(&self) -> Result<Value, StepFailure> {
+        let migrations = self.migrations()?;
+        let ran = self.commands().run(&self.lease, &migrations.run, migrations.timeout_ms, &[]).await;
+        let names = self.planned_names();
+        let looked = self.commands().look(migrations).await;
+        let (applied, history) = match &looked {
+            Ok(looked) => (json!(looked.applied(&names)), json!(looked.history)),
+            Err(error) => (Value::Null, json!({ "unknown": error.message })),
+        };
+        let details = json!({ "applied": applied, "history": history });
+        let missing = |looked: &Looked| names.iter().filter(|name| !looked.applied(&names).contains(name)).cloned().collect::<Vec<_>>();
+        let after = match &looked {
+            Ok(looked) if missing(looked).is_empty() => "`history` shows all of them".to_owned(),
+            Ok(looked) => format!("`history` does not show {}", missing(looked).join(", ")),
+            Err(error) => error.message.clone(),
+        };
+        match (ran, looked) {
+            (Ok(report), Ok(looked)) if missing(&looked).is_empty() => {
+                Ok(json!({ "applied": applied, "history": history, "millis": report.millis, "output": report.output }))
+            }
+            (Ok(_), Ok(_)) => {
+                Err(StepFailure { code: Code::TargetFailed, message: format!("the migrations ended well, and {after}"), details })
+            }
+            (Ok(_), Err(error)) => Err(StepFailure { details, ..error.into() }),
+            (Err(failure), _) => {
+                Err(StepFailure { message: format!("the migrations failed, and {after}: {}", failure.message), details, ..failure })
+            }
+        }
+    }
+
+    /// Tells whether every planned migration is in the history.
+    pub(super) async fn has_migrated(&self) -> Result<bool, StepFailure> {
+        let names = self.planned_names();
+        let looked = self.commands().look(self.migrations()?).await?;
+        Ok(looked.applied(&names).len() == names.len())
+    }
+
+    /// Says what the history shows now, for people.
+    pub(super) async fn history_seen(&self) -> String {
+        let looked = match (self.taken_back().await, self.migrations()) {
+            (Ok((of, spec)), _) => {
+                let commands = Commands { engine: &self.engine, spec: &spec, digest: &of.digest, version: &of.version };
+                match &spec.data.migrations {
+                    Some(migrations) => commands.look(migrations).await,
+                    None => return "the configuration names no migrations any more".into(),
+                }
+            }
+            (Err(_), Ok(migrations)) => self.commands().look(migrations).await,
+            (Err(_), Err(failure)) => return failure.message,
+        };
+        match looked {
+            Ok(looked) if looked.history.is_empty() => "`history` shows no migration".into(),
+            Ok(looked) => format!("`history` shows {}", text::visible_line(&looked.history.join(", "), 400)),
+            Err(error) => text::visible_line(&error.message, 300),
+        }
+    }
+
+    fn planned_names(&self) -> Vec<String> {
+        self.plan.migrations.iter().map(|migration| migration.name.clone()).collect()
+    }
+
+    /// Undoes this deployment's own migrations, before what served before gets traffic again.
+    pub(super) async fn undo_migrate(&self) -> Result<Value, StepFailure> {
+        let Some(data) = &self.plan.rollback.data else { return Ok(Value::Null) };
+        let journal = self.journal().await?;
+        let moved = self.moved_at(&journal).is_some();
+        let commands = self.commands();
+        let looked = commands.look(self.migrations()?).await?;
+        if looked.applied(data.migrations()).is_empty() {
+            return Ok(json!({ "history": looked.history, "nothing_to_take_back": true }));
+        }
+        if matches!(data, DataReturn::Restore { .. }) {
+            // What writes while a backup is restored would be half lost, half kept.
+            if moved {
+                self.withdraw_traffic().await?;
+            }
+            for instance in self.instances() {
+                self.target.stop(&self.lease, &instance, GRACE).await?;
+            }
+        }
+        self.take_data_back(&commands, data, backup_of(&journal)).await
+    }
+
+    /// Brings data back, as the plan of a way back says, before an earlier release is started.
+    pub(super) async fn return_data(&self) -> Result<Value, StepFailure> {
+        let Some(planned) = &self.plan.data_return else { return Ok(Value::Null) };
+        let (of, spec) = self.taken_back().await?;
+        let commands = Commands { engine: &self.engine, spec: &spec, digest: &of.digest, version: &of.version };
+        if matches!(planned.data, DataReturn::Restore { .. }) {
+            self.withdraw_traffic().await?;
+            for instance in self.base.iter().flat_map(|base| &base.instances) {
+                self.target.stop(&self.lease, instance, GRACE).await?;
+            }
+        }
+        self.take_data_back(&commands, &planned.data, planned.backup.clone()).await
+    }
+
+    /// Tells whether data was taken back already. A restore that was cut off is done again: the history alone does not show it.
+    pub(super) async fn has_returned(&self) -> Result<bool, StepFailure> {
+        let Some(planned) = &self.plan.data_return else { return Ok(true) };
+        let DataReturn::Down { migrations } = &planned.data else { return Ok(false) };
+        let (of, spec) = self.taken_back().await?;
+        let commands = Commands { engine: &self.engine, spec: &spec, digest: &of.digest, version: &of.version };
+        let Some(configured) = &spec.data.migrations else { return Ok(false) };
+        Ok(commands.look(configured).await?.applied(migrations).is_empty())
+    }
+
+    /// Returns the plan of the deployment whose data is taken back, and the service as it ran.
+    async fn taken_back(&self) -> Result<(crate::model::Plan, ServiceSpec), StepFailure> {
+        let Some(planned) = &self.plan.data_return else {
+            return Err(StepFailure::new(Code::WrongState, "the plan takes no data back"));
+        };
+        let of = self.engine.plan_of(&self.engine.deployment(&planned.of).await?).await?;
+        let spec = self.engine.planned_spec(&of).await?;
+        Ok((of, spec))
+    }
+
+    async fn take_data_back(&self, of: &Commands<'_>, data: &DataReturn, backup: Option<BackupEvidence>) -> Result<Value, StepFailure> {
+        let missing = |what: &str| StepFailure::new(Code::InvalidConfiguration, format!("{what} is not known any more"));
+        let migrations = of.spec.data.migrations.as_ref().ok_or_else(|| missing("`migrations`"))?;
+        let mut done = Vec::new();
+        match data {
+            DataReturn::Down { migrations: names } => {
+                let down = migrations.down.as_ref().ok_or_else(|| missing("`down`"))?;
+                for name in names {
+                    // Asked each time: what was undone before a crash is not undone again.
+                    if of.look(migrations).await?.applied(std::slice::from_ref(name)).is_empty() {
+                        continue;
+                    }
+                    of.run(&self.lease, down, migrations.timeout_ms, &[("migration", name.as_str())]).await?;
+                    done.push(json!({ "undone": name }));
+                }
+            }
+            DataReturn::Restore { .. } => {
+                let configured = of.spec.data.backup.as_ref().ok_or_else(|| missing("`backup`"))?;
+                let restore = configured.restore.as_ref().ok_or_else(|| missing("`restore`"))?;
+                let backup = backup.ok_or_else(|| missing("where the backup is"))?;
+                self.check_backup(&backup).await?;
+                let report = of.run(&self.lease, restore, configured.timeout_ms, &[("location", backup.location.as_str())]).await?;
+                done.push(json!({ "restored": backup, "millis": report.millis }));
+            }
+        }
+        let looked = of.look(migrations).await?;
+        let left = looked.applied(data.migrations());
+        if !left.is_empty() {
+            return Err(StepFailure {
+                code: Code::TargetFailed,
+                message: format!("data was taken back, and `history` still shows {left:?}"),
+                details: json!({ "history": looked.history }),
+            });
+        }
+        Ok(json!({ "data": done, "history": looked.history }))
+    }
+
+    /// Refuses to restore bytes that are not those that were taken.
+    async fn check_backup(&self, backup: &BackupEvidence) -> Result<(), StepFailure> {
+        let (Some(taken), true) = (&backup.sha256, backup.hashed_here) else { return Ok(()) };
+        let path = self.engine.workspace.root.join(&backup.location);
+        match self.engine.blocking(move || hashed(&path)).await? {
+            Some((now, _)) if now == *taken => Ok(()),
+            Some(_) => Err(StepFailure::new(Code::BackupFailed, format!("the backup at `{}` is not what was taken", backup.location))),
+            None => Err(StepFailure::new(Code::BackupFailed, format!("the backup at `{}` cannot be read any more", backup.location))),
+        }
+    }
+
+    async fn withdraw_traffic(&self) -> Result<(), StepFailure> {
+        self.router.probe(None, super::probing::INTERVAL).await?;
+        Ok(self.router.set(&Split::default(), self.lease.epoch).await?)
+    }
+}
+
+/// What a backup's command has printed.
+struct Told {
+    location: String,
+    sha256: Option<Sha256>,
+}
+
+/// Reads the last line: the location itself, or JSON with it.
+fn told(answer: &str) -> Result<Told, String> {
+    let line = last_line(answer).ok_or("printed no location")?;
+    let (location, sha256) = match serde_json::from_str::<Value>(line) {
+        Ok(Value::Object(fields)) => {
+            let location = fields.get("location").and_then(Value::as_str).unwrap_or_default().trim().to_owned();
+            let claimed = fields.get("sha256").and_then(Value::as_str);
+            (location, claimed.map(|claimed| Sha256(claimed.trim_start_matches("sha256:").to_ascii_lowercase())))
+        }
+        _ => (line.to_owned(), None),
+    };
+    if location.is_empty() {
+        return Err("printed no location".into());
+    }
+    if location.chars().count() > LOCATION_CHARS || location.chars().any(char::is_control) {
+        return Err("printed a location that is none".into());
+    }
+    if sha256.as_ref().is_some_and(|sha256| sha256.0.len() != 64 || !sha256.0.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+        return Err("printed a sha256 that is none".into());
+    }
+    Ok(Told { location, sha256 })
+}
+
+fn last_line(answer: &str) -> Option<&str> {
+    answer.lines().map(str::trim).rfind(|line| !line.is_empty())
+}
+
+/// Returns hash and size of a regular file that can be read.
+fn hashed(path: &Path) -> Option<(Sha256, u64)> {
+    let file = std::fs::File::open(path).ok().filter(|file| file.metadata().is_ok_and(|found| found.is_file()))?;
+    Sha256::of_reader(std::io::BufReader::new(file)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_says_where_it_is_in_its_last_line() {
+        let location = |answer: &str| told(answer).map(|told| (told.location, told.sha256.is_some()));
+        assert_eq!(location("dumping …\n/var/backups/1.dump\n\n"), Ok(("/var/backups/1.dump".into(), false)));
+        let json = format!("{{\"location\": \"s3://shop/1\", \"sha256\": \"{}\"}}", "a".repeat(64));
+        assert_eq!(location(&json), Ok(("s3://shop/1".into(), true)));
+        for nothing in ["", "\n \n", "{\"sha256\": \"x\"}", "{\"location\": \" \"}"] {
+            assert_eq!(location(nothing), Err("printed no location".into()), "{nothing}");
+        }
+        assert!(location("{\"location\": \"x\", \"sha256\": \"short\"}").is_err() && location(&"x".repeat(2000)).is_err());
+    }
+}
