@@ -112,14 +112,14 @@ impl Operation for GetDeployment {
             .iter()
             .map(|entry| if detail { json!(entry) } else { json!(format!("{}: {}", entry.step, entry.state.as_str())) })
             .collect();
-        let migrations = plan.migrations.iter().map(|migration| format!("{}: {}", migration.name, migration.class)).collect();
+        let migrations = report.plan.migrations.iter().map(|migration| format!("{}: {}", migration.name, migration.class)).collect();
         let output = Output {
             deployment,
             token,
             stuck,
             steps,
             incidents: report.incidents,
-            rollback: plan.rollback.summary.clone(),
+            rollback: report.plan.rollback.summary.clone(),
             migrations,
             backup: report.backup.map(|backup| backup.summary(engine.clock.now())),
             traffic: report.traffic,
