@@ -178,6 +178,18 @@ pub struct PlannedMigration {
     pub warnings: Vec<String>,
 }
 
+impl PlannedMigration {
+    /// Returns a line for each, the worst first; of many only the first ten, and how many more there are.
+    pub fn lines(migrations: &[PlannedMigration], line: impl Fn(&PlannedMigration) -> String) -> Vec<String> {
+        const MOST: usize = 10;
+        let mut sorted: Vec<&PlannedMigration> = migrations.iter().collect();
+        sorted.sort_by_key(|migration| std::cmp::Reverse(migration.class));
+        let more = sorted.len().saturating_sub(MOST);
+        let more = (more > 0).then(|| format!("and {more} more"));
+        sorted.into_iter().take(MOST).map(line).chain(more).collect()
+    }
+}
+
 /// How data goes back to what an earlier release works with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "how", rename_all = "snake_case")]
@@ -266,5 +278,26 @@ impl BackupEvidence {
         };
         let age = now.since(self.taken_at).as_secs();
         format!("{}, {sha256}, {size}, taken at {} ({age} s ago), {checked}", super::text::visible_line(&self.location, 300), self.taken_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_migrations_the_worst_are_shown() {
+        let migration = |number: usize, class| PlannedMigration {
+            name: format!("{number:04}.sql"),
+            sha256: Sha256::of(b""),
+            class,
+            reason: String::new(),
+            loses_data: false,
+            warnings: Vec::new(),
+        };
+        let mut all: Vec<PlannedMigration> = (1..=12).map(|number| migration(number, MigrationClass::Expand)).collect();
+        all.push(migration(13, MigrationClass::Contract));
+        let shown = PlannedMigration::lines(&all, |migration| migration.name.clone());
+        assert_eq!((shown.len(), shown[0].as_str(), shown[10].as_str()), (11, "0013.sql", "and 3 more"));
     }
 }

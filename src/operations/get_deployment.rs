@@ -3,7 +3,7 @@
 use super::{Context, Effect, Operation, Reply, Toolset, guidance, waiting};
 use crate::{
     error::Error,
-    model::{Deployment, DeploymentId, StepState},
+    model::{Deployment, DeploymentId, StepState, data::PlannedMigration},
     store::Incident,
 };
 use serde_json::{Value, json};
@@ -112,7 +112,7 @@ impl Operation for GetDeployment {
             .iter()
             .map(|entry| if detail { json!(entry) } else { json!(format!("{}: {}", entry.step, entry.state.as_str())) })
             .collect();
-        let migrations = report.plan.migrations.iter().map(|migration| format!("{}: {}", migration.name, migration.class)).collect();
+        let migrations = PlannedMigration::lines(&report.plan.migrations, |migration| format!("{}: {}", migration.name, migration.class));
         let output = Output {
             deployment,
             token,

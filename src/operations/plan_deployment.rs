@@ -3,7 +3,7 @@
 use super::{Context, Effect, Operation, Reply, Toolset, guidance};
 use crate::{
     error::Error,
-    model::{DirectiveId, GateResult, Plan, PlanId, Sha256, Strategy, Timestamp},
+    model::{DirectiveId, GateResult, Plan, PlanId, Sha256, Strategy, Timestamp, data::PlannedMigration, text},
 };
 use clap::Args;
 use schemars::JsonSchema;
@@ -74,11 +74,9 @@ impl Operation for PlanDeployment {
             request_expires_at: planned.record.request_expires_at,
             diff: format!("{} -> {} ({})", plan.base.as_ref().map_or("nothing", |base| &base.version), plan.version, plan.digest.short()),
             rollback: plan.rollback.summary.clone(),
-            migrations: plan
-                .migrations
-                .iter()
-                .map(|migration| format!("{} {}: {}", migration.name, migration.class, migration.reason))
-                .collect(),
+            migrations: PlannedMigration::lines(&plan.migrations, |migration| {
+                format!("{} {}: {}", migration.name, migration.class, text::visible_line(&migration.reason, 160))
+            }),
             guarantees: plan.guarantees.summary.clone(),
             steps: plan.steps.iter().map(|step| format!("{}: {}", step.id, step.title)).collect(),
             gates: planned
