@@ -160,3 +160,19 @@ async fn the_log_is_the_commands_and_holds_no_secret() {
     assert_eq!(page.lines, ["deployed 1.0.0 with [redacted]"]);
     assert!(place.log().contains("hunter2hunter2"), "the script had the value");
 }
+
+#[tokio::test]
+async fn what_a_deploy_script_left_running_is_the_service_and_no_sweep_ends_it() {
+    let place = Place::new();
+    let mut spec = instance(1, "1.0.0");
+    let TargetKind::Command(target) = &mut spec.spec.target else { unreachable!() };
+    target.apply = script("sleep 600 </dev/null >/dev/null 2>&1 & echo $! > pid; echo \"$1\" > running", "{version}");
+    place.target.start(&lease(1), &spec).await.unwrap();
+    let pid: u32 = fs::read_to_string(place.root().join("pid")).unwrap().trim().parse().unwrap();
+    // What a server does when it starts.
+    interlock::command::kill_marked(&place.root().join("jobs"));
+    let is_alive = interlock::command::start_time(pid).is_some();
+    let process = rustix::process::Pid::from_raw(pid as i32).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+    assert!(is_alive, "the service was ended");
+}

@@ -110,7 +110,9 @@ impl Engine {
             self.store.move_plan(by, &record.id, &open, PlanState::Void, Some("its directive is cancelled")).await?;
         }
         let open = [DirectiveState::Active, DirectiveState::InProgress];
-        if !self.store.set_directive_state(by, id, &open, DirectiveState::Cancelled, Some(reason)).await? {
+        // What failed before is still to be mended: the directive waits for another release, and the row of failures is not forgotten.
+        let to = if directive.depth > 0 { DirectiveState::Draft } else { DirectiveState::Cancelled };
+        if !self.store.set_directive_state(by, id, &open, to, Some(reason)).await? {
             return Err(Error::new(Code::WrongState, format!("`{id}` is {}", directive.state.as_str())));
         }
         self.directive(id).await

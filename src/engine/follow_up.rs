@@ -37,12 +37,17 @@ impl Engine {
             true => format!("{}: {reason}", deployment.id),
             false => format!("{}: {reason} ({})", deployment.id, incidents.join(", ")),
         };
-        let draft = self.store.open_follow_up(&by, &directive, &title, &carried).await?;
+        let draft = self.store.open_follow_up(&by, &directive, &deployment.id, &title, &carried).await?;
         let frozen = draft.depth > DEEPEST;
         if frozen {
             let reason = format!("{} failed {} times in a row; the last was {}", deployment.service, draft.depth, deployment.id);
             let environment = Some(deployment.environment.clone());
-            self.store.add_freeze(&by, NewFreeze { environment, reason, starts_at: None, ends_at: None, recurrence: None }).await?;
+            let now = self.clock.now();
+            let frozen_already =
+                self.store.active_freezes(&deployment.environment, now).await?.iter().any(|known| known.freeze.reason == reason);
+            if !frozen_already {
+                self.store.add_freeze(&by, NewFreeze { environment, reason, starts_at: None, ends_at: None, recurrence: None }).await?;
+            }
         }
         let followed = json!({ "directive": draft.id, "depth": draft.depth, "frozen": frozen });
         self.store.add_measurement(&by, &deployment.id, FOLLOWED_UP, &followed).await?;

@@ -1,10 +1,13 @@
-//! Holds a deployment between two steps. Anybody may hold; an agent lifts its own hold and no other, a person lifts any.
+//! Holds a deployment between two steps. Anybody may hold; an agent lifts its own hold and no other, a person lifts any but the
+//! server's: what that asks is answered by a signature.
 
-use super::Engine;
+use super::{Engine, run::Run, steps::StepFailure};
 use crate::{
     error::{Code, Error, Result},
-    model::{Caller, CallerKind, Deployment, DeploymentId, DeploymentState},
+    model::{Caller, CallerKind, Deployment, DeploymentId, DeploymentState, Step, StepState},
 };
+use serde_json::json;
+use tracing::info;
 
 impl Engine {
     /// Holds a deployment, or lifts a hold: one's own, or as a person anybody's. A person's hold takes an agent's place.
@@ -16,6 +19,12 @@ impl Engine {
             DeploymentState::RollingBack => return refuse("is on its way back, which nothing holds"),
             state if state.is_settled() => return refuse(&format!("is {}", state.as_str())),
             _ => (),
+        }
+        // It asks because it could not judge: that is answered by a signature, and by nothing else.
+        if deployment.held_by == Some(Caller::server().principal) && by.kind != CallerKind::Server {
+            return Err(Error::new(Code::DeniedByPolicy, format!("`{id}` is held by the server, which asks a person"))
+                .who(crate::model::Who::Person)
+                .hint(super::stuck::hint(id)));
         }
         let is_another = |holder: &String| *holder != by.principal;
         if let Some(holder) = deployment.held_by.as_ref().filter(|holder| is_another(holder))
@@ -30,5 +39,23 @@ impl Engine {
             return Err(Error::new(Code::Conflict, format!("`{id}` has just changed")));
         }
         self.deployment(id).await
+    }
+}
+
+impl Run {
+    /// Holds the deployment as the server, before a step that could not be judged, and asks a person.
+    pub(super) async fn ask_a_person(&self, step: &Step, failure: StepFailure) -> Result<()> {
+        let by = Caller::server();
+        info!(deployment.id = %self.id, "`{}` asks a person: {}", self.id, failure.message);
+        // Whoever held it until now: it is no longer theirs to let it go on.
+        loop {
+            let holder = self.deployment().await?.held_by;
+            let is_held = holder.as_ref() == Some(&by.principal);
+            if is_held || self.engine.store.set_hold(&by, &self.id, holder.as_deref(), Some(&by.principal)).await? {
+                break;
+            }
+        }
+        let output = json!({ "error": { "code": failure.code, "message": failure.message, "details": failure.details } });
+        self.write(step, &[StepState::Executing], StepState::Pending, Some(&output)).await
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     model::{
         Caller, Directive, DirectiveState, GateResult, PlanState, Purpose, ServiceSpec, Strategy, Verdict,
         plan::{PlannedPhase, RequiredApproval},
+        service::RouterKind,
         text,
     },
     store::PlanRecord,
@@ -121,6 +122,11 @@ impl Engine {
 
 /// Configuration is what a person applied; a caller may choose only where it leaves the choice.
 fn refuse_other_strategy(spec: &ServiceSpec, asked: Option<Strategy>) -> Result<()> {
+    let is_external = matches!(spec.router, RouterKind::External { .. });
+    if is_external && matches!(asked, Some(Strategy::Canary | Strategy::Rolling)) {
+        let message = format!("the router of `{}` in `{}` is external: it cannot share out traffic", spec.service, spec.environment);
+        return Err(Error::new(Code::DeniedByPolicy, message).hint("leave `strategy` out"));
+    }
     match (spec.rollout.strategy, asked) {
         (Some(fixed), Some(asked)) if fixed != asked => {
             let (fixed, asked) = (fixed.as_str(), asked.as_str());

@@ -13,11 +13,11 @@ use super::{
 use crate::{
     error::{Code, Error, Result},
     model::{
-        Caller, DeploymentId, DeploymentState, Plan, Reversibility, Step, StepState,
+        Caller, Choice, DeploymentId, DeploymentState, JournalEntry, Plan, Reversibility, Step, StepState,
         data::{DataReturn, PlannedReturn},
         plan::RequiredApproval,
     },
-    store::{Incident, UndoRequest},
+    store::UndoRequest,
 };
 use serde_json::{Value, json};
 
@@ -46,10 +46,14 @@ impl Run {
         Ok(no_way_back(&states).is_some() && !self.takes_data_back(self.engine.store.undo_request(&self.id).await?.as_ref()))
     }
 
-    /// Tells whether a person was asked already, where it stands: counters that only grow would say the same again and again.
+    /// Tells whether a person has signed that it goes on as it is: counters that only grow would say the same again and again.
     pub(super) async fn is_a_persons(&self) -> bool {
-        let asked = |incidents: Vec<Incident>| incidents.iter().any(|incident| incident.rule != "HOOK");
-        matches!(self.stands_past_data().await, Ok(true)) && self.engine.store.incidents(&self.id).await.is_ok_and(asked)
+        let is_passed = |entry: &JournalEntry| {
+            let judges = self.plan.step(&entry.step).is_some_and(|step| step.reversibility != Reversibility::Pivot);
+            judges && entry.output["decided"]["choice"] == serde_json::json!(Choice::MarkDone)
+        };
+        let is_decided = |journal: Vec<JournalEntry>| journal.iter().any(is_passed);
+        matches!(self.stands_past_data().await, Ok(true)) && self.journal().await.is_ok_and(is_decided)
     }
 
     /// Says what is done by itself about a step that failed.

@@ -64,7 +64,7 @@ impl Engine {
         let (plan, journal) = (self.plan_of(deployment).await?, self.store.journal(&deployment.id).await?);
         let Some((step, direction)) = decide::unknown(&plan.steps, &journal) else { return Ok(None) };
         let of_step = |choice: Choice| match asks(deployment) {
-            true => Some(answers(step, choice)),
+            true => answers(step, choice),
             false => follows(&plan.steps, &journal, step, direction, choice),
         };
         let said = journal.iter().find(|entry| entry.step == step.id).and_then(|entry| entry.output["error"]["message"].as_str());
@@ -99,13 +99,20 @@ impl Engine {
         let (plan, journal) = (self.plan_of(&deployment).await?, self.store.journal(id).await?);
         let known = decide::unknown(&plan.steps, &journal);
         let asks = asks(&deployment);
-        let follows =
-            known.and_then(
-                |(step, direction)| {
-                    if asks { Some(answers(step, choice)) } else { follows(&plan.steps, &journal, step, direction, choice) }
-                },
-            );
+        let follows = known.and_then(
+            |(step, direction)| {
+                if asks { answers(step, choice) } else { follows(&plan.steps, &journal, step, direction, choice) }
+            },
+        );
         let (Some((step, direction)), Some(follows)) = (known, follows) else {
+            if asks {
+                let message = format!("what `{id}` has yet to do changes something: no word can stand for it");
+                return Err(Error::new(Code::WrongState, message).hint(format!(
+                    "choose `{}` or `{}`",
+                    Choice::Retry.word(),
+                    Choice::RollBack.word()
+                )));
+            }
             return Err(Error::new(Code::WrongState, format!("`{id}` is on its way back already")).hint(format!(
                 "choose `{}` or `{}`",
                 Choice::Retry.word(),
@@ -168,13 +175,16 @@ fn asks(deployment: &Deployment) -> bool {
     deployment.state == DeploymentState::Paused && deployment.held_by == Some(Caller::server().principal)
 }
 
-/// Says what a choice does where the server asks.
-fn answers(step: &Step, choice: Choice) -> String {
-    match choice {
+/// Says what a choice does where the server asks; none where it is none: what a step changes is not done by saying so.
+fn answers(step: &Step, choice: Choice) -> Option<String> {
+    let changes =
+        step.action.moves_traffic() || matches!(step.action, Action::Retire | Action::RetireReplaced { .. } | Action::Start { .. });
+    Some(match choice {
+        Choice::MarkDone if changes => return None,
         Choice::Retry => format!("judges `{}` again, and goes on when it is good", step.id),
         Choice::MarkDone => format!("takes your word that `{}` is good, and goes on", step.id),
         Choice::RollBack => "goes back to what served before".to_owned(),
-    }
+    })
 }
 
 /// Says what a choice does; none where it is none.

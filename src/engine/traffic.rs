@@ -129,14 +129,16 @@ impl Run {
     pub(super) async fn baseline(&self) -> Option<Baseline> {
         let journal = self.journal().await.ok()?;
         let entry = self.last_move(&journal)?;
-        match serde_json::from_value(entry.output.clone()) {
-            Ok(baseline) => Some(baseline),
-            // After a crash right at the switch its reading is lost; counting from now is the best that is known.
-            Err(_) => {
-                let (split, _) = self.router.observe().await.ok()?;
-                Some(Baseline { before: self.router.measure().await.ok()?, old: None, beside: self.beside(&split) })
-            }
-        }
+        let of_move = serde_json::from_value(entry.output.clone()).ok();
+        of_move.or_else(|| serde_json::from_value(entry.output["baseline"].clone()).ok())
+    }
+
+    /// Returns what the router has counted by now: after a crash right at the switch the best that is known.
+    pub(super) async fn baseline_now(&self) -> crate::error::Result<Baseline> {
+        let failed =
+            |error: crate::targets::RouterError| crate::error::Error::new(crate::error::Code::RouterFailed, error.to_string()).after(1);
+        let (split, _) = self.router.observe().await.map_err(failed)?;
+        Ok(Baseline { before: self.router.measure().await.map_err(failed)?, old: None, beside: self.beside(&split) })
     }
 
     /// Returns when traffic last moved.

@@ -144,7 +144,7 @@ impl Run {
 
     async fn settle_unknown(&self, step: &Step) -> Result<()> {
         use StepState::{Executing, Intent, Pending, Unknown};
-        let (to, output) = match steps::observe(self, step).await {
+        let (to, mut output) = match steps::observe(self, step).await {
             Ok(true) => (StepState::Done, json!({ "observed": "it had happened" })),
             Ok(false) => (Pending, json!({ "observed": "it had not happened" })),
             Err(failure) => return Err(crate::error::Error::new(failure.code, failure.message).after(1)),
@@ -153,6 +153,8 @@ impl Run {
             self.note_shift().await.map_err(|failure| crate::error::Error::new(failure.code, failure.message))?;
             // The switch and what is watched of it are two messages: the crash may have come between them.
             let _ = self.router.probe(self.probe_path(), super::probing::INTERVAL).await;
+            // Its own reading is lost; what is counted from now on is what the new set is judged by.
+            output["baseline"] = serde_json::to_value(self.baseline_now().await?).expect("counters are JSON");
         }
         self.write(step, &[Intent, Executing, Unknown], to, Some(&output)).await
     }
@@ -189,14 +191,6 @@ impl Run {
         }
         failpoint::reach(&format!("{name}:after-result")).await;
         Ok(())
-    }
-
-    pub(super) async fn ask_a_person(&self, step: &Step, failure: StepFailure) -> Result<()> {
-        let by = Caller::server();
-        info!(deployment.id = %self.id, "`{}` asks a person: {}", self.id, failure.message);
-        self.engine.store.set_hold(&by, &self.id, None, Some(&by.principal)).await?;
-        let output = json!({ "error": { "code": failure.code, "message": failure.message, "details": failure.details } });
-        self.write(step, &[StepState::Executing], StepState::Pending, Some(&output)).await
     }
 
     async fn fail(&self, step: &Step, trigger: &str, failure: StepFailure) -> Result<()> {

@@ -65,11 +65,22 @@ impl Store {
         Ok((directive, false))
     }
 
-    /// Leaves a draft that carries a failure of `failed`; one that stands for the place already carries the newer failure from now on.
-    pub async fn open_follow_up(&self, by: &Caller, failed: &Directive, title: &str, description: &str) -> Result<Directive> {
+    /// Leaves a draft that carries what became of `deployment`; one that stands for the place already carries that from now on. The same
+    /// deployment counts once. `description` begins with its id.
+    pub async fn open_follow_up(
+        &self,
+        by: &Caller,
+        failed: &Directive,
+        deployment: &DeploymentId,
+        title: &str,
+        description: &str,
+    ) -> Result<Directive> {
         let mut write = self.write().await?;
         let at = write.at;
         let earlier = draft_of(&mut write, &failed.service, &failed.environment).await?;
+        if let Some(draft) = earlier.as_ref().filter(|draft| draft.description.starts_with(&format!("{deployment}:"))) {
+            return Ok(draft.clone());
+        }
         let depth = earlier.as_ref().map_or(0, |draft| draft.depth).max(failed.depth) + 1;
         let draft = match earlier {
             Some(draft) => {

@@ -62,7 +62,9 @@ pub struct JobReport {
 /// Runs a job to its end. `on_started` is told its process group and start time, for [`command::kill_leftover`] after a crash; another exit code than 0, a signal or too long a time is an error that says what it wrote.
 pub async fn run(job: Job, on_started: impl FnOnce(u32, u64) + Send) -> Result<JobReport, TargetError> {
     let (environment, redactor) = resolved(&job.env).await?;
-    let mark = job.marks.join(format!("{:032x}", rand::random::<u128>()));
+    // What a deploying command leaves running is the service: no sweep after a crash may find it by this mark.
+    let marks = if job.deploys { job.marks.with_file_name("deploys") } else { job.marks.clone() };
+    let mark = marks.join(format!("{:032x}", rand::random::<u128>()));
     let begun = Instant::now();
     let cancel = CancellationToken::new();
     // A caller that is gone, as an aborted deployment's step is, takes the command along.

@@ -2,7 +2,7 @@
 
 use crate::{database::Database, support::databases::databases, world::Shop};
 use interlock::{
-    model::{Caller, DecisionKind, DecisionVerdict::Approve, DeploymentId},
+    model::{DecisionKind, DecisionVerdict::Approve},
     targets::{
         fake::Behaviour,
         fake_jobs::JobAnswer::{Fails, Hangs, Leaves, Says},
@@ -284,8 +284,12 @@ async fn who_lets_it_go_on_past_the_migration_is_not_asked_the_same_again() {
         let plan = shop.plan_in_staging(&directive).await["plan"].take();
         let deployment = shop.must("execute_deployment", json!({ "plan": plan })).await["deployment"].take();
         shop.until("get_deployment", json!({ "deployment": deployment }), "paused").await;
-        let id = DeploymentId::from(deployment.as_str().unwrap());
-        shop.engine.hold(&Caller::server(), &id, false).await.unwrap();
+        let lift = json!({ "deployment": deployment, "held": false });
+        assert_eq!(shop.refused("hold_deployment", lift).await, "denied_by_policy");
+        let lifted = shop.engine.hold(&crate::world::person(), &deployment.as_str().unwrap().into(), false).await.unwrap_err();
+        assert_eq!(lifted.code, interlock::error::Code::DeniedByPolicy, "only a signature lets it go on");
+        let go_on = json!({ "deployment": deployment, "choice": "mark_done", "reason": "we looked" });
+        shop.sign(DecisionKind::Resolve, go_on, Approve).await;
         let settled = shop.settled(&deployment).await;
         assert_eq!((&settled["state"], settled["incidents"].as_array().unwrap().len()), (&json!("succeeded"), 1), "{settled:#}");
         assert_eq!((data.applied().len(), shop.staging.serving()), (2, vec!["1.1.0".to_owned()]));

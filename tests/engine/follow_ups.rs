@@ -40,6 +40,21 @@ async fn a_failure_leaves_a_directive_that_the_mended_release_takes_over() {
 }
 
 #[tokio::test]
+async fn a_taken_over_directive_that_is_given_up_still_carries_the_failure() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        shop.deploy("1.0.0").await;
+        shop.staging.behave("1.1.0", broken("1.1.0"));
+        shop.deploy("1.1.0").await;
+        let taken = shop.order("staging", "1.1.1").await;
+        let given_up = shop.must("cancel_directive", json!({ "directive": taken, "reason": "not this one" })).await;
+        assert_eq!(given_up["state"], "draft", "{given_up:#}");
+        let drafts = shop.engine.store.follow_ups().await.unwrap();
+        assert_eq!((drafts[0].id.as_str(), drafts[0].depth), (taken.as_str(), 1));
+    }
+}
+
+#[tokio::test]
 async fn what_somebody_takes_back_is_no_failure_of_the_release() {
     for database in databases().await {
         let shop = Shop::open(&database.url).await;

@@ -56,10 +56,12 @@ async fn a_failure_is_carried_by_a_draft_until_a_release_mends_it() {
         let failed = directive(&store, "web", "staging", "1.0.0").await;
         let elsewhere = directive(&store, "web", "production", "1.0.0").await;
         assert!(store.follow_ups().await.unwrap().is_empty());
-        let draft = store.open_follow_up(&agent(), &failed, "mend web", "dep_1: smoke").await.unwrap();
+        let draft = store.open_follow_up(&agent(), &failed, &"dep_1".into(), "mend web", "dep_1: smoke").await.unwrap();
+        let again = store.open_follow_up(&agent(), &failed, &"dep_1".into(), "mend web", "dep_1: smoke").await.unwrap();
+        assert_eq!(again, draft, "one failure counts once");
         assert_eq!((draft.state, draft.follows.as_ref(), draft.depth), (DirectiveState::Draft, Some(&failed.id), 1));
         assert_eq!(store.directive(&draft.id).await.unwrap().unwrap(), draft);
-        let deeper = store.open_follow_up(&agent(), &failed, "mend web", "dep_2: smoke again").await.unwrap();
+        let deeper = store.open_follow_up(&agent(), &failed, &"dep_2".into(), "mend web", "dep_2: smoke again").await.unwrap();
         assert_eq!((&deeper.id, deeper.depth, deeper.description.as_str()), (&draft.id, 2, "dep_2: smoke again"));
         assert_eq!(store.follow_ups().await.unwrap().len(), 1, "one draft a place carries all of it");
 
@@ -67,7 +69,7 @@ async fn a_failure_is_carried_by_a_draft_until_a_release_mends_it() {
         assert_eq!((&mended.id, mended.state, mended.depth), (&draft.id, DirectiveState::Active, 2), "{}", database.name);
         assert!(mended.description.contains("Mends dep_2: smoke again"));
         assert_eq!(store.directive(&mended.id).await.unwrap().unwrap(), mended);
-        let again = store.open_follow_up(&agent(), &mended, "mend web", "dep_3").await.unwrap();
+        let again = store.open_follow_up(&agent(), &mended, &"dep_3".into(), "mend web", "dep_3: exits").await.unwrap();
         assert_eq!((again.depth, again.follows.as_ref()), (3, Some(&mended.id)));
 
         let good = directive(&store, "web", "staging", "1.0.2").await;
