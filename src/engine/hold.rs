@@ -45,17 +45,23 @@ impl Engine {
 impl Run {
     /// Holds the deployment as the server, before a step that could not be judged, and asks a person.
     pub(super) async fn ask_a_person(&self, step: &Step, failure: StepFailure) -> Result<()> {
-        let by = Caller::server();
         info!(deployment.id = %self.id, "`{}` asks a person: {}", self.id, failure.message);
-        // Whoever held it until now: it is no longer theirs to let it go on.
-        loop {
-            let holder = self.deployment().await?.held_by;
-            let is_held = holder.as_ref() == Some(&by.principal);
-            if is_held || self.engine.store.set_hold(&by, &self.id, holder.as_deref(), Some(&by.principal)).await? {
-                break;
-            }
-        }
+        self.hold_as_server().await?;
         let output = json!({ "error": { "code": failure.code, "message": failure.message, "details": failure.details } });
         self.write(step, &[StepState::Executing], StepState::Pending, Some(&output)).await
+    }
+
+    /// Takes the hold over: whoever held it until now, it is no longer theirs to let it go on. Nothing more where it is settled or going back.
+    pub(super) async fn hold_as_server(&self) -> Result<()> {
+        let by = Caller::server();
+        loop {
+            let deployment = self.deployment().await?;
+            let holder = deployment.held_by;
+            let is_over = deployment.state.is_settled() || deployment.state == DeploymentState::RollingBack;
+            let is_held = holder.as_ref() == Some(&by.principal);
+            if is_over || is_held || self.engine.store.set_hold(&by, &self.id, holder.as_deref(), Some(&by.principal)).await? {
+                return Ok(());
+            }
+        }
     }
 }

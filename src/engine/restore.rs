@@ -13,7 +13,7 @@ use super::{
 use crate::{
     error::{Code, Error, Result},
     model::{
-        Caller, Choice, DeploymentId, DeploymentState, JournalEntry, Plan, Reversibility, Step, StepState,
+        Choice, DeploymentId, DeploymentState, JournalEntry, Plan, Reversibility, Step, StepState,
         data::{DataReturn, PlannedReturn},
         plan::RequiredApproval,
     },
@@ -74,13 +74,9 @@ impl Run {
 
     /// Stands where it is although a trigger has fired while somebody holds it.
     pub(super) async fn stand_held(&self, trigger: &Trigger) -> Result<()> {
-        let by = Caller::server();
         let hint = refusal(&self.id, &self.plan, &self.plan.rollback).hint;
         self.open_incident(&trigger.id, &trigger.reason, &format!("held; traffic stays where it is: {hint}"), Value::Null).await?;
-        // It is no longer who held it that lets it go on.
-        let holder = self.deployment().await?.held_by;
-        self.engine.store.set_hold(&by, &self.id, holder.as_deref(), Some(&by.principal)).await?;
-        Ok(())
+        self.hold_as_server().await
     }
 
     /// Stands where it is after a failure that would otherwise turn it back, and asks a person.
