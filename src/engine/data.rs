@@ -5,12 +5,12 @@ use super::{
     commands::{Commands, Looked},
     data_plan::Foreseen,
     run::Run,
-    steps::{GRACE, StepFailure},
+    steps::StepFailure,
 };
 use crate::{
     error::{Code, Result},
     model::{
-        JournalEntry, ServiceSpec, Sha256, Split, StepState,
+        JournalEntry, ServiceSpec, Sha256, Step, StepState,
         data::{Backup, BackupEvidence, DataReturn, Migrations},
         text,
     },
@@ -28,6 +28,14 @@ impl Engine {
         let looked = Commands { engine: self, spec, digest, version }.look(migrations).await?;
         Ok(Foreseen { migrations: looked.planned(migrations), undoable: looked.undoable(migrations) })
     }
+}
+
+/// Stands in the journal of `migrate` from the moment its backup is being restored.
+const RESTORING: &str = "restoring";
+
+/// Tells whether the restore that undoes a step has begun, and nobody knows that it ended.
+pub fn is_restoring(journal: &[JournalEntry], step: &Step) -> bool {
+    journal.iter().any(|entry| entry.step == step.id && entry.state == StepState::Undoing && entry.output[RESTORING] == true)
 }
 
 /// Returns the backup a deployment has taken, from its journal.
@@ -164,25 +172,28 @@ impl Run {
     }
 
     /// Undoes this deployment's own migrations, before what served before gets traffic again.
-    pub(super) async fn undo_migrate(&self) -> Result<Value, StepFailure> {
+    pub(super) async fn undo_migrate(&self, step: &Step) -> Result<Value, StepFailure> {
         let Some(data) = &self.plan.rollback.data else { return Ok(Value::Null) };
         let journal = self.journal().await?;
-        let moved = self.moved_at(&journal).is_some();
+        let restores = matches!(data, DataReturn::Restore { .. });
         let commands = self.commands();
         let looked = commands.look(self.migrations()?).await?;
-        if looked.applied(data.migrations()).is_empty() {
-            return Ok(json!({ "history": looked.history, "nothing_to_take_back": true }));
-        }
-        if matches!(data, DataReturn::Restore { .. }) {
-            // What writes while a backup is restored would be half lost, half kept.
-            if moved {
-                self.withdraw_traffic().await?;
+        // A restore that was cut off is done again: the history alone does not show that it came to its end.
+        let is_cut_off = restores && is_restoring(&journal, step);
+        let output = if looked.applied(data.migrations()).is_empty() && !is_cut_off {
+            json!({ "history": looked.history, "nothing_to_take_back": true })
+        } else {
+            if restores {
+                self.write(step, &[StepState::Undoing], StepState::Undoing, Some(&json!({ RESTORING: true }))).await?;
+                self.silence().await?;
             }
-            for instance in self.instances() {
-                self.target.stop(&self.lease, &instance, GRACE).await?;
-            }
+            self.take_data_back(&commands, data, backup_of(&journal)).await?
+        };
+        // Before traffic has moved nothing later on the way back gives what served its traffic again.
+        if restores && self.moved_at(&journal).is_none() {
+            self.serve_base_again().await?;
         }
-        self.take_data_back(&commands, data, backup_of(&journal)).await
+        Ok(output)
     }
 
     /// Brings data back, as the plan of a way back says, before an earlier release is started.
@@ -191,10 +202,7 @@ impl Run {
         let (of, spec) = self.taken_back().await?;
         let commands = Commands { engine: &self.engine, spec: &spec, digest: &of.digest, version: &of.version };
         if matches!(planned.data, DataReturn::Restore { .. }) {
-            self.withdraw_traffic().await?;
-            for instance in self.base.iter().flat_map(|base| &base.instances) {
-                self.target.stop(&self.lease, instance, GRACE).await?;
-            }
+            self.silence().await?;
         }
         self.take_data_back(&commands, &planned.data, planned.backup.clone()).await
     }
@@ -265,11 +273,6 @@ impl Run {
             Some(_) => Err(StepFailure::new(Code::BackupFailed, format!("the backup at `{}` is not what was taken", backup.location))),
             None => Err(StepFailure::new(Code::BackupFailed, format!("the backup at `{}` cannot be read any more", backup.location))),
         }
-    }
-
-    async fn withdraw_traffic(&self) -> Result<(), StepFailure> {
-        self.router.probe(None, super::probing::INTERVAL).await?;
-        Ok(self.router.set(&Split::default(), self.lease.epoch).await?)
     }
 }
 

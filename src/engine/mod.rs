@@ -46,6 +46,7 @@ pub mod run;
 pub mod runbook;
 pub mod runbooks;
 mod setbacks;
+mod silence;
 pub mod status;
 pub mod steps;
 pub mod stuck;

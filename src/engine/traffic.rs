@@ -1,6 +1,7 @@
 //! Moves traffic to the new set, all of it or a share, and remembers the counters it is judged against.
 
 use super::{
+    data::is_restoring,
     rollout::{replaced, retired, split_after},
     run::Run,
     steps::{GRACE, StepFailure, leave_old_address},
@@ -77,6 +78,7 @@ impl Run {
         // The first rates of the old set are what the new set is compared with, once the old one serves no more.
         let old = self.base.as_ref().filter(|_| beside.is_none()).map(|base| window(&base.version, &Samples::default(), &before));
         self.router.set(&split, self.lease.epoch).await?;
+        self.let_through().await?;
         // What an old set that has broken loses up to the switch is not the new set's downtime.
         if let Some(base) = &self.base
             && self.warm_base().await?.len() < base.instances.len()
@@ -193,11 +195,13 @@ impl super::Engine {
         deployment: &crate::model::Deployment,
         old: &[InstanceId],
     ) -> crate::error::Result<Vec<InstanceId>> {
-        if deployment.state == DeploymentState::RollingBack {
-            return Ok(Vec::new());
-        }
         let plan = self.plan_of(deployment).await?;
         let journal = self.store.journal(&deployment.id).await?;
+        if deployment.state == DeploymentState::RollingBack {
+            // Nothing writes to the data that is being restored.
+            let is_silent = plan.steps.iter().any(|step| is_restoring(&journal, step));
+            return Ok(if is_silent { old.to_vec() } else { Vec::new() });
+        }
         let restores = plan.data_return.as_ref().is_some_and(|planned| matches!(planned.data, DataReturn::Restore { .. }));
         let is_begun = |entry: &JournalEntry| entry.step.as_str() == "return-data" && entry.state != StepState::Pending;
         // Nothing writes to the data that is being restored.

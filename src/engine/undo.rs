@@ -37,7 +37,7 @@ pub async fn undo(run: &Run, step: &Step) -> Result<Value, StepFailure> {
 
 async fn once(run: &Run, step: &Step) -> Result<Value, StepFailure> {
     match &step.action {
-        Action::Migrate => run.undo_migrate().await,
+        Action::Migrate => run.undo_migrate(step).await,
         action if action.moves_traffic() => unshift(run).await,
         Action::Start { index } => {
             let instance = InstanceId::of(&run.plan.environment, &run.plan.service, &run.id, *index);
@@ -67,11 +67,13 @@ async fn unshift(run: &Run) -> Result<Value, StepFailure> {
         }
         fenced(run.engine.store.note_traffic(&by, &run.id, run.lease.epoch, TrafficMove::Back).await?)?;
         run.engine.store.withdraw_serving(&by, run.lease.epoch, &run.plan.service, &run.plan.environment).await?;
+        run.let_through().await?;
         let drained = run.drain(run.instances().iter()).await?;
         return Ok(json!({ "withdrawn": true, "drained": drained }));
     };
     let old = run.restored_base(base).await?;
     tell_router(run, &Run::split(&old, &new)).await?;
+    run.let_through().await?;
     fenced(run.engine.store.note_traffic(&by, &run.id, run.lease.epoch, TrafficMove::Back).await?)?;
     fenced(run.engine.store.set_serving(&by, run.lease.epoch, base).await?)?;
     let spec = base.instance_specs()?.into_iter().next().map(|instance| instance.spec);
@@ -85,7 +87,7 @@ async fn unshift(run: &Run) -> Result<Value, StepFailure> {
 }
 
 /// Puts a split in force; `false` where another process has the address and the old set never served there: nothing was moved.
-async fn tell_router(run: &Run, split: &Split) -> Result<bool, StepFailure> {
+pub(super) async fn tell_router(run: &Run, split: &Split) -> Result<bool, StepFailure> {
     let served_here = match &run.base {
         Some(base) => base.instance_specs()?.iter().any(|instance| instance.spec.router.listen() == run.spec.router.listen()),
         None => false,

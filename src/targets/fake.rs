@@ -4,9 +4,9 @@
 
 use super::{
     fake_jobs::{JobAnswer, answered},
+    fake_router::FakeRouter,
     *,
 };
-use crate::model::Guarantees;
 use std::{
     collections::BTreeMap,
     net::Ipv4Addr,
@@ -41,22 +41,25 @@ pub struct Behaviour {
 pub struct FakeWorld(Arc<Mutex<World>>);
 
 #[derive(Default)]
-struct World {
-    calls: usize,
-    mischief: BTreeMap<usize, Mischief>,
-    behaviours: BTreeMap<String, Behaviour>,
-    instances: BTreeMap<InstanceId, (Observed, Option<JoinHandle<()>>)>,
-    target_epoch: Epoch,
-    split: Split,
-    router_epoch: Epoch,
-    served: Vec<String>,
-    router_runs: bool,
-    samples: Samples,
-    when_serving: BTreeMap<String, Change>,
-    is_halted: bool,
-    is_blind: bool,
-    log: Vec<String>,
-    jobs: Option<Arc<super::fake_jobs::Jobs>>,
+pub(super) struct World {
+    pub(super) calls: usize,
+    pub(super) mischief: BTreeMap<usize, Mischief>,
+    pub(super) on_next: Vec<(String, Mischief)>,
+    pub(super) behaviours: BTreeMap<String, Behaviour>,
+    pub(super) instances: BTreeMap<InstanceId, (Observed, Option<JoinHandle<()>>)>,
+    pub(super) target_epoch: Epoch,
+    pub(super) split: Split,
+    pub(super) router_epoch: Epoch,
+    pub(super) served: Vec<String>,
+    pub(super) router_runs: bool,
+    pub(super) samples: Samples,
+    pub(super) when_serving: BTreeMap<String, Change>,
+    pub(super) is_halted: bool,
+    pub(super) is_blind: bool,
+    pub(super) log: Vec<String>,
+    pub(super) shadow: Option<super::fake_router::Shadow>,
+    pub(super) held: bool,
+    pub(super) jobs: Option<Arc<super::fake_jobs::Jobs>>,
 }
 
 /// What happens to the router's counters.
@@ -65,10 +68,6 @@ type Change = Box<dyn FnOnce(&mut Samples) + Send>;
 /// Where fake instances run.
 #[derive(Clone, Default)]
 pub struct FakeTarget(pub FakeWorld);
-
-/// What moves traffic between fake instances.
-#[derive(Clone, Default)]
-pub struct FakeRouter(pub FakeWorld);
 
 impl FakeWorld {
     /// Returns an empty world.
@@ -94,6 +93,11 @@ impl FakeWorld {
     /// Lets the `number`-th changing call go wrong.
     pub fn on_call(&self, number: usize, mischief: Mischief) {
         self.lock().mischief.insert(number, mischief);
+    }
+
+    /// Lets the next changing call whose name begins so go wrong.
+    pub fn on_next(&self, call: &str, mischief: Mischief) {
+        self.lock().on_next.push((call.to_owned(), mischief));
     }
 
     /// Says how one instance, or all of a version, behave; others answer 200 and show their version.
@@ -177,18 +181,30 @@ impl FakeWorld {
         self.lock().is_blind = true;
     }
 
-    fn lock(&self) -> MutexGuard<'_, World> {
+    /// Lets the second listener's traffic stay with a version once it is there: the way back from it is broken.
+    pub fn stays_with(&self, version: &str) {
+        self.lock().shadow.get_or_insert_default().stays_with = Some(version.to_owned());
+    }
+
+    /// Tells whether requests wait instead of being answered.
+    pub fn is_held(&self) -> bool {
+        self.lock().held
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, World> {
         self.0.lock().expect("no test panics inside the world")
     }
 
     /// Counts a call and returns what goes wrong with it, unless it hangs.
-    async fn call(&self, what: String) -> Option<Mischief> {
+    pub(super) async fn call(&self, what: String) -> Option<Mischief> {
         let mischief = {
             let mut world = self.lock();
             world.calls += 1;
+            let next = world.on_next.iter().position(|(call, _)| what.starts_with(call.as_str()));
+            let next = next.map(|at| world.on_next.remove(at).1);
             world.log.push(what);
             let number = world.calls;
-            world.mischief.get(&number).copied()
+            next.or(world.mischief.get(&number).copied())
         };
         while self.lock().is_halted {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -209,7 +225,7 @@ fn end(observed: &mut Observed, server: &mut Option<JoinHandle<()>>, how: &str) 
     }
 }
 
-fn planted(mischief: Mischief) -> anyhow::Error {
+pub(super) fn planted(mischief: Mischief) -> anyhow::Error {
     anyhow::anyhow!("planted: {mischief:?}")
 }
 
@@ -322,62 +338,4 @@ fn fence(seen: &mut Epoch, given: Epoch) -> Result<(), TargetError> {
     }
     *seen = given;
     Ok(())
-}
-
-#[async_trait]
-impl Router for FakeRouter {
-    fn guarantees(&self) -> Guarantees {
-        Guarantees { atomic_switch: true, drain_signal: true, measures: true, summary: "a router in memory".into() }
-    }
-
-    async fn set(&self, split: &Split, epoch: Epoch) -> Result<(), RouterError> {
-        let versions: Vec<String> = split.serving().map(|share| share.version.clone()).collect();
-        let mischief = self.0.call(format!("set {}", versions.join(" "))).await;
-        if let Some(mischief @ Mischief::Fail) = mischief {
-            return Err(planted(mischief).into());
-        }
-        let mut world = self.0.lock();
-        if epoch < world.router_epoch {
-            return Err(RouterError::StaleEpoch { given: epoch, seen: world.router_epoch });
-        }
-        for version in &versions {
-            if let Some(change) = world.when_serving.remove(version) {
-                change(&mut world.samples);
-            }
-        }
-        if world.split != *split {
-            world.served.extend(versions);
-        }
-        (world.split, world.router_epoch, world.router_runs) = (split.clone(), epoch, true);
-        mischief.map_or(Ok(()), |mischief| Err(planted(mischief).into()))
-    }
-
-    async fn observe(&self) -> Result<(Split, Epoch), RouterError> {
-        let world = self.0.lock();
-        Ok((world.split.clone(), world.router_epoch))
-    }
-
-    async fn drain(&self, instance: &InstanceId, _patience: Duration) -> Result<DrainReport, RouterError> {
-        match self.0.call(format!("drain {instance}")).await {
-            Some(mischief) => Err(planted(mischief).into()),
-            None => Ok(DrainReport::default()),
-        }
-    }
-
-    async fn probe(&self, _path: Option<&str>, _interval: Duration) -> Result<(), RouterError> {
-        Ok(())
-    }
-
-    async fn stop(&self) -> Result<(), RouterError> {
-        let mut world = self.0.lock();
-        (world.split, world.router_runs) = (Split::default(), false);
-        Ok(())
-    }
-
-    async fn measure(&self) -> Result<Samples, RouterError> {
-        match self.0.lock() {
-            world if world.is_blind => Err(anyhow::anyhow!("the router does not answer").into()),
-            world => Ok(world.samples.clone()),
-        }
-    }
 }

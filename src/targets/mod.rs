@@ -9,6 +9,7 @@ pub mod command;
 pub mod external;
 pub mod fake;
 pub mod fake_jobs;
+pub mod fake_router;
 mod http;
 pub mod job;
 pub mod local;

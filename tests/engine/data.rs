@@ -4,7 +4,7 @@ use crate::{database::Database, support::databases::databases, world::Shop};
 use interlock::{
     model::{DecisionKind, DecisionVerdict::Approve},
     targets::{
-        fake::Behaviour,
+        fake::{Behaviour, Mischief},
         fake_jobs::JobAnswer::{Fails, Hangs, Leaves, Says},
     },
 };
@@ -345,5 +345,38 @@ async fn a_declared_migration_that_fails_is_a_persons_to_judge() {
         assert_eq!(settled["state"], "stuck", "{settled:#}");
         assert!(settled["incidents"][0]["action"].as_str().unwrap().contains("a person chooses"), "{settled:#}");
         assert_eq!((data.applied().len(), shop.staging.serving()), (2, vec!["1.0.0".to_owned()]));
+    }
+}
+
+#[tokio::test]
+async fn a_restore_before_the_switch_ends_what_writes_first_and_lets_customers_wait_for_it() {
+    for database in databases().await {
+        let (shop, data) = shop(&database.url, &[DROP.0], "automatic").await;
+        let old = shop.staging.running()[0].clone();
+        shop.staging.behave("1.1.0", Behaviour { status: 200, shows: "1.0.0".into(), exits: false });
+        let from = shop.staging.calls();
+        let settled = past(&shop, DROP).await;
+        assert_eq!(settled["state"], "rolled_back", "{settled:#}");
+        let log = shop.staging.log()[from..].to_vec();
+        let at = |call: &str| log.iter().position(|seen| seen.starts_with(call)).unwrap_or_else(|| panic!("{call}: {log:#?}"));
+        let (stopped, restored, started) = (at(&format!("stop {old}")), at("job restore"), at(&format!("start {old}")));
+        assert!(at("hold") < stopped && stopped < restored && restored < started && started < at("let through"), "{log:#?}");
+        assert_eq!((data.applied(), shop.staging.serving()), (vec!["0001_users.sql".to_owned()], vec!["1.0.0".to_owned()]));
+        assert!(!shop.staging.is_held());
+    }
+}
+
+#[tokio::test]
+async fn a_restore_that_was_cut_off_is_done_again_although_the_history_looks_restored() {
+    for database in databases().await {
+        let (shop, data) = shop(&database.url, &[DROP.0], "automatic").await;
+        shop.staging.behave("1.1.0", Behaviour { status: 200, shows: "1.0.0".into(), exits: false });
+        shop.staging.on_next("job restore", Mischief::Crash);
+        let from = shop.staging.calls();
+        let settled = past(&shop, DROP).await;
+        assert_eq!(settled["state"], "rolled_back", "{settled:#}");
+        let restores = jobs(&shop, from).iter().filter(|call| *call == "job restore").count();
+        assert_eq!((restores, data.applied()), (2, vec!["0001_users.sql".to_owned()]), "{:#?}", jobs(&shop, from));
+        assert_eq!((shop.staging.serving(), shop.staging.running().len()), (vec!["1.0.0".to_owned()], 1));
     }
 }
