@@ -153,6 +153,8 @@ codes! {
     PastMigration = "past_migration", exit 7, who Person, hint "an approver runs `interlock restore`";
     /// No backup is there that can be read back.
     BackupFailed = "backup_failed", exit 5, who Person, hint "mend `backup` in the configuration, or what it runs";
+    /// Traffic did not go there and come back on a second listener.
+    RehearsalFailed = "rehearsal_failed", exit 5, who Agent, hint "nothing has moved: look at the step `rehearse`, mend what it saw, plan again";
 }
 
 impl std::fmt::Display for Code {

@@ -135,6 +135,8 @@ fn is_change(action: &Action) -> bool {
         Action::Prepare | Action::Backup | Action::Migrate | Action::ReturnData => true,
         Action::Hook { at } => !at.is_after_switch(),
         Action::VerifyInstances | Action::VerifyBatch { .. } | Action::VerifyListener => false,
+        // Customers notice nothing of it.
+        Action::Rehearse => false,
         Action::Analyse { .. } | Action::Drain | Action::Bake { .. } => false,
     }
 }

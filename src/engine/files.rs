@@ -126,6 +126,7 @@ fn deployment_document(report: &Report, spec: &ServiceSpec) -> String {
         "## Rollback".into(),
         String::new(),
         format!("- {}", plan.rollback.summary),
+        format!("- rehearsed: {}", report.rollback_tested().as_deref().unwrap_or("no")),
         format!(
             "- error rate above {} % or p95 above {} ms for {} s",
             plan.watch.error_percent,

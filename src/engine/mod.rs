@@ -38,6 +38,7 @@ pub mod planning;
 pub mod probing;
 pub mod recheck;
 pub mod reconcile;
+pub mod rehearsal;
 pub mod report;
 pub mod restore;
 pub mod rollback;

@@ -3,7 +3,7 @@
 use super::{
     data_plan::{self, Foreseen},
     data_steps::{self, Around},
-    rollout,
+    rehearsal, rollout,
 };
 use crate::model::{
     Base, DirectiveId, GateName, GateResult, Guarantees, Plan, PlannedGate, Purpose, ServiceSpec, Sha256, Strategy,
@@ -78,7 +78,11 @@ pub fn plan(input: PlanInput<'_>) -> Plan {
         rollback: &rollback,
         data_return: input.data_return.as_ref(),
     };
-    let steps = data_steps::with_data(rollout::steps(spec, strategy, input.version, input.base.as_ref()), &around);
+    let mut rollout = rollout::steps(spec, strategy, input.version, input.base.as_ref());
+    if let (Purpose::Deploy, Some(base)) = (&input.purpose, &input.base) {
+        rollout = rehearsal::with_rehearsal(rollout, spec, input.version, base);
+    }
+    let steps = data_steps::with_data(rollout, &around);
     Plan {
         schema: 1,
         project: input.project.to_owned(),

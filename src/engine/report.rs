@@ -126,6 +126,11 @@ impl Report {
         self.steps.iter().find(|entry| entry.step.as_str() == id)
     }
 
+    /// Returns what the rehearsal of the way back has shown, for people.
+    pub fn rollback_tested(&self) -> Option<String> {
+        Some(super::rehearsal::rehearsal_of(&self.steps)?.summary())
+    }
+
     /// Returns how long the way back took, from the reason to the last undone step.
     pub fn rollback_ms(&self) -> Option<u64> {
         let turned = self.incidents.first().map(|incident| incident.opened_at);
@@ -147,6 +152,7 @@ impl Report {
             "instances": self.step("verify-instances").map(|entry| &entry.output["instances"]),
             "listener": self.step("verify-listener").map(|entry| &entry.output),
             "migrations": self.plan.migrations, "backup": self.backup, "way_back": self.plan.rollback.summary,
+            "rollback_tested": super::rehearsal::rehearsal_of(&self.steps),
             "traffic": self.traffic, "gates": self.gates,
             "incidents": self.incidents.iter().map(|incident| json!({ "rule": incident.rule, "summary": incident.summary, "action": incident.action })).collect::<Vec<_>>(),
             "shifted_at": deployment.shifted_at, "settled_at": deployment.settled_at, "rollback_ms": self.rollback_ms(),

@@ -101,6 +101,7 @@ pub async fn perform(run: &Run, step: &Step) -> Result<Value, StepFailure> {
         Action::Start { index } => start(run, *index).await,
         Action::VerifyInstances => verify_instances(run, &run.instances()).await,
         Action::VerifyBatch { from, to } => verify_instances(run, &run.instances()[*from as usize - 1..*to as usize]).await,
+        Action::Rehearse => run.rehearse().await,
         Action::Shift | Action::ShiftPart { .. } | Action::Replace { .. } => run.move_traffic(&step.action).await,
         Action::Analyse { .. } => run.analyse(Watching::of(&run.plan, &step.action).expect("the step analyses")).await,
         Action::RetireReplaced { to } => run.retire_replaced(*to).await,

@@ -164,6 +164,8 @@ pub enum Action {
         /// Included.
         to: u32,
     },
+    /// Tries the way there and back on a second listener, and reads each time who answers.
+    Rehearse,
     /// Moves all traffic to the new set, at once.
     Shift,
     /// Gives the new set this share of the traffic; the old set keeps the rest.

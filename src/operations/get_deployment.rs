@@ -64,6 +64,9 @@ pub struct Output {
     incidents: Vec<Incident>,
     /// How far back one can go, and until when.
     rollback: String,
+    /// What the rehearsal of the way back has shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollback_tested: Option<String>,
     /// Migrations it runs, as `name: class`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     migrations: Vec<String>,
@@ -113,6 +116,7 @@ impl Operation for GetDeployment {
             .map(|entry| if detail { json!(entry) } else { json!(format!("{}: {}", entry.step, entry.state.as_str())) })
             .collect();
         let migrations = PlannedMigration::lines(&report.plan.migrations, |migration| format!("{}: {}", migration.name, migration.class));
+        let rollback_tested = report.rollback_tested();
         let output = Output {
             deployment,
             token,
@@ -120,6 +124,7 @@ impl Operation for GetDeployment {
             steps,
             incidents: report.incidents,
             rollback: report.plan.rollback.summary.clone(),
+            rollback_tested,
             migrations,
             backup: report.backup.map(|backup| backup.summary(engine.clock.now())),
             traffic: report.traffic,

@@ -60,8 +60,8 @@ async fn what_served_before_is_not_started_again_from_altered_bytes() {
         let shop = Shop::open(&database.url).await;
         let old = shop.deploy("1.0.0").await["deployment"]["id"].take();
         let digest = record_of(&shop, &old).await.digest;
-        // Traffic is on 1.1.0, and its old set does not end what it has in flight: start, set, drain.
-        shop.staging.on_call(shop.staging.calls() + 3, Mischief::Hang);
+        // Traffic is on 1.1.0, and its old set does not end what it has in flight.
+        shop.staging.on_next("drain staging-web-dep_1-1", Mischief::Hang);
         let deployment = shop.begin("1.1.0", "drain staging-web-dep_1-1").await;
         let bytes = shop.engine.release_dir(&digest).await.unwrap().join("web");
         let sound = fs::read(&bytes).unwrap();

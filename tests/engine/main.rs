@@ -18,6 +18,7 @@ mod logs;
 mod operations;
 mod reads;
 mod reconciling;
+mod rehearsing;
 mod reopened;
 mod reports;
 mod story;
