@@ -82,6 +82,7 @@ fn instance(deployment: u32, version: &str) -> InstanceSpec {
         router: RouterKind::External { address: "127.0.0.1:9".parse().unwrap(), switch: None },
         rollout: Default::default(),
         data: Default::default(),
+        metrics: Default::default(),
     };
     let id = InstanceId::of(&spec.environment, &spec.service, &format!("dep_{deployment}").as_str().into(), 1);
     InstanceSpec { id, version: version.into(), digest: Sha256::of(version.as_bytes()), release_dir: Path::new("/r").into(), spec }

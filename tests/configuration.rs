@@ -249,6 +249,47 @@ fn a_strategy_is_read_with_its_defaults_and_faults_are_told() {
 }
 
 #[test]
+fn figures_from_outside_are_read_with_their_defaults_and_faults_are_told() {
+    let metric =
+        |name: &str, source: &str| format!("[[services.web.metrics]]\nname = \"{name}\"\nsource = {source}\nthreshold = \"<= 5\"\n");
+    let own = |text: &str| format!("{SMALL}{text}");
+    let metrics = |text: &str| read(text).environments.values().next().unwrap().services.values().next().unwrap().metrics.clone();
+    let prometheus = "{ kind = \"prometheus\", address = \"http://127.0.0.1:9090\", query = 'sum(x{job=\"a\",v=\"{version}\"})' }";
+    let command = "{ kind = \"command\", run = [\"./measure\", \"{deployment}\"], pointer = \"/a\" }";
+    let read_back = metrics(&own(&(metric("errors", prometheus) + &metric("queue", command))));
+    assert_eq!((read_back[0].interval_ms, read_back[0].timeout_ms, read_back.len()), (30_000, 5_000, 2));
+    assert_eq!(read_back[1].summary(), "queue must be <= 5: `/a` of what `./measure {deployment}` prints");
+
+    // A place has its own address: the same name there takes the other's place.
+    let of_place = metric("errors", &prometheus.replace("9090", "9091")).replace("services.web", "environments.staging.services.web");
+    let joined = metrics(&own(&(metric("errors", prometheus) + &metric("queue", command) + &of_place)));
+    assert_eq!(joined.iter().map(|metric| metric.name.as_str()).collect::<Vec<_>>(), ["queue", "errors"]);
+    assert!(joined[1].summary().contains(":9091"), "{joined:?}");
+    assert!(!json_of(&read(SMALL)).contains("\"metrics\""), "a configuration without figures keeps its hash");
+
+    let json = |more: &str| format!("{{ kind = \"json\", address = \"http://h/\", pointer = \"/a\"{more} }}");
+    let cases = [
+        (metric("a", &json("")) + &metric("a", &json("")), "`a` stands here twice"),
+        (metric("a", "{ kind = \"statsd\" }"), "`statsd` is unknown"),
+        (metric("a", &json("").replace("http:", "https:")), "https is not supported yet"),
+        (metric("a", &json("").replace("//h/", "//ann:hunter2@h/")), "it holds a user name"),
+        (metric("a", &json("").replace("//h/", "//h/?token=hunter2")), "looks like a secret written out; refer to the whole address"),
+        (metric("a", &json("").replace("http://h/", "env:")), "refers to nothing"),
+        (metric("a", &json("").replace("/a", "a")), "`a` is no JSON pointer"),
+        (metric("a", &json(", headers = { Authorization = \"Bearer hunter2\" }")), "looks like a secret written out; refer to it"),
+        (metric("a", &json(", headers = { Host = \"x\" }")), "`host` is set by what asks"),
+        (metric("a", &prometheus.replace("{version}", "{release}")), "`{release}` is not filled in here; places here: {version}"),
+        (metric("a", "{ kind = \"command\" }"), "`run` is missing"),
+        (metric("a", &json("")).replace("\"<= 5\"", "\"< 5\""), "is no comparator"),
+        (metric("a", &json("")).replace("threshold", "treshold"), "did you mean `threshold`?"),
+    ];
+    for (text, expected) in cases {
+        let told = faults(&own(&text));
+        assert!(told.len() == 1 && told[0].contains(expected) && !told[0].contains("hunter2"), "{expected}: {told:#?}");
+    }
+}
+
+#[test]
 fn what_happens_to_data_is_read_with_its_defaults_and_faults_are_told() {
     let with = |text: &str| SMALL.replace("health =", &format!("{text}\nhealth ="));
     let data = |text: &str| {

@@ -119,6 +119,7 @@ fn instance(id: &str, script: &str, env: &[(&str, &str)]) -> InstanceSpec {
         router: RouterKind::Proxy { listen: "127.0.0.1:1".parse().unwrap() },
         rollout: Default::default(),
         data: Default::default(),
+        metrics: Default::default(),
     };
     InstanceSpec { id: id.into(), version: "1.2.3".into(), digest: Sha256::of(b"release"), release_dir: "/releases/a".into(), spec }
 }

@@ -107,14 +107,7 @@ const PLACES: [&str; 4] = ["release", "version", "service", "environment"];
 fn command(item: &Item<'_>, own: &[&str]) -> Option<Vec<String>> {
     let argv = item.argv()?;
     let known: Vec<&str> = PLACES.iter().chain(own).copied().collect();
-    let places = argv.iter().flat_map(|word| word.split('{').skip(1)).filter_map(|rest| rest.split_once('}'));
-    for (place, _) in places {
-        let is_word = !place.is_empty() && place.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-        if is_word && !known.contains(&place) {
-            let known: Vec<String> = known.iter().map(|place| format!("{{{place}}}")).collect();
-            item.fault(format!("`{{{place}}}` is not filled in here"), Some(format!("places here: {}", known.join(", "))));
-        }
-    }
+    argv.iter().for_each(|word| item.check_places(word, &known));
     Some(argv)
 }
 

@@ -1,16 +1,17 @@
 //! `[environments.X]`: what differs from place to place, joined with its services to complete specifications.
 
 use super::{
-    ApprovalConfig, DEFAULT_PHASE, EnvironmentConfig, GatesConfig, OnApproval, PHASES, gates, is_name,
+    ApprovalConfig, DEFAULT_PHASE, EnvironmentConfig, GatesConfig, OnApproval, PHASES, gates, is_name, metrics,
     reader::{Item, Table},
-    rollout,
+    references, rollout,
     service::ServiceConfig,
     target,
 };
 use crate::model::{
     EnvironmentName, Origin, Rollout, ServiceName, ServiceSpec, Strategy,
     fault::suggestion,
-    service::{Dependency, RouterKind, SecretRef, TargetKind},
+    metric::MetricSpec,
+    service::{Dependency, RouterKind, TargetKind},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,9 +27,6 @@ const WEEK_MS: u64 = 7 * 24 * 3_600_000;
 /// Origins as configuration writes them.
 const ORIGINS: &[(&str, Origin)] =
     &[("observed", Origin::Observed), ("attested", Origin::Attested), ("person", Origin::Person), ("claimed", Origin::Claimed)];
-
-/// What a variable is called when its value is not for a file in version control.
-const SECRET_WORDS: &[&str] = &["SECRET", "TOKEN", "PASSWORD", "API_KEY", "PRIVATE_KEY"];
 
 /// Reads `[environments]`.
 pub fn environments(
@@ -133,6 +131,7 @@ struct Placement {
     env: BTreeMap<String, String>,
     dependencies: Vec<Dependency>,
     rollout: Rollout,
+    metrics: Vec<MetricSpec>,
 }
 
 fn placement<'a>(item: &Item<'a>, listeners: &mut Vec<Listener<'a>>, owner: String) -> Option<Placement> {
@@ -149,15 +148,16 @@ fn placement<'a>(item: &Item<'a>, listeners: &mut Vec<Listener<'a>>, owner: Stri
     let dependencies = table.get("dependencies").map(|item| dependencies(&item)).unwrap_or_default();
     let strategy = table.get("strategy");
     let rollout = strategy.as_ref().and_then(rollout::rollout).unwrap_or_default();
+    let metrics = table.get("metrics").map(|item| metrics::metrics(&item)).unwrap_or_default();
     table.close();
-    let placement = Placement { target: target?, router: router?, instances, env, dependencies, rollout };
+    let placement = Placement { target: target?, router: router?, instances, env, dependencies, rollout, metrics };
     check_abilities(&placement, item, strategy.as_ref());
     Some(placement)
 }
 
 fn specification(config: ServiceConfig, placement: Placement, service: ServiceName, environment: EnvironmentName) -> ServiceSpec {
-    let ServiceConfig { owner, escalation, command, health, version, smoke, drain_ms, bake_ms, keep, data } = config;
-    let Placement { target, router, instances, env, dependencies, rollout } = placement;
+    let ServiceConfig { owner, escalation, command, health, version, smoke, drain_ms, bake_ms, keep, data, metrics } = config;
+    let Placement { target, router, instances, env, dependencies, rollout, metrics: of_place } = placement;
     ServiceSpec {
         service,
         environment,
@@ -177,6 +177,7 @@ fn specification(config: ServiceConfig, placement: Placement, service: ServiceNa
         router,
         rollout,
         data,
+        metrics: metrics::joined(metrics, of_place),
     }
 }
 
@@ -203,23 +204,11 @@ fn variables(item: &Item<'_>) -> BTreeMap<String, String> {
         if !name.chars().all(is_word) || name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
             item.fault_at_key(format!("`{name}` is no variable"), Some("use A-Z, a-z, 0-9 and `_`, not starting with a digit".into()));
         }
-        match SecretRef::parse(value) {
-            Some(SecretRef::Env(rest) | SecretRef::File(rest)) if rest.trim().is_empty() => {
-                item.fault("refers to nothing", Some(REFERENCES.into()))
-            }
-            Some(SecretRef::Exec(argv)) if argv.is_empty() => item.fault("refers to nothing", Some(REFERENCES.into())),
-            // The value is never repeated in the message: it may be the secret.
-            None if !value.is_empty() && SECRET_WORDS.iter().any(|word| name.to_ascii_uppercase().contains(word)) => {
-                item.fault("looks like a secret written out", Some(REFERENCES.into()));
-            }
-            _ => (),
-        }
+        references::check(&item, name, value);
         Some((name.to_owned(), value.to_owned()))
     };
     table.items().into_iter().filter_map(variable).collect()
 }
-
-const REFERENCES: &str = "refer to it: \"env:NAME\", \"file:/path\" or \"exec:program argument\"";
 
 fn dependencies(item: &Item<'_>) -> Vec<Dependency> {
     let mut names = BTreeSet::new();

@@ -108,7 +108,8 @@ fn thresholds(table: &Table<'_>, kind: &GateKind) -> BTreeMap<String, Comparator
     kind.measures.iter().filter_map(threshold).collect()
 }
 
-fn comparator(item: &Item<'_>) -> Option<Comparator> {
+/// Reads a threshold.
+pub fn comparator(item: &Item<'_>) -> Option<Comparator> {
     match item.is_text() {
         true => item.text()?.parse().map_err(|reason: String| item.fault(reason, None)).ok(),
         false => {

@@ -257,6 +257,17 @@ impl<'a> Item<'a> {
         })
     }
 
+    /// Tells every `{place}` of a text that would stay unfilled.
+    pub fn check_places(&self, text: &str, known: &[&str]) {
+        for (place, _) in text.split('{').skip(1).filter_map(|rest| rest.split_once('}')) {
+            let is_word = !place.is_empty() && place.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            if is_word && !known.contains(&place) {
+                let known: Vec<String> = known.iter().map(|place| format!("{{{place}}}")).collect();
+                self.fault(format!("`{{{place}}}` is not filled in here"), Some(format!("places here: {}", known.join(", "))));
+            }
+        }
+    }
+
     /// Tells whether this is a text, and so not a table.
     pub fn is_text(&self) -> bool {
         self.value.get_ref().is_str()

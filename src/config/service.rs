@@ -1,12 +1,13 @@
 //! `[services.X]`: what a service is, the same in every environment.
 
 use super::{
-    data, is_name,
+    data, is_name, metrics,
     reader::{Item, Table},
 };
 use crate::model::{
     ServiceName,
     data::DataSpec,
+    metric::MetricSpec,
     service::{Health, HealthCheck, IdentityCheck, SmokeCheck},
 };
 use std::collections::BTreeMap;
@@ -51,6 +52,8 @@ pub struct ServiceConfig {
     pub keep: u32,
     /// The commands that keep and change its data, and its hooks.
     pub data: DataSpec,
+    /// Figures from outside that a new set is judged by.
+    pub metrics: Vec<MetricSpec>,
 }
 
 /// Reads `[services]`; a service with faults is `None`, so that its name still counts as declared.
@@ -77,8 +80,9 @@ fn service(item: &Item<'_>) -> Option<ServiceConfig> {
     let bake_ms = table.get("bake").and_then(|item| item.duration(0..=24 * HOUR_MS)).unwrap_or(BAKE_MS);
     let keep = table.get("keep").and_then(|item| item.whole(1..=100)).map_or(KEEP, |keep| keep as u32);
     let data = data::data(&table);
+    let metrics = table.get("metrics").map(|item| metrics::metrics(&item)).unwrap_or_default();
     table.close();
-    Some(ServiceConfig { owner, escalation, command: command?, health: health?, version, smoke, drain_ms, bake_ms, keep, data })
+    Some(ServiceConfig { owner, escalation, command: command?, health: health?, version, smoke, drain_ms, bake_ms, keep, data, metrics })
 }
 
 fn health(item: &Item<'_>) -> Option<Health> {

@@ -73,6 +73,7 @@ impl Run {
             let settings = self.limits_at_the_end();
             let mut findings = Rails::default().look(&settings, self.engine.clock.now(), &sample);
             findings.extend(relative(&settings, watching.look(number), &sample));
+            findings.extend(self.figures().await);
             let analysis = Analysis::of(findings, sample.traffic);
             let sentences: Vec<&str> = analysis.sentences().collect();
             let message = sentences.join("; ");

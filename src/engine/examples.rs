@@ -37,6 +37,7 @@ pub fn spec() -> ServiceSpec {
         router: RouterKind::Proxy { listen: ([127, 0, 0, 1], 8080).into() },
         rollout: Default::default(),
         data: Default::default(),
+        metrics: Default::default(),
     }
 }
 

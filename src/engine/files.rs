@@ -134,10 +134,9 @@ fn deployment_document(report: &Report, spec: &ServiceSpec) -> String {
             plan.watch.sustained_ms / 1000
         ),
         "- any request failed by the router".into(),
-        String::new(),
-        "## Checklist".into(),
-        String::new(),
     ]);
+    lines.extend(plan.metrics.iter().map(|metric| format!("- unless {}", metric.summary())));
+    lines.extend([String::new(), "## Checklist".into(), String::new()]);
     lines.extend(
         plan.gates.iter().map(|gate| {
             format!("- [{}] {} ({})", if gate.verdict == crate::model::Verdict::Pass { "x" } else { " " }, gate.gate, gate.rule)

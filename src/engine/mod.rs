@@ -30,6 +30,7 @@ pub mod gate_rules;
 pub mod git;
 pub mod hold;
 pub mod hooks;
+mod judging;
 pub mod lint;
 pub mod outcome;
 pub mod own_gates;

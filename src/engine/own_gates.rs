@@ -19,7 +19,11 @@ impl Engine {
                 artifact_digest::evaluate(ask, &directive.digest, found.as_ref().map(|_| &directive.digest).map_err(String::as_str))
             }
             secrets::NAME => {
-                let references: Vec<_> = spec.secrets().map(|(name, reference)| (name.to_owned(), reference)).collect();
+                let references: Vec<_> = spec
+                    .secrets()
+                    .map(|(name, reference)| (name.to_owned(), reference))
+                    .chain(spec.metrics.iter().flat_map(|metric| metric.secrets()))
+                    .collect();
                 let check =
                     move || references.into_iter().map(|(name, reference)| (name, shim::secrets::check(&reference))).collect::<Vec<_>>();
                 secrets::evaluate(ask, &self.blocking(check).await?)

@@ -67,6 +67,8 @@ pub fn plan(input: PlanInput<'_>) -> Plan {
         // The way back is one switch: a bad release keeps no share of the traffic.
         Purpose::Rollback { .. } => Strategy::BlueGreen,
     };
+    // What is wrong outside was there before, or is what is gone back from: the way back goes on.
+    let metrics = if input.purpose == Purpose::Deploy { spec.metrics.clone() } else { Vec::new() };
     let rollback = match &input.data_return {
         Some(returned) => data_plan::after_return(returned, input.version),
         None => data_plan::rollback(spec, input.base.as_ref(), &input.foreseen),
@@ -115,6 +117,7 @@ pub fn plan(input: PlanInput<'_>) -> Plan {
             },
             min_samples: MIN_SAMPLES,
         },
+        metrics,
         approval: input.approval,
     }
 }

@@ -129,15 +129,13 @@ impl Run {
             gone = if ended { gone + 1 } else { 0 };
             blind = if measured.is_err() { blind + 1 } else { 0 };
             if gone >= BLIND || blind >= BLIND {
-                return Trigger { id: "DEPLOY-003".into(), reason: format!("{} or its router is gone", self.plan.version) };
+                return Trigger::new("DEPLOY-003", format!("{} or its router is gone", self.plan.version));
             }
             if let (Some(then), Some(now)) = (restarts, self.restarts(started).await)
                 && now > then
             {
-                return Trigger {
-                    id: "DEPLOY-002".into(),
-                    reason: format!("{} ended and was started again {} times", self.plan.version, now - then),
-                };
+                let reason = format!("{} ended and was started again {} times", self.plan.version, now - then);
+                return Trigger::new("DEPLOY-002", reason);
             }
             let Ok(samples) = measured else { continue };
             let (sample, downtime) = baseline.sample(&self.label(), Some(0), &samples);

@@ -75,7 +75,7 @@ impl Run {
     /// Stands where it is although a trigger has fired while somebody holds it.
     pub(super) async fn stand_held(&self, trigger: &Trigger) -> Result<()> {
         let hint = refusal(&self.id, &self.plan, &self.plan.rollback).hint;
-        self.open_incident(&trigger.id, &trigger.reason, &format!("held; traffic stays where it is: {hint}"), Value::Null).await?;
+        self.open_incident(&trigger.id, &trigger.reason, &format!("held; traffic stays where it is: {hint}"), trigger.evidence()).await?;
         self.hold_as_server().await
     }
 

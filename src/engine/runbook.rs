@@ -108,6 +108,9 @@ pub fn draft(draft: &Draft<'_>) -> String {
         plan.watch.min_samples
     ));
     put("- traffic goes back at once when the router fails a request: downtime must be 0".into());
+    for metric in &plan.metrics {
+        put(format!("- traffic goes back unless {}", metric.summary()));
+    }
     for check in &spec.smoke {
         put(format!("- `GET {}` answers {}", check.http, check.status));
     }

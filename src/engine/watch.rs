@@ -3,7 +3,7 @@
 use crate::{
     model::{
         Timestamp, Verdict,
-        analysis::{Rails, Sample, SetSample, Settings},
+        analysis::{Finding, Rails, Sample, SetSample, Settings},
     },
     targets::{Samples, VersionSamples},
 };
@@ -51,6 +51,21 @@ pub struct Trigger {
     pub id: String,
     /// Why, with value and threshold.
     pub reason: String,
+    /// The judgements it rests on; none where the reason says all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+}
+
+impl Trigger {
+    /// Returns a trigger that rests on no judgement of figures.
+    pub fn new(id: &str, reason: String) -> Self {
+        Trigger { id: id.to_owned(), reason, findings: Vec::new() }
+    }
+
+    /// Returns what it rests on, for the record; nothing where the reason says all.
+    pub fn evidence(&self) -> serde_json::Value {
+        if self.findings.is_empty() { serde_json::Value::Null } else { serde_json::json!({ "findings": self.findings }) }
+    }
 }
 
 /// Looks at the newest sample, and returns the trigger that fires, if any.
@@ -58,12 +73,11 @@ pub struct Trigger {
 /// Downtime fires at once; a limit only when it lasted and the new set is worse than the old one.
 pub fn trigger(rails: &mut Rails, settings: &Settings, now: Timestamp, sample: &Sample, downtime: u64) -> Option<Trigger> {
     if downtime > 0 {
-        let reason = format!("{downtime} requests failed at the router: downtime must be 0");
-        return Some(Trigger { id: "DEPLOY-003".into(), reason });
+        return Some(Trigger::new("DEPLOY-003", format!("{downtime} requests failed at the router: downtime must be 0")));
     }
     let findings = rails.look(settings, now, sample);
     let failed = findings.into_iter().find(|finding| finding.verdict == Verdict::Fail)?;
-    Some(Trigger { id: "DEPLOY-002".into(), reason: failed.sentence })
+    Some(Trigger { findings: vec![failed.clone()], ..Trigger::new("DEPLOY-002", failed.sentence) })
 }
 
 #[cfg(test)]

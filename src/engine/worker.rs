@@ -7,13 +7,11 @@ use super::{
     run::Run,
     steps::{self, StepFailure},
     undo,
-    watch::{Trigger, trigger},
+    watch::Trigger,
 };
 use crate::{
     error::{Code, Result},
-    model::{
-        Action, Caller, Deployment, DeploymentId, Event, Lease, Purpose, Reversibility, Step, StepState, analysis::Rails, data::HookPoint,
-    },
+    model::{Action, Caller, Deployment, DeploymentId, Event, Lease, Purpose, Reversibility, Step, StepState, data::HookPoint},
     store::{DeploymentChange, NewIncident, UndoRequest},
 };
 use serde_json::{Value, json};
@@ -185,7 +183,8 @@ impl Run {
             Outcome::Failed(failure) if step.action.may_fail() => self.pass_over(step, failure).await?,
             Outcome::Failed(failure) => self.fail(step, "DEPLOY-001", failure).await?,
             Outcome::Triggered(trigger) => {
-                let failure = StepFailure::new(Code::ThresholdCrossed, trigger.reason.clone());
+                let details = trigger.evidence();
+                let failure = StepFailure { code: Code::ThresholdCrossed, message: trigger.reason, details };
                 self.fail(step, &trigger.id, failure).await?;
             }
         }
@@ -237,30 +236,20 @@ impl Run {
             () = self.asked_to_undo(), if step.reversibility != Reversibility::Pivot => Outcome::Interrupted,
             () = self.engine.stopped() => Outcome::Interrupted,
             trigger = self.trigger(step) => Outcome::Triggered(trigger),
-            done = tokio::time::timeout(limit, steps::perform(self, step)) => match done {
-                Ok(Ok(output)) => match self.judged(step).await {
-                    Ok(None) => Outcome::Done(output),
-                    Ok(Some(trigger)) => Outcome::Triggered(trigger),
-                    Err(failure) => Outcome::Failed(failure),
-                },
-                Ok(Err(failure)) => Outcome::Failed(failure),
-                Err(_) => Outcome::Failed(StepFailure::new(Code::StepTimeout, format!("`{}` took longer than {limit:?}", step.id))),
-            },
+            outcome = self.done_and_judged(step, limit) => outcome,
         }
     }
 
-    /// Judges the whole watch at its end: a limit that was crossed all along, or only lately, is not outlived. No reading never passes.
-    async fn judged(&self, step: &Step) -> Result<Option<Trigger>, StepFailure> {
-        if !matches!(step.action, Action::Bake { .. }) || self.is_a_persons().await {
-            return Ok(None);
+    async fn done_and_judged(&self, step: &Step, limit: Duration) -> Outcome {
+        match tokio::time::timeout(limit, steps::perform(self, step)).await {
+            Ok(Ok(output)) => match self.judged(step).await {
+                Ok(None) => Outcome::Done(output),
+                Ok(Some(trigger)) => Outcome::Triggered(trigger),
+                Err(failure) => Outcome::Failed(failure),
+            },
+            Ok(Err(failure)) => Outcome::Failed(failure),
+            Err(_) => Outcome::Failed(StepFailure::new(Code::StepTimeout, format!("`{}` took longer than {limit:?}", step.id))),
         }
-        let Some(baseline) = self.baseline().await else {
-            return Err(StepFailure::new(Code::RouterFailed, "the watch has no reading to judge from"));
-        };
-        let now = self.router.measure().await?;
-        let restarts = self.restarts(&self.started().await?).await;
-        let (sample, downtime) = baseline.sample(&self.label(), restarts, &now);
-        Ok(trigger(&mut Rails::default(), &self.limits_at_the_end(), self.engine.clock.now(), &sample, downtime))
     }
 
     /// Waits for a trigger: armed from the first move of traffic on, but while traffic is just being moved.
@@ -272,7 +261,12 @@ impl Run {
         loop {
             match (self.is_shifted().await, self.baseline().await, self.started().await) {
                 (Ok(false), ..) => return std::future::pending().await,
-                (_, Some(baseline), Ok(started)) => return self.watched(&baseline, &started).await,
+                (_, Some(baseline), Ok(started)) => {
+                    return tokio::select! {
+                        trigger = self.watched(&baseline, &started) => trigger,
+                        trigger = self.crossed() => trigger,
+                    };
+                }
                 // Nothing can be read: it is tried again.
                 _ => tokio::time::sleep(Duration::from_millis(250)).await,
             }
@@ -312,7 +306,7 @@ impl Run {
                     return self.stand_held(&trigger).await;
                 }
                 let by = Caller::server();
-                self.open_incident(&trigger.id, &trigger.reason, "traffic back to what served before", Value::Null).await?;
+                self.open_incident(&trigger.id, &trigger.reason, "traffic back to what served before", trigger.evidence()).await?;
                 self.engine.store.request_undo(&by, &self.id, &trigger.reason, Code::ThresholdCrossed.as_str()).await?;
             }
         }

@@ -15,7 +15,7 @@ pub fn evaluate(ask: Ask<'_>, secrets: &[(String, Result<(), String>)]) -> GateR
         (count, 0) => result(Verdict::Pass, format!("{count} of {count} secrets resolve")),
         (count, _) => {
             let failed = result(Verdict::Fail, format!("{} of {count} secrets do not resolve: {}", missing.len(), missing.join(", ")));
-            let how = "supply what the references under `env` in interlock.toml name, on the machine of the server, then call `run_predeploy_checks`";
+            let how = "supply what the references in interlock.toml name, on the machine of the server, then call `run_predeploy_checks`";
             needing(failed, format!("a value for {}", missing.join(", ")), Who::Person, how)
         }
     }

@@ -14,6 +14,9 @@ pub struct Comparator {
     pub number: f64,
 }
 
+/// Its number is one: reading refuses what equals nothing.
+impl Eq for Comparator {}
+
 /// How a value is compared with a threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operator {

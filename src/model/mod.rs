@@ -12,6 +12,7 @@ pub mod directive;
 pub mod fault;
 pub mod gate;
 pub mod ids;
+pub mod metric;
 pub mod migration;
 pub mod plan;
 pub mod recurrence;

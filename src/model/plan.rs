@@ -4,6 +4,7 @@ use super::{
     data::{DataReturn, HookPoint, PlannedMigration, PlannedReturn},
     digest::Sha256,
     ids::*,
+    metric::MetricSpec,
     rollout::Strategy,
 };
 use schemars::JsonSchema;
@@ -60,6 +61,9 @@ pub struct Plan {
     pub guarantees: Guarantees,
     /// When traffic goes back by itself.
     pub watch: Watch,
+    /// Figures from outside that the new set is judged by; none for a way back, which is judged by nothing but what serves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<MetricSpec>,
     /// Whose approval it needs, if any.
     pub approval: Option<RequiredApproval>,
 }

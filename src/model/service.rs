@@ -3,6 +3,7 @@
 use super::{
     data::DataSpec,
     ids::{EnvironmentName, ServiceName},
+    metric::MetricSpec,
     rollout::Rollout,
 };
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,9 @@ pub struct ServiceSpec {
     /// The commands that keep and change its data, and its hooks.
     #[serde(default, skip_serializing_if = "DataSpec::is_default")]
     pub data: DataSpec,
+    /// Figures from outside that a new set is judged by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<MetricSpec>,
 }
 
 /// When an instance counts as healthy: `successes` in a row before `deadline_ms`.

@@ -3,7 +3,7 @@
 use super::{Context, Effect, Operation, Reply, Toolset, guidance};
 use crate::{
     error::Error,
-    model::{DirectiveId, GateResult, Plan, PlanId, Sha256, Strategy, Timestamp, data::PlannedMigration, text},
+    model::{DirectiveId, GateResult, Plan, PlanId, Sha256, Strategy, Timestamp, data::PlannedMigration, metric::MetricSpec, text},
 };
 use clap::Args;
 use schemars::JsonSchema;
@@ -45,6 +45,9 @@ pub struct Output {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     migrations: Vec<String>,
     guarantees: String,
+    /// Figures from outside that it is judged by.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    metrics: Vec<String>,
     steps: Vec<String>,
     /// Live gates that would stop it now.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -78,6 +81,7 @@ impl Operation for PlanDeployment {
                 format!("{} {}: {}", migration.name, migration.class, text::visible_line(&migration.reason, 160))
             }),
             guarantees: plan.guarantees.summary.clone(),
+            metrics: plan.metrics.iter().map(MetricSpec::summary).collect(),
             steps: plan.steps.iter().map(|step| format!("{}: {}", step.id, step.title)).collect(),
             gates: planned
                 .gates

@@ -29,6 +29,13 @@ impl Redactor {
         self.needles.first().map_or(0, Vec::len)
     }
 
+    /// Returns the text with every value taken out.
+    pub fn redacted(&self, text: String) -> String {
+        let mut bytes = text.into_bytes();
+        self.redact(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Takes every value out of the line.
     pub fn redact(&self, line: &mut Vec<u8>) {
         for needle in &self.needles {

@@ -14,6 +14,8 @@ pub(super) struct Get<'a> {
     pub path: &'a str,
     /// The `User-Agent` header.
     pub agent: &'a str,
+    /// Further headers.
+    pub headers: &'a [(String, String)],
     /// Patience with the whole exchange.
     pub timeout: Duration,
     /// No larger body is read.
@@ -51,9 +53,10 @@ impl Get<'_> {
             let request = Request::get(self.path)
                 .header(header::HOST, self.host)
                 .header(header::USER_AGENT, self.agent)
-                .header(header::CONNECTION, "close")
-                .body(Empty::<Bytes>::new())
-                .map_err(|err| GetError::Failed(format!("`{}` cannot be asked: {err}", self.path)))?;
+                .header(header::CONNECTION, "close");
+            let request = self.headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+            let request =
+                request.body(Empty::<Bytes>::new()).map_err(|err| GetError::Failed(format!("`{}` cannot be asked: {err}", self.path)))?;
             let answer = async {
                 let response = sender.send_request(request).await.map_err(|err| GetError::Failed(format!("no answer: {err}")))?;
                 let status = response.status().as_u16();

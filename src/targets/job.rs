@@ -101,23 +101,28 @@ pub async fn run(job: Job, on_started: impl FnOnce(u32, u64) + Send) -> Result<J
     Err(TargetError::Failed(anyhow!("`{program}` {fault}: {}", report.output)))
 }
 
-async fn resolved(env: &BTreeMap<String, String>) -> Result<(Vec<(OsString, OsString)>, Redactor), TargetError> {
-    let env = env.clone();
+/// Returns the whole environment of a command with these variables, and what takes their secrets out of what it says.
+pub(super) async fn resolved(env: &BTreeMap<String, String>) -> Result<(Vec<(OsString, OsString)>, Redactor), TargetError> {
+    let (values, redactor) = revealed(env.values().cloned().collect()).await?;
+    let own = env.keys().zip(values).map(|(name, value)| (name.into(), value.into()));
+    Ok((command::allowed_environment().into_iter().chain(own).collect(), redactor))
+}
+
+/// Returns the values with each secret reference among them resolved, and what takes the secrets out of a text.
+pub(super) async fn revealed(values: Vec<String>) -> Result<(Vec<String>, Redactor), TargetError> {
     let resolving = tokio::task::spawn_blocking(move || {
-        let (mut environment, mut found) = (command::allowed_environment(), Vec::<Secret>::new());
-        for (name, value) in env {
-            let value = match SecretRef::parse(&value) {
-                Some(reference) => {
-                    let secret = secrets::resolve(&reference).map_err(|error| TargetError::Secret(format!("{error:#}")))?;
-                    let value = secret.expose().to_owned();
-                    found.push(secret);
-                    value
-                }
-                None => value,
-            };
-            environment.push((name.into(), value.into()));
-        }
-        Ok((environment, Redactor::new(found.iter())))
+        let mut found = Vec::<Secret>::new();
+        let reveal = |value: String| match SecretRef::parse(&value) {
+            Some(reference) => {
+                let secret = secrets::resolve(&reference).map_err(|error| TargetError::Secret(format!("{error:#}")))?;
+                let value = secret.expose().to_owned();
+                found.push(secret);
+                Ok(value)
+            }
+            None => Ok(value),
+        };
+        let values = values.into_iter().map(reveal).collect::<Result<Vec<_>, TargetError>>()?;
+        Ok((values, Redactor::new(found.iter())))
     });
     resolving.await.map_err(anyhow::Error::from)?
 }

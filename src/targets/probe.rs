@@ -296,7 +296,7 @@ fn millis(from: Instant, to: Instant) -> u64 {
 
 /// Returns the status and at most 1 MiB of the body; an error says in plain words what went wrong.
 async fn get(address: SocketAddr, path: &str, timeout: Duration) -> Result<(u16, String), String> {
-    let get = Get { host: &address.to_string(), path, agent: "interlock-probe", timeout, max_body: MAX_BODY };
+    let get = Get { host: &address.to_string(), path, agent: "interlock-probe", headers: &[], timeout, max_body: MAX_BODY };
     let answer = get.from(address).await.map_err(|err| err.to_string())?;
     Ok((answer.status, String::from_utf8_lossy(&answer.body).into_owned()))
 }

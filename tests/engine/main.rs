@@ -10,6 +10,7 @@ mod data;
 mod data_commands;
 mod database;
 mod faults;
+mod figures;
 mod follow_ups;
 mod freezes;
 mod going_back;

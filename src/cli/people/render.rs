@@ -42,8 +42,9 @@ fn plan(plan: &Plan) -> Vec<String> {
             plan.watch.p95_ms,
             plan.watch.sustained_ms / 1000
         ),
-        "  gates:".into(),
     ];
+    lines.extend(plan.metrics.iter().map(|metric| format!("  goes back by itself too when it does not hold that {}", metric.summary())));
+    lines.push("  gates:".into());
     for gate in &plan.gates {
         let value = gate.value.as_deref().unwrap_or("no value");
         lines.push(format!(

@@ -7,11 +7,13 @@
 //! Requests are taken as independent. Errors that come in bursts carry less evidence than as many single ones, and the test knows nothing
 //! of it: the tolerance and the rails' duration are there for that.
 
+mod figures;
 mod rails;
 mod relative;
 mod spending;
 pub mod statistics;
 
+pub use figures::figure;
 pub use rails::Rails;
 pub use relative::relative;
 pub use spending::{Look, Spending};
@@ -112,6 +114,8 @@ pub enum Check {
     Errors,
     /// p95 against the old set's.
     P95,
+    /// A figure from outside against its threshold.
+    Metric,
 }
 
 /// One judgement.
@@ -131,6 +135,12 @@ pub struct Finding {
     /// Requests there are.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub has: Option<u64>,
+    /// The figure from outside that is judged.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub metric: Option<String>,
+    /// What was asked for it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub asked: Option<String>,
     /// One sentence for people.
     pub sentence: String,
 }
@@ -160,7 +170,8 @@ impl Analysis {
         findings.sort_by_key(|finding| (severity(finding.verdict), finding.check));
         let verdict = findings.first().map_or(Verdict::Inconclusive, |worst| worst.verdict);
         if traffic == Traffic::Synthetic {
-            findings.iter_mut().for_each(|finding| finding.sentence.push_str(" (our own probes, not customers)"));
+            let of_router = findings.iter_mut().filter(|finding| finding.metric.is_none());
+            of_router.for_each(|finding| finding.sentence.push_str(" (our own probes, not customers)"));
         }
         Analysis { verdict, findings, traffic }
     }
@@ -205,7 +216,8 @@ impl SetSample {
 
 impl Finding {
     fn new(check: Check, verdict: Verdict, value: impl Into<String>, threshold: impl Into<String>, sentence: impl Into<String>) -> Self {
-        Finding { check, verdict, value: value.into(), threshold: threshold.into(), needs: None, has: None, sentence: sentence.into() }
+        let (value, threshold, sentence) = (value.into(), threshold.into(), sentence.into());
+        Finding { check, verdict, value, threshold, needs: None, has: None, metric: None, asked: None, sentence }
     }
 
     /// Adds what there is and what it would take, and says so.

@@ -60,10 +60,6 @@ impl CommandSource {
 
 #[async_trait]
 impl MetricsSource for CommandSource {
-    fn describe(&self) -> String {
-        format!("`{}`", visible_line(&self.argv.join(" "), 200))
-    }
-
     async fn read(&self, places: &[(&str, &str)]) -> Result<f64, NoData> {
         let cannot = |err: io::Error| NoData::CannotRun { message: format!("cannot run `{}`: {err}", visible_line(&self.argv[0], 80)) };
         let mut group = self.spawn(places).map_err(cannot)?;

@@ -4,7 +4,7 @@ use super::{
     MetricsSource, NoData, SourceError,
     endpoint::{Endpoint, filled},
 };
-use crate::model::text::visible_line;
+use crate::model::{metric::is_pointer, text::visible_line};
 use async_trait::async_trait;
 use serde_json::Value;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use std::time::Duration;
 pub struct Pointer(String);
 
 /// Fetches a JSON document and takes one number out of it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct JsonSource {
     endpoint: Endpoint,
     pointer: Pointer,
@@ -24,9 +24,7 @@ pub struct JsonSource {
 impl Pointer {
     /// Checks that the text is a pointer.
     pub fn parse(text: &str) -> Result<Self, SourceError> {
-        let is_escaped = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
-        let is_rooted = text.is_empty() || text.starts_with('/');
-        if is_rooted && is_escaped { Ok(Pointer(text.to_owned())) } else { Err(SourceError::Pointer(visible_line(text, 80))) }
+        if is_pointer(text) { Ok(Pointer(text.to_owned())) } else { Err(SourceError::Pointer(visible_line(text, 80))) }
     }
 
     /// Returns the number in this document. A text that looks like one is none.
@@ -43,14 +41,16 @@ impl JsonSource {
     pub fn new(url: &str, pointer: &str, timeout: Duration) -> Result<Self, SourceError> {
         Ok(JsonSource { endpoint: Endpoint::parse(url)?, pointer: Pointer::parse(pointer)?, timeout })
     }
+
+    /// Sends these headers, too.
+    pub fn with_headers(mut self, headers: Vec<(String, String)>) -> Self {
+        self.endpoint.headers = headers;
+        self
+    }
 }
 
 #[async_trait]
 impl MetricsSource for JsonSource {
-    fn describe(&self) -> String {
-        format!("`{}` of {}", self.pointer.0, self.endpoint.shown())
-    }
-
     async fn read(&self, places: &[(&str, &str)]) -> Result<f64, NoData> {
         let path = filled(self.endpoint.path(), places);
         self.pointer.figure(&self.endpoint.fetch(&path, self.timeout, |_| None).await?)

@@ -4,14 +4,17 @@
 //! refused when the source is made, so figures should come over loopback or a private network.
 
 mod command;
+mod configured;
 mod endpoint;
 mod json;
 mod prometheus;
 
 pub use command::CommandSource;
+pub use configured::{Around, read};
 pub use json::{JsonSource, Pointer};
 pub use prometheus::PrometheusSource;
 
+use crate::model::metric::AddressFault;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -23,9 +26,6 @@ const HEAD: usize = 200;
 /// Where a figure comes from.
 #[async_trait]
 pub trait MetricsSource: Send + Sync {
-    /// Returns what is asked, for people.
-    fn describe(&self) -> String;
-
     /// Returns the figure as it is now. `places` fill `{version}` and the like in what is asked.
     async fn read(&self, places: &[(&str, &str)]) -> Result<f64, NoData>;
 }
@@ -134,16 +134,13 @@ pub enum NoData {
 /// Why a source cannot be made of what is configured.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
-    /// `https` is not supported.
-    #[error("`{0}`: https is not supported yet; give an http address on loopback or a private network")]
-    Https(String),
-    /// Not an address.
-    #[error("`{url}` is not an http address: {why}")]
+    /// Not an address that is fetched from.
+    #[error("`{url}` is no address to fetch from: {why}")]
     Url {
         /// What was given.
         url: String,
         /// What is wrong with it.
-        why: String,
+        why: AddressFault,
     },
     /// Not a JSON pointer.
     #[error("`{0}` is not a JSON pointer (RFC 6901): it is empty or starts with `/`, and `~` stands only in `~0` and `~1`")]

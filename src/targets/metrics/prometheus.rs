@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// Asks `/api/v1/query`.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PrometheusSource {
     endpoint: Endpoint,
     query: String,
@@ -46,6 +46,12 @@ impl PrometheusSource {
         Ok(PrometheusSource { endpoint: Endpoint::parse(url)?, query: query.to_owned(), timeout })
     }
 
+    /// Sends these headers, too.
+    pub fn with_headers(mut self, headers: Vec<(String, String)>) -> Self {
+        self.endpoint.headers = headers;
+        self
+    }
+
     /// Returns the path that asks; the server is told to give up when we do.
     fn path(&self, places: &[(&str, &str)]) -> String {
         let query = places.iter().fold(self.query.clone(), |query, (name, value)| query.replace(&format!("{{{name}}}"), &quoted(value)));
@@ -56,10 +62,6 @@ impl PrometheusSource {
 
 #[async_trait]
 impl MetricsSource for PrometheusSource {
-    fn describe(&self) -> String {
-        format!("`{}` on {}", visible_line(&self.query, 200), self.endpoint.shown())
-    }
-
     async fn read(&self, places: &[(&str, &str)]) -> Result<f64, NoData> {
         value(&self.endpoint.fetch(&self.path(places), self.timeout, refusal).await?)
     }
