@@ -13,7 +13,7 @@ use super::{
 use crate::{
     error::{Code, Error, Result},
     model::{
-        Choice, DeploymentId, DeploymentState, JournalEntry, Plan, Reversibility, Step, StepState,
+        Caller, Choice, DeploymentId, DeploymentState, JournalEntry, Plan, Reversibility, Step, StepState,
         data::{DataReturn, PlannedReturn},
         plan::RequiredApproval,
     },
@@ -74,6 +74,12 @@ impl Run {
 
     /// Stands where it is although a trigger has fired while somebody holds it.
     pub(super) async fn stand_held(&self, trigger: &Trigger) -> Result<()> {
+        // Counters that only grow cross again at every look: while a person is asked already, the same is said once.
+        let is_asked = self.deployment().await?.held_by == Some(Caller::server().principal);
+        let is_known = self.engine.store.incidents(&self.id).await?.iter().any(|incident| incident.rule == trigger.id);
+        if is_asked && is_known {
+            return Ok(());
+        }
         let hint = refusal(&self.id, &self.plan, &self.plan.rollback).hint;
         self.open_incident(&trigger.id, &trigger.reason, &format!("held; traffic stays where it is: {hint}"), trigger.evidence()).await?;
         self.hold_as_server().await

@@ -284,6 +284,8 @@ async fn who_lets_it_go_on_past_the_migration_is_not_asked_the_same_again() {
         let plan = shop.plan_in_staging(&directive).await["plan"].take();
         let deployment = shop.must("execute_deployment", json!({ "plan": plan })).await["deployment"].take();
         shop.until("get_deployment", json!({ "deployment": deployment }), "paused").await;
+        // Time for several looks at a counter that only grows.
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         let lift = json!({ "deployment": deployment, "held": false });
         assert_eq!(shop.refused("hold_deployment", lift).await, "denied_by_policy");
         let lifted = shop.engine.hold(&crate::world::person(), &deployment.as_str().unwrap().into(), false).await.unwrap_err();
