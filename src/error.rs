@@ -136,7 +136,7 @@ codes! {
     /// The disk is full or a size limit was hit; nothing was changed.
     DiskFull = "disk_full", exit 75, who Person, hint "free some space and call again";
     /// Another server runs in this workspace.
-    ServerRunning = "server_running", exit 6, who Person, hint "use the running one, or `interlock stop` it first";
+    ServerRunning = "server_running", exit 6, who Person, hint "use the running one, `interlock stop` it first, or wait for its end with `interlock serve --standby`";
     /// The server cannot be reached.
     ServerUnavailable = "server_unavailable", exit 75, who Server, hint "call again; the server is starting or was restarted";
     /// The record was altered from outside.

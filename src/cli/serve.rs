@@ -16,6 +16,10 @@ pub(super) fn command(command: Command) -> Command {
             .default_value("127.0.0.1:0")
             .value_parser(value_parser!(SocketAddr))
             .help("Loopback address of /mcp, /rpc and /healthz; port 0 takes a free one, see .interlock/server.json"),
+        Arg::new("standby")
+            .long("standby")
+            .action(ArgAction::SetTrue)
+            .help("Wait while another server runs in the workspace, and take over when it ends or no longer answers"),
         Arg::new("detached").long("detached").hide(true).action(ArgAction::SetTrue),
     ])
 }
@@ -25,7 +29,11 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Error> {
         // A session of its own: the terminal's end or Ctrl-C at the client does not reach the server.
         let _ = rustix::process::setsid();
     }
-    let options = ServeOptions { workspace: workspace(matches)?, listen: *matches.get_one("listen").expect("it has a default") };
+    let options = ServeOptions {
+        workspace: workspace(matches)?,
+        listen: *matches.get_one("listen").expect("it has a default"),
+        standby: matches.get_flag("standby"),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::internal)?;
     let outcome = runtime.block_on(server::run(options));
     runtime.shutdown_background();

@@ -82,6 +82,11 @@ impl Workspace {
         self.socket_dir().join("api.sock")
     }
 
+    /// Returns the socket on which the server shows that it is alive.
+    pub fn pulse_socket(&self) -> PathBuf {
+        self.socket_dir().join("pulse.sock")
+    }
+
     /// Returns the folder for the sockets of proxies and shims; [`Workspace::run_socket`] names one in it.
     pub fn run_dir(&self) -> PathBuf {
         self.socket_dir().join("run")

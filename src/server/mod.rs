@@ -1,11 +1,14 @@
 //! `interlock serve`: one server per workspace, its two sockets and its one loopback listener. Composes what lies below; decides nothing.
 
 mod guard;
+mod hold;
 mod identity;
 mod metrics;
 mod people;
 mod record;
 
+pub use hold::Hold;
+use hold::Taken;
 pub use identity::{Running, start_time_of};
 use record::Record;
 
@@ -23,15 +26,7 @@ use crate::{
 };
 use axum::{Json, Router, http::header, middleware, routing::get};
 use serde_json::json;
-use std::{
-    fs::{self, File, TryLockError},
-    io,
-    net::SocketAddr,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fs, io, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, UnixListener, UnixStream},
     signal::unix::{SignalKind, signal},
@@ -48,6 +43,8 @@ pub struct ServeOptions {
     pub workspace: Workspace,
     /// A loopback address; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Whether it waits for the end of a server that runs in the workspace, and takes over from it.
+    pub standby: bool,
 }
 
 /// What a server offers.
@@ -63,24 +60,35 @@ pub struct Offer {
 /// Serves a workspace until SIGTERM or SIGINT.
 pub async fn run(options: ServeOptions) -> Result<(), Error> {
     let stop = stop_on_signals().map_err(Error::internal)?;
-    let held = Held::take(&options.workspace)?;
-    telemetry::to_files(&options.workspace.logs_dir(), "server").map_err(Error::internal)?;
     let workspace = &options.workspace;
+    prepare(workspace)?;
+    let Taken { hold, ended } = match options.standby {
+        true => match stop.run_until_cancelled(hold::wait(workspace)).await {
+            Some(taken) => taken?,
+            None => return Ok(()),
+        },
+        false => Taken { hold: Hold::take(workspace).await?, ended: None },
+    };
+    telemetry::to_files(&workspace.logs_dir(), "server").map_err(Error::internal)?;
+    if let Some(process) = ended {
+        tracing::warn!("the server before, process {process}, did not answer any more: it was ended, and this one goes on");
+    }
     let clock = Arc::new(SystemClock);
     let record = Record::of(workspace)?;
+    let _own = record.hold().await?;
     let store = Store::open(&record.url, clock.clone()).await?;
     record.note(workspace)?;
     let exe = std::env::current_exe().map_err(Error::internal)?;
     let adapters = Box::new(RealAdapters::new(exe, workspace.clone()));
     let engine = Engine::new(workspace.clone(), store, clock, adapters);
     // After the database: a caller that reaches a socket reaches a server that can answer, and one that cannot open it says why.
-    let bound = held.listen(options.listen).await?;
+    let bound = Bound::over(hold, workspace, options.listen).await?;
     engine.start().await?;
     let registry = Arc::new(Registry::over(engine.clone()));
     let served = bound.serve(Offer { registry, extras: people::methods(), prompts: prompts() }, stop).await;
     engine.shut_down().await;
     engine.store.close().await;
-    // The lock goes last: until here no other server may start in this workspace.
+    // The hold goes last: until here no other server may start in this workspace.
     served.map(drop)
 }
 
@@ -95,20 +103,30 @@ fn prompts() -> Arc<[PromptText]> {
     phases::all().iter().map(prompt).collect()
 }
 
-/// The workspace's lock: no other server runs in it.
-struct Held {
-    workspace: Workspace,
-    lock: File,
+fn prepare(workspace: &Workspace) -> Result<(), Error> {
+    workspace.prepare().map_err(|err| Error::new(Code::TargetFailed, format!("{err:#}")))
 }
 
-impl Held {
-    fn take(workspace: &Workspace) -> Result<Self, Error> {
-        workspace.prepare().map_err(|err| Error::new(Code::TargetFailed, format!("{err:#}")))?;
-        Ok(Held { lock: lock(workspace)?, workspace: workspace.clone() })
+/// The workspace's hold, sockets and listener, held and not yet served.
+pub struct Bound {
+    workspace: Workspace,
+    token: String,
+    tcp: TcpListener,
+    address: SocketAddr,
+    agent: UnixListener,
+    api: UnixListener,
+    // Last, so that the sockets are closed before another server may start.
+    hold: Hold,
+}
+
+impl Bound {
+    /// Takes the workspace; `server_running` when another server holds it.
+    pub async fn bind(options: &ServeOptions) -> Result<Self, Error> {
+        prepare(&options.workspace)?;
+        Self::over(Hold::take(&options.workspace).await?, &options.workspace, options.listen).await
     }
 
-    async fn listen(self, listen: SocketAddr) -> Result<Bound, Error> {
-        let Held { workspace, lock } = self;
+    async fn over(hold: Hold, workspace: &Workspace, listen: SocketAddr) -> Result<Self, Error> {
         if !listen.ip().is_loopback() {
             return Err(Error::invalid(format!("`{listen}` is not a loopback address; the server listens on this machine only")));
         }
@@ -118,28 +136,9 @@ impl Held {
             _ => Error::invalid(format!("cannot listen on `{listen}`: {err}")),
         })?;
         let address = tcp.local_addr().map_err(Error::internal)?;
-        Running::this(address).write(&workspace).map_err(|err| cannot("write", &workspace.server_file(), &err))?;
+        Running::this(address).write(workspace).map_err(|err| cannot("write", &workspace.server_file(), &err))?;
         let (agent, api) = (socket(&workspace.agent_socket())?, socket(&workspace.api_socket())?);
-        Ok(Bound { workspace, token, tcp, address, agent, api, lock })
-    }
-}
-
-/// The workspace's lock, sockets and listener, held and not yet served.
-pub struct Bound {
-    workspace: Workspace,
-    token: String,
-    tcp: TcpListener,
-    address: SocketAddr,
-    agent: UnixListener,
-    api: UnixListener,
-    // Last, so that the sockets are closed before another server may start.
-    lock: File,
-}
-
-impl Bound {
-    /// Takes the workspace; `server_running` when another server holds it.
-    pub async fn bind(options: &ServeOptions) -> Result<Self, Error> {
-        Held::take(&options.workspace)?.listen(options.listen).await
+        Ok(Bound { workspace: workspace.clone(), token, tcp, address, agent, api, hold })
     }
 
     /// Returns the loopback address it listens on.
@@ -147,9 +146,9 @@ impl Bound {
         self.address
     }
 
-    /// Serves until `stop`; afterwards nothing is left behind but the workspace's lock, which is returned: whoever holds it keeps other servers out.
-    pub async fn serve(self, offer: Offer, stop: CancellationToken) -> Result<File, Error> {
-        let Bound { workspace, token, tcp, address, agent, api, lock } = self;
+    /// Serves until `stop`; afterwards nothing is left behind but the hold, which is returned: whoever has it keeps other servers out.
+    pub async fn serve(self, offer: Offer, stop: CancellationToken) -> Result<Hold, Error> {
+        let Bound { workspace, token, tcp, address, agent, api, hold } = self;
         let Offer { registry, extras, prompts } = offer;
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving `{}`", workspace.root.display());
 
@@ -204,7 +203,7 @@ impl Bound {
             let _ = fs::remove_file(path);
         }
         tracing::info!("stopped");
-        Ok(lock)
+        Ok(hold)
     }
 }
 
@@ -228,25 +227,6 @@ async fn accept<F: Future<Output = ()> + Send + 'static>(
                 tracing::warn!("accepting a connection: {err}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
-        }
-    }
-}
-
-/// A killed server's threads, and a child it was just starting, hold the lock for a moment longer than it is seen to live.
-const LOCK_PATIENCE: Duration = Duration::from_millis(700);
-
-fn lock(workspace: &Workspace) -> Result<File, Error> {
-    let path = workspace.lock_file();
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|err| cannot("open", &path, &err))?;
-    let until = Instant::now() + LOCK_PATIENCE;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::new(Code::ServerRunning, format!("a server runs in `{}`", workspace.root.display())));
-            }
-            Err(TryLockError::Error(err)) => return Err(cannot("lock", &path, &err)),
         }
     }
 }

@@ -3,13 +3,16 @@
 //! `INTERLOCK_DATABASE_URL` is a variable of whoever starts the server, and every caller may start it. In another database, an empty one
 //! or that of another workspace, nothing would be known of what serves here, of its approvers and of their decisions.
 
-use super::cannot;
+use super::{cannot, hold};
 use crate::{
     config::Workspace,
     error::{Code, Error},
-    store::database_address,
+    store::{database_address, sqlite_file},
 };
-use std::{fs, io::ErrorKind};
+use std::{
+    fs::{self, File},
+    io::ErrorKind,
+};
 
 /// The database of a workspace's record.
 pub(super) struct Record {
@@ -41,6 +44,14 @@ impl Record {
             }
             Some(_) => Ok(Record { url, note: None }),
             None => Ok(Record { url, note: (address != own).then_some(address) }),
+        }
+    }
+
+    /// Takes a SQLite database for this server alone, until the file that is returned is closed; a PostgreSQL one is shared.
+    pub async fn hold(&self) -> Result<Option<File>, Error> {
+        match sqlite_file(&self.url) {
+            Some(file) => hold::database(&file).await.map(Some),
+            None => Ok(None),
         }
     }
 

@@ -44,7 +44,7 @@ pub use freezes::{Freeze, InForce, NewFreeze};
 pub use incidents::{Incident, NewIncident};
 pub use jobs::{Job, JobState};
 pub use measurements::Measurement;
-pub use open::sqlite_url;
+pub use open::{file_of as sqlite_file, sqlite_url};
 pub use plans::PlanRecord;
 pub use revisions::Revision;
 pub use runbooks::{NewRunbookVersion, Runbook, RunbookReview, RunbookState, RunbookVersion};

@@ -143,7 +143,7 @@ async fn lock_beside(database: &std::path::Path) -> Result<File> {
 }
 
 /// Returns the file of a SQLite url, as the driver reads it; none for a database in memory.
-pub(super) fn file_of(url: &str) -> Option<PathBuf> {
+pub fn file_of(url: &str) -> Option<PathBuf> {
     let rest = url.strip_prefix("sqlite:")?;
     let rest = rest.strip_prefix("//").unwrap_or(rest);
     let (path, parameters) = rest.split_once('?').unwrap_or((rest, ""));

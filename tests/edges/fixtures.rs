@@ -7,7 +7,7 @@ use interlock::{
     model::{ServiceSpec, SystemClock},
     operations::{Context, Effect, Entry, NextAction, Operation, Registry, Reply, Toolset},
     rpc::Extra,
-    server::{Bound, Offer, ServeOptions},
+    server::{Bound, Hold, Offer, ServeOptions},
     store::Store,
     targets::{Router, Target},
 };
@@ -145,7 +145,7 @@ pub struct TestServer {
     pub workspace: Workspace,
     pub address: SocketAddr,
     pub stop: CancellationToken,
-    pub served: JoinHandle<Result<std::fs::File, Error>>,
+    pub served: JoinHandle<Result<Hold, Error>>,
 }
 
 impl TestServer {
@@ -217,7 +217,7 @@ impl TestServer {
 }
 
 pub fn options(root: &Path) -> ServeOptions {
-    ServeOptions { workspace: Workspace::at(root).unwrap(), listen: "127.0.0.1:0".parse().unwrap() }
+    ServeOptions { workspace: Workspace::at(root).unwrap(), listen: "127.0.0.1:0".parse().unwrap(), standby: false }
 }
 
 pub type Reader = Lines<BufReader<Box<dyn AsyncRead + Send + Unpin>>>;
