@@ -201,15 +201,54 @@ fn what_is_not_built_is_refused_by_its_word() {
     let before_router = |text: &str| SMALL.replace("router =", &format!("{text}\nrouter ="));
     let cases = [
         before_health("artifact = { kind = \"oci\" }"),
-        before_router("hosts = [\"a\"]"),
         before_router("target = { kind = \"docker\", image = \"x\" }"),
         SMALL.replace("kind = \"proxy\",", "kind = \"proxy\", tls = true,"),
         SMALL.replace("kind = \"proxy\"", "kind = \"haproxy\""),
-        format!("hosts = {{}}\n{SMALL}"),
     ];
     for text in cases {
         let told = faults(&text);
         assert!(told.len() == 1 && told[0].contains("reserved, not built yet"), "{told:#?}");
+    }
+}
+
+#[test]
+fn services_share_an_address_by_host_and_no_host_is_named_twice() {
+    let two = |web: &str, blog: &str| {
+        let place = "[environments.staging.services.blog]\nrouter = { kind = \"proxy\", listen = \"127.0.0.1:8080\" }";
+        let web = SMALL.replace("health = ", &format!("{web}\nhealth = "));
+        format!("{web}[services.blog]\ncommand = [\"b\"]\nhealth = {{ alive = true }}\n{place}\n{blog}\n")
+    };
+    let config = read(&two("hosts = [\"Shop.Example\", \"*.shop.example\"]", "hosts = [\"blog.example\"]"));
+    let services = &config.environments[&"staging".into()].services;
+    let (web, blog) = (&services[&"web".into()], &services[&"blog".into()]);
+    assert_eq!((web.front().as_str(), web.host().unwrap().as_str()), ("shop.example and 1 more on 127.0.0.1:8080", "shop.example"));
+    assert_eq!(blog.front(), "blog.example on 127.0.0.1:8080");
+    let config = read(&two("hosts = [\"shop.example\"]", ""));
+    assert!(config.environments[&"staging".into()].services[&"blog".into()].hosts.is_empty(), "one of them may take the rest");
+    // A place names its own.
+    let config = read(&SMALL.replace("health =", "hosts = [\"a.test\"]\nhealth =").replace("router =", "hosts = [\"b.test\"]\nrouter ="));
+    assert_eq!(config.environments[&"staging".into()].services[&"web".into()].hosts, ["b.test"]);
+    assert!(!json_of(&read(SMALL)).contains("\"hosts\""), "a configuration without hosts keeps its hash");
+
+    let after = |hosts: &str| SMALL.replace("health =", &format!("hosts = {hosts}\nhealth ="));
+    let cases = [
+        (
+            two("hosts = [\"shop.example\"]", "hosts = [\"x.test\", \"SHOP.example\"]"),
+            "`shop.example` at `127.0.0.1:8080` is taken by staging/web; name each host in one service",
+        ),
+        (two("", ""), "`127.0.0.1:8080` is taken by staging/web; give each service an address of its own, or `hosts`"),
+        (
+            two("hosts = [\"a.test\"]", "").replacen("listen = \"127.0.0.1", "listen = \"0.0.0.0", 1),
+            "is taken by staging/web; give each service an address of its own, or write the same one",
+        ),
+        (after("[\"a.test\", \"A.test\"]"), "`a.test` stands here twice"),
+        (after("[\"a.test:80\"]"), "`a.test:80` is no host; write \"shop.example\""),
+        (after("[]"), "is empty; leave it out"),
+        (after("\"a.test\""), "not a list"),
+    ];
+    for (text, expected) in cases {
+        let told = faults(&text);
+        assert!(told.len() == 1 && told[0].contains(expected), "{expected}: {told:#?}");
     }
 }
 

@@ -35,13 +35,17 @@ impl ProjectConfig {
         let environment = self.environments.get(environment)?;
         let specification = environment.services.get(service)?;
         let earlier = environment.after.as_ref().and_then(|after| self.environments.get(after)?.services.get(service));
-        Some(json!({
+        let mut effective = json!({
             "project": self.project,
             "environment": without_services(environment),
             "service": specification,
             "after_listen": earlier.map(|earlier| earlier.router.listen()),
             "gates": self.gates,
-        }))
+        });
+        if let Some(hosts) = earlier.map(|earlier| &earlier.hosts).filter(|hosts| !hosts.is_empty()) {
+            effective["after_hosts"] = json!(hosts);
+        }
+        Some(effective)
     }
 
     /// Returns the SHA-256 of [`ProjectConfig::effective`]: `config_sha256` of plans.

@@ -1,7 +1,9 @@
 //! `[environments.X]`: what differs from place to place, joined with its services to complete specifications.
 
 use super::{
-    ApprovalConfig, DEFAULT_PHASE, EnvironmentConfig, GatesConfig, OnApproval, PHASES, gates, is_name, metrics,
+    ApprovalConfig, DEFAULT_PHASE, EnvironmentConfig, GatesConfig, OnApproval, PHASES, gates, is_name,
+    listeners::{self, Listener},
+    metrics,
     reader::{Item, Table},
     references, rollout,
     service::ServiceConfig,
@@ -57,7 +59,7 @@ pub fn environments(
         environments.insert(environment.name.clone(), environment);
     }
     check_order(&environments, &order);
-    check_listeners(&listeners);
+    listeners::check(&listeners);
     environments
 }
 
@@ -100,9 +102,6 @@ fn evidence(item: &Item<'_>, is_production: bool) -> BTreeSet<Origin> {
     items.iter().filter_map(origin).collect()
 }
 
-/// An address with the place that names it.
-type Listener<'a> = (SocketAddr, Item<'a>, String);
-
 fn placements<'a>(
     item: &Item<'a>,
     environment: &EnvironmentName,
@@ -116,8 +115,14 @@ fn placements<'a>(
         if !services.contains_key(&service) {
             item.mismatch("is not declared in [services]", suggestion(name, services.keys().map(ServiceName::as_str)));
         }
-        let Some(placement) = placement(&item, listeners, format!("{environment}/{service}")) else { continue };
-        let Some(Some(config)) = services.get(&service) else { continue };
+        let mut listens = Vec::new();
+        let placement = placement(&item, &mut listens);
+        let Some(config) = services.get(&service) else { continue };
+        let of_place = placement.as_ref().and_then(|placement| placement.hosts.clone());
+        let hosts = of_place.or(config.as_ref().map(|config| config.hosts.clone())).unwrap_or_default();
+        let owner = format!("{environment}/{service}");
+        listeners.extend(listens.into_iter().map(|(address, item)| Listener { address, item, hosts: hosts.clone(), owner: owner.clone() }));
+        let (Some(placement), Some(config)) = (placement, config) else { continue };
         placed.insert(service.clone(), specification(config.clone(), placement, service, environment.clone()));
     }
     placed
@@ -132,9 +137,11 @@ struct Placement {
     dependencies: Vec<Dependency>,
     rollout: Rollout,
     metrics: Vec<MetricSpec>,
+    /// None where the service's own stand.
+    hosts: Option<Vec<String>>,
 }
 
-fn placement<'a>(item: &Item<'a>, listeners: &mut Vec<Listener<'a>>, owner: String) -> Option<Placement> {
+fn placement<'a>(item: &Item<'a>, listens: &mut Vec<(SocketAddr, Item<'a>)>) -> Option<Placement> {
     let table = item.table()?;
     let target = match table.get("target") {
         Some(item) => target::target(&item),
@@ -142,22 +149,23 @@ fn placement<'a>(item: &Item<'a>, listeners: &mut Vec<Listener<'a>>, owner: Stri
     };
     let router = table
         .require("router", "write router = { kind = \"proxy\", listen = \"127.0.0.1:8080\" }")
-        .and_then(|item| target::router(&item, |address, item| listeners.push((address, item, owner.clone()))));
+        .and_then(|item| target::router(&item, |address, item| listens.push((address, item))));
     let instances = table.get("instances").and_then(|item| item.whole(1..=100)).map_or(1, |count| count as u32);
     let env = table.get("env").map(|item| variables(&item)).unwrap_or_default();
     let dependencies = table.get("dependencies").map(|item| dependencies(&item)).unwrap_or_default();
     let strategy = table.get("strategy");
     let rollout = strategy.as_ref().and_then(rollout::rollout).unwrap_or_default();
+    let hosts = table.get("hosts").map(|item| listeners::hosts(&item));
     let metrics = table.get("metrics").map(|item| metrics::metrics(&item)).unwrap_or_default();
     table.close();
-    let placement = Placement { target: target?, router: router?, instances, env, dependencies, rollout, metrics };
+    let placement = Placement { target: target?, router: router?, instances, env, dependencies, rollout, metrics, hosts };
     check_abilities(&placement, item, strategy.as_ref());
     Some(placement)
 }
 
 fn specification(config: ServiceConfig, placement: Placement, service: ServiceName, environment: EnvironmentName) -> ServiceSpec {
-    let ServiceConfig { owner, escalation, command, health, version, smoke, drain_ms, bake_ms, keep, data, metrics } = config;
-    let Placement { target, router, instances, env, dependencies, rollout, metrics: of_place } = placement;
+    let ServiceConfig { owner, escalation, command, health, version, smoke, drain_ms, bake_ms, keep, data, hosts, metrics } = config;
+    let Placement { target, router, instances, env, dependencies, rollout, metrics: of_place, hosts: own_hosts } = placement;
     ServiceSpec {
         service,
         environment,
@@ -173,6 +181,7 @@ fn specification(config: ServiceConfig, placement: Placement, service: ServiceNa
         instances,
         env,
         dependencies,
+        hosts: own_hosts.unwrap_or(hosts),
         target,
         router,
         rollout,
@@ -252,19 +261,6 @@ fn check_order(environments: &BTreeMap<EnvironmentName, EnvironmentConfig>, orde
         let mut chain = std::iter::successors(Some(after), following).take(environments.len());
         if chain.any(|earlier| earlier == name) {
             item.mismatch(format!("`{name}` comes after itself"), Some("break the circle".into()));
-        }
-    }
-}
-
-/// Tells every address that two services would listen on.
-fn check_listeners(listeners: &[Listener<'_>]) {
-    for (index, (address, item, _)) in listeners.iter().enumerate() {
-        let overlaps = |other: &SocketAddr| {
-            let is_any = other.ip().is_unspecified() || address.ip().is_unspecified();
-            other.port() == address.port() && (is_any || other.ip() == address.ip())
-        };
-        if let Some((_, _, owner)) = listeners[..index].iter().find(|(other, _, _)| overlaps(other)) {
-            item.mismatch(format!("`{address}` is taken by {owner}"), Some("give each service an address of its own".into()));
         }
     }
 }

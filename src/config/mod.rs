@@ -9,6 +9,7 @@ mod effective;
 mod environment;
 mod gates;
 mod init;
+mod listeners;
 mod metrics;
 mod reader;
 mod references;

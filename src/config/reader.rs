@@ -16,7 +16,7 @@ use toml::{
 };
 
 /// Keys that have a meaning to come; they are refused until it is built, so that nobody relies on what is not there.
-const RESERVED: &[&str] = &["hosts", "tls", "artifact"];
+const RESERVED: &[&str] = &["tls", "artifact"];
 
 /// A file being read, with the faults found so far.
 pub struct Reader<'a> {

@@ -1,7 +1,7 @@
 //! `[services.X]`: what a service is, the same in every environment.
 
 use super::{
-    data, is_name, metrics,
+    data, is_name, listeners, metrics,
     reader::{Item, Table},
 };
 use crate::model::{
@@ -52,6 +52,8 @@ pub struct ServiceConfig {
     pub keep: u32,
     /// The commands that keep and change its data, and its hooks.
     pub data: DataSpec,
+    /// The hosts customers ask it for, unless a place names its own.
+    pub hosts: Vec<String>,
     /// Figures from outside that a new set is judged by.
     pub metrics: Vec<MetricSpec>,
 }
@@ -80,9 +82,23 @@ fn service(item: &Item<'_>) -> Option<ServiceConfig> {
     let bake_ms = table.get("bake").and_then(|item| item.duration(0..=24 * HOUR_MS)).unwrap_or(BAKE_MS);
     let keep = table.get("keep").and_then(|item| item.whole(1..=100)).map_or(KEEP, |keep| keep as u32);
     let data = data::data(&table);
+    let hosts = table.get("hosts").map(|item| listeners::hosts(&item)).unwrap_or_default();
     let metrics = table.get("metrics").map(|item| metrics::metrics(&item)).unwrap_or_default();
     table.close();
-    Some(ServiceConfig { owner, escalation, command: command?, health: health?, version, smoke, drain_ms, bake_ms, keep, data, metrics })
+    Some(ServiceConfig {
+        owner,
+        escalation,
+        command: command?,
+        health: health?,
+        version,
+        smoke,
+        drain_ms,
+        bake_ms,
+        keep,
+        data,
+        hosts,
+        metrics,
+    })
 }
 
 fn health(item: &Item<'_>) -> Option<Health> {

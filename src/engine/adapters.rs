@@ -6,7 +6,7 @@ use crate::{
         ServiceSpec, Sha256,
         service::{RouterKind, TargetKind},
     },
-    proxy::HolderIdentity,
+    proxy::{HolderIdentity, services_in},
     targets::{
         Router, Target,
         command::CommandRunner,
@@ -28,10 +28,20 @@ pub trait Adapters: Send + Sync {
     fn target(&self, spec: &ServiceSpec) -> Arc<dyn Target>;
     /// Returns the router of a service.
     fn router(&self, spec: &ServiceSpec) -> Arc<dyn Router>;
-    /// Returns the routers that run and the addresses they listen on, whoever started them and however long ago.
-    fn running_routers(&self) -> Vec<(SocketAddr, Arc<dyn Router>)> {
+    /// Returns the routers that run, whoever started them and however long ago.
+    fn running_routers(&self) -> Vec<RunningRouter> {
         Vec::new()
     }
+}
+
+/// A router that runs, of one service at one address.
+pub struct RunningRouter {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The service, as [`ServiceSpec::routed_as`] names it; none for whatever is there.
+    pub service: Option<String>,
+    /// The router.
+    pub router: Arc<dyn Router>,
 }
 
 /// The real ones: processes of this machine behind the built-in proxy.
@@ -70,13 +80,8 @@ impl Adapters for RealAdapters {
     fn router(&self, spec: &ServiceSpec) -> Arc<dyn Router> {
         match &spec.router {
             RouterKind::Proxy { listen } => {
-                let service = format!("{}/{}", spec.environment, spec.service);
-                Arc::new(self.proxy(*listen).serving(Route {
-                    service,
-                    stickiness: spec.rollout.stickiness.clone(),
-                    access_log: true,
-                    ..Route::default()
-                }))
+                let (hosts, stickiness) = (spec.hosts.clone(), spec.rollout.stickiness.clone());
+                Arc::new(self.proxy(*listen).serving(Route { service: spec.routed_as(), hosts, stickiness, access_log: true }))
             }
             RouterKind::External { address, switch } => {
                 let mut externals = self.externals.lock().expect("no holder of this lock panics");
@@ -91,10 +96,20 @@ impl Adapters for RealAdapters {
         }
     }
 
-    fn running_routers(&self) -> Vec<(SocketAddr, Arc<dyn Router>)> {
+    fn running_routers(&self) -> Vec<RunningRouter> {
         let folders = std::fs::read_dir(self.proxies_dir()).into_iter().flatten().flatten();
-        let holders = folders.filter_map(|folder| HolderIdentity::read(&folder.path())).filter(HolderIdentity::is_alive);
-        holders.map(|holder| (holder.listen, Arc::new(self.proxy(holder.listen)) as Arc<dyn Router>)).collect()
+        let mut running = Vec::new();
+        for folder in folders.map(|folder| folder.path()) {
+            let Some(holder) = HolderIdentity::read(&folder).filter(HolderIdentity::is_alive) else { continue };
+            let (address, proxy) = (holder.listen, self.proxy(holder.listen));
+            let named: Vec<String> = services_in(&folder).into_iter().filter(|name| !name.is_empty()).collect();
+            if named.is_empty() {
+                running.push(RunningRouter { address, service: None, router: Arc::new(proxy.clone()) });
+            }
+            let of_service = |name: String| RunningRouter { address, router: Arc::new(proxy.naming(&name)), service: Some(name) };
+            running.extend(named.into_iter().map(of_service));
+        }
+        running
     }
 }
 

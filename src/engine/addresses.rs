@@ -1,12 +1,13 @@
-//! Addresses that nobody asks for any more, after a change of `listen`: their routers are drained and stopped.
+//! Addresses and hosts that nobody asks for any more, after a change of `listen` or the end of a service: what is left there is drained,
+//! and taken off its listener; with the last service goes the router.
 
-use super::Engine;
+use super::{Engine, adapters::RunningRouter};
 use crate::{
     error::{Code, Error, Result},
-    model::Split,
-    targets::{Router, RouterError},
+    model::{ServiceSpec, Split},
+    targets::RouterError,
 };
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::time::Duration;
 use tracing::info;
 
 /// How long requests in flight may take to end; what served was drained with its own patience when it retired.
@@ -16,15 +17,15 @@ impl Engine {
     /// Stops the routers at whose addresses nothing serves and which no configuration in force names.
     pub(crate) async fn stop_unused_routers(&self) -> Result<()> {
         let mut outcome = Ok(());
-        for (address, router) in self.adapters.running_routers() {
-            if !self.is_unused(address).await? {
+        for running in self.adapters.running_routers() {
+            if !self.is_unused(&running).await? {
                 continue;
             }
-            let what = format!("the router of {address}");
+            let what = what(&running);
             if !self.setbacks.may_try(&what, "runs".into(), self.clock.now()) {
                 continue;
             }
-            match self.stop_router(address, &router).await {
+            match self.stop_router(&running).await {
                 Ok(()) => self.setbacks.mended(&what),
                 Err(error) => outcome = outcome.and(Err(error)),
             }
@@ -32,23 +33,25 @@ impl Engine {
         outcome
     }
 
-    /// Tells whether the record has no use for an address. While anything is deployed, or is stuck, it may need its own.
-    async fn is_unused(&self, address: SocketAddr) -> Result<bool> {
+    /// Tells whether the record has no use for a router. While anything is deployed, or is stuck, it may need its own.
+    async fn is_unused(&self, running: &RunningRouter) -> Result<bool> {
         if !self.store.occupying().await?.is_empty() {
             return Ok(false);
         }
-        let mut used = BTreeSet::new();
+        let uses = |spec: &ServiceSpec| {
+            spec.router.listen() == running.address && running.service.as_ref().is_none_or(|service| *service == spec.routed_as())
+        };
         for set in self.store.all_serving().await? {
             let specs = set.instance_specs().map_err(|failure| Error::new(failure.code, failure.message))?;
-            used.extend(specs.iter().map(|instance| instance.spec.router.listen()));
+            if specs.iter().any(|instance| uses(&instance.spec)) {
+                return Ok(false);
+            }
         }
-        for environment in self.environments().await? {
-            used.extend(environment.services.values().map(|spec| spec.router.listen()));
-        }
-        Ok(!used.contains(&address))
+        Ok(!self.environments().await?.iter().any(|environment| environment.services.values().any(uses)))
     }
 
-    async fn stop_router(&self, address: SocketAddr, router: &Arc<dyn Router>) -> Result<()> {
+    async fn stop_router(&self, running: &RunningRouter) -> Result<()> {
+        let router = &running.router;
         let (split, epoch) = router.observe().await.map_err(router_error)?;
         for share in &split.0 {
             // Traffic to what this record knows nothing of is not ours to end.
@@ -61,11 +64,18 @@ impl Engine {
             router.drain(&share.instance, PATIENCE).await.map_err(router_error)?;
         }
         // A way back that began in between starts it again when it needs it; one that has begun keeps it.
-        if self.is_unused(address).await? {
-            info!("stopping the router of {address}: nothing serves there any more");
+        if self.is_unused(running).await? {
+            info!("stopping {}: nothing serves there any more", what(running));
             router.stop().await.map_err(router_error)?;
         }
         Ok(())
+    }
+}
+
+fn what(running: &RunningRouter) -> String {
+    match &running.service {
+        Some(service) => format!("the router of {service} on {}", running.address),
+        None => format!("the router of {}", running.address),
     }
 }
 

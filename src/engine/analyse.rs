@@ -7,7 +7,7 @@ use crate::{
         Action, Verdict,
         analysis::{Analysis, Look, Rails, Sample, SetSample, Traffic, relative},
     },
-    targets::{Observed, probe::Probe},
+    targets::probe::Probe,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -110,9 +110,9 @@ impl Run {
         let mut sample = Sample { traffic: Traffic::Synthetic, ..Sample::default() };
         let mut of_old = SetSample::default();
         for round in 0..OWN_REQUESTS as usize {
-            asked(&mut sample.new, path, &new[round % new.len()]).await;
+            asked(&mut sample.new, path, self.probe(new[round % new.len()].address, &self.spec)).await;
             if !old.is_empty() {
-                asked(&mut of_old, path, &old[round % old.len()]).await;
+                asked(&mut of_old, path, self.probe(old[round % old.len()].address, &self.spec)).await;
             }
         }
         sample.new.restarts = restarts;
@@ -121,8 +121,8 @@ impl Run {
     }
 }
 
-async fn asked(set: &mut SetSample, path: &str, observed: &Observed) {
-    let (status, took) = Probe::new(observed.address).timed(path).await;
+async fn asked(set: &mut SetSample, path: &str, probe: Probe) {
+    let (status, took) = probe.timed(path).await;
     set.requests += 1;
     set.errors += u64::from(status.is_none_or(|status| status >= 500));
     *set.latency_ms.entry(took.as_millis() as u64 + 1).or_default() += 1;

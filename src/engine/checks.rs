@@ -83,10 +83,10 @@ impl Engine {
         let (Some(command), Some(report), Some(format)) = (&feed.command, &feed.report, feed.format) else { return Ok(()) };
         let after = self.after_listener(directive).await?;
         let command: Vec<String> = match &after {
-            Some((url, _)) => command.iter().map(|word| fill(word, &[("after.url", url)])).collect(),
+            Some((after, _)) => command.iter().map(|word| fill(word, &[("after.url", &after.url), ("after.host", &after.host)])).collect(),
             None => command.clone(),
         };
-        let mut fault = match (&after, command.iter().any(|word| word.contains("{after.url}"))) {
+        let mut fault = match (&after, command.iter().any(|word| word.contains("{after."))) {
             (_, true) => Some("the command names {after.url}, but the environment has no `after` that serves".to_owned()),
             (Some((_, serves)), _) if uses_after(feed) && !serves => {
                 Some("the environment in `after` does not serve these bytes".to_owned())
@@ -157,13 +157,14 @@ impl Engine {
     }
 
     /// Returns the listener's address in the environment named by `after`, and whether it serves these bytes.
-    async fn after_listener(&self, directive: &Directive) -> Result<Option<(String, bool)>> {
+    async fn after_listener(&self, directive: &Directive) -> Result<Option<(Earlier, bool)>> {
         let (_, environment, _) = self.service(&directive.environment, &directive.service).await?;
         let Some(after) = environment.after else { return Ok(None) };
         let (_, _, spec) = self.service(&after, &directive.service).await?;
         let serving = self.store.serving(&directive.service, &after).await?;
         let serves = serving.is_some_and(|set| set.digest == directive.digest);
-        Ok(Some((format!("http://{}", spec.router.listen()), serves)))
+        let listen = spec.router.listen().to_string();
+        Ok(Some((Earlier { url: format!("http://{listen}"), host: spec.host().unwrap_or(listen) }, serves)))
     }
 
     async fn evaluate(&self, directive: &Directive, bindings: &[Binding]) -> Result<Vec<GateResult>> {
@@ -244,8 +245,16 @@ impl Engine {
     }
 }
 
+/// Where the environment in `after` is measured.
+struct Earlier {
+    /// The listener.
+    url: String,
+    /// The `Host` it knows the service by.
+    host: String,
+}
+
 fn uses_after(feed: &GateFeed) -> bool {
-    feed.command.iter().flatten().any(|word| word.contains("{after.url}"))
+    feed.command.iter().flatten().any(|word| word.contains("{after."))
 }
 
 /// Returns the format as configuration writes it.

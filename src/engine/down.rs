@@ -20,7 +20,7 @@ impl Engine {
         for (service, spec) in &config.services {
             self.store.withdraw_serving(by, lease.epoch, service, environment).await?;
             self.adapters.router(spec).stop().await.map_err(|error| Error::new(Code::RouterFailed, error.to_string()))?;
-            stopped.push(format!("proxy {}", spec.router.listen()));
+            stopped.push(format!("proxy {}", spec.front()));
             let target = self.adapters.target(spec);
             let own = format!("{environment}-{service}-dep_");
             for observed in target.list().await.map_err(|error| Error::new(Code::TargetFailed, error.to_string()))? {

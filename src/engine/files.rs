@@ -157,7 +157,9 @@ fn status_document(report: &Report, spec: &ServiceSpec) -> String {
         _ => "pending",
     };
     let health = match &spec.health.check {
-        crate::model::service::HealthCheck::Http(path) => format!("http://{}{path}", spec.router.listen()),
+        crate::model::service::HealthCheck::Http(path) => {
+            format!("http://{}{path}", spec.router.listen()) + &spec.host().map_or(String::new(), |host| format!(" (Host: {host})"))
+        }
         other => format!("{other:?}"),
     };
     [

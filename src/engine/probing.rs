@@ -33,7 +33,7 @@ const BLIND: u32 = 20;
 impl Run {
     /// Checks one instance directly: health first, then identity and smoke.
     pub async fn verify_instance(&self, observed: &Observed, version: &str, spec: &ServiceSpec) -> Result<Value, StepFailure> {
-        let probe = self.probe(observed.address);
+        let probe = self.probe(observed.address, spec);
         let failed = |failure: ProbeFailure| StepFailure::from(failure).of(&observed.instance);
         let health = probe.health(&spec.health, || self.has_ended(observed)).await.map_err(failed)?;
         let identity = match &spec.version {
@@ -55,20 +55,20 @@ impl Run {
         }
     }
 
-    fn probe(&self, address: std::net::SocketAddr) -> Probe {
-        Probe { cwd: Some(self.engine.workspace.root.clone()), ..Probe::new(address) }
+    pub(super) fn probe(&self, address: std::net::SocketAddr, spec: &ServiceSpec) -> Probe {
+        Probe { cwd: Some(self.engine.workspace.root.clone()), host: spec.host(), ..Probe::new(address) }
     }
 
     /// Checks identity and smoke through the listener, as a customer reaches it.
     pub async fn verify_listener(&self, version: &str, spec: &ServiceSpec) -> Result<Value, StepFailure> {
         let listen = spec.router.listen();
-        let probe = self.probe(listen);
+        let probe = self.probe(listen, spec);
         let identity = match &spec.version {
             Some(check) => Some(probe.identity(check, version).await?),
             None => None,
         };
         let smoke = probe.smoke(&spec.smoke).await?;
-        Ok(json!({ "listener": listen, "identity": identity, "smoke": smoke }))
+        Ok(json!({ "listener": spec.front(), "identity": identity, "smoke": smoke }))
     }
 
     /// Returns the path the router probes itself with; none when health is not asked over HTTP.

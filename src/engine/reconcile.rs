@@ -131,7 +131,8 @@ impl Engine {
         for instance in specs {
             let observed = self.adapters.target(&instance.spec).observe(&instance.id).await.map_err(target_error)?;
             let Some(observed) = observed.filter(|observed| observed.running) else { continue };
-            if Probe::new(observed.address).health(&instance.spec.health, async || None).await.is_ok() {
+            let probe = Probe { host: instance.spec.host(), ..Probe::new(observed.address) };
+            if probe.health(&instance.spec.health, async || None).await.is_ok() {
                 healthy.push(share(&observed));
             }
             running.push(share(&observed));

@@ -53,7 +53,7 @@ impl Maker<'_> {
         let rollout = &self.spec.rollout;
         let mut steps = self.new_set();
         for percent in rollout.weights.iter().copied().filter(|percent| *percent < 100) {
-            let title = format!("give {} {percent} % of {}", self.version, self.spec.router.listen());
+            let title = format!("give {} {percent} % of {}", self.version, self.spec.front());
             steps.push(step(&format!("shift-{percent}"), Action::ShiftPart { percent }, title, self.back(), SHIFT_MS));
             let action = Action::Analyse { percent, duration_ms: rollout.watch_ms, at_most_ms: rollout.watch_at_most_ms };
             let title = format!("compare {} at {percent} % with the old set for {} s", self.version, rollout.watch_ms / 1000);
@@ -115,12 +115,12 @@ impl Maker<'_> {
     }
 
     fn shift(&self) -> Step {
-        let title = format!("move all traffic of {} to {} at once", self.spec.router.listen(), self.version);
+        let title = format!("move all traffic of {} to {} at once", self.spec.front(), self.version);
         step("shift", Action::Shift, title, self.back(), SHIFT_MS)
     }
 
     fn verify_listener(&self) -> Step {
-        let title = format!("identity {} and smoke through {}", self.version, self.spec.router.listen());
+        let title = format!("identity {} and smoke through {}", self.version, self.spec.front());
         step("verify-listener", Action::VerifyListener, title, None, VERIFY_MS)
     }
 

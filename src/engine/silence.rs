@@ -3,7 +3,7 @@
 use super::{
     run::Run,
     steps::{GRACE, StepFailure},
-    undo::tell_router,
+    undo::{router_as_before, tell_router},
 };
 use crate::{
     model::{InstanceId, Split, data::DataReturn},
@@ -33,10 +33,11 @@ impl Run {
     pub(super) async fn serve_base_again(&self) -> Result<(), StepFailure> {
         let Some(base) = &self.base else { return self.let_through().await };
         let old = self.restored_base(base).await?;
-        tell_router(self, &Run::split(&old, &[])).await?;
+        let spec = base.instance_specs()?.into_iter().next().map(|instance| instance.spec);
+        tell_router(self, &router_as_before(self, spec.as_ref()), &Run::split(&old, &[])).await?;
         self.let_through().await?;
-        if let Some(instance) = base.instance_specs()?.first() {
-            self.verify_listener(&base.version, &instance.spec).await?;
+        if let Some(spec) = &spec {
+            self.verify_listener(&base.version, spec).await?;
         }
         Ok(())
     }

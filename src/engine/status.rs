@@ -178,7 +178,7 @@ impl Engine {
                     person: chooses.or_else(|| frozen.as_ref().map(|frozen| freezing::command(&frozen.freeze.id))),
                     frozen: frozen.as_ref().map(InForce::short),
                     requires: requires.join(", "),
-                    listen: spec.router.listen().to_string(),
+                    listen: spec.front(),
                 });
             }
         }

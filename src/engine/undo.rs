@@ -6,12 +6,12 @@ use super::{
 };
 use crate::{
     error::Code,
-    model::{Action, Caller, InstanceId, Split, Step},
+    model::{Action, Caller, InstanceId, ServiceSpec, Split, Step},
     store::TrafficMove,
-    targets::RouterError,
+    targets::{Router, RouterError},
 };
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// How long undoing may take before a person is asked (5 min, seed stage-30).
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -62,7 +62,7 @@ async fn unshift(run: &Run) -> Result<Value, StepFailure> {
         if run.plan.base.is_some() {
             return Err(StepFailure::new(Code::Stuck, "what served before is no longer known"));
         }
-        if tell_router(run, &Split::default()).await? {
+        if tell_router(run, &run.router, &Split::default()).await? {
             run.router.probe(None, super::probing::INTERVAL).await?;
         }
         fenced(run.engine.store.note_traffic(&by, &run.id, run.lease.epoch, TrafficMove::Back).await?)?;
@@ -72,27 +72,37 @@ async fn unshift(run: &Run) -> Result<Value, StepFailure> {
         return Ok(json!({ "withdrawn": true, "drained": drained }));
     };
     let old = run.restored_base(base).await?;
-    tell_router(run, &Run::split(&old, &new)).await?;
+    let spec = base.instance_specs()?.into_iter().next().map(|instance| instance.spec);
+    // Where both listen at one address, customers are told apart again as they were before.
+    let router = router_as_before(run, spec.as_ref());
+    tell_router(run, &router, &Run::split(&old, &new)).await?;
     run.let_through().await?;
     fenced(run.engine.store.note_traffic(&by, &run.id, run.lease.epoch, TrafficMove::Back).await?)?;
     fenced(run.engine.store.set_serving(&by, run.lease.epoch, base).await?)?;
-    let spec = base.instance_specs()?.into_iter().next().map(|instance| instance.spec);
     let verified = match &spec {
         Some(spec) => Some(run.verify_listener(&base.version, spec).await?),
         None => None,
     };
     let drained = run.drain(new.iter().map(|observed| &observed.instance)).await?;
-    tell_router(run, &Run::split(&old, &[])).await?;
+    tell_router(run, &router, &Run::split(&old, &[])).await?;
     Ok(json!({ "to": base.version, "verified": verified, "drained": drained }))
 }
 
+/// Returns the router with the rules of what served before.
+pub(super) fn router_as_before(run: &Run, before: Option<&ServiceSpec>) -> Arc<dyn Router> {
+    match before {
+        Some(spec) if spec.router == run.spec.router => run.engine.adapters.router(spec),
+        _ => run.router.clone(),
+    }
+}
+
 /// Puts a split in force; `false` where another process has the address and the old set never served there: nothing was moved.
-pub(super) async fn tell_router(run: &Run, split: &Split) -> Result<bool, StepFailure> {
+pub(super) async fn tell_router(run: &Run, router: &Arc<dyn Router>, split: &Split) -> Result<bool, StepFailure> {
     let served_here = match &run.base {
         Some(base) => base.instance_specs()?.iter().any(|instance| instance.spec.router.listen() == run.spec.router.listen()),
         None => false,
     };
-    match run.router.set(split, run.lease.epoch).await {
+    match router.set(split, run.lease.epoch).await {
         Err(RouterError::PortTaken(_) | RouterError::HostTaken(_)) if !served_here => Ok(false),
         told => Ok(told.map(|()| true)?),
     }

@@ -11,6 +11,7 @@ pub mod digest;
 pub mod directive;
 pub mod fault;
 pub mod gate;
+pub mod hosts;
 pub mod ids;
 pub mod metric;
 pub mod migration;

@@ -40,6 +40,9 @@ pub struct ServiceSpec {
     pub env: BTreeMap<String, String>,
     /// What must answer before a deployment starts.
     pub dependencies: Vec<Dependency>,
+    /// The hosts customers ask it for; empty for every host that no other service of its listener names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
     /// Where instances run.
     pub target: TargetKind,
     /// What moves traffic.
@@ -170,6 +173,27 @@ impl RouterKind {
 }
 
 impl ServiceSpec {
+    /// Says where customers reach it: `127.0.0.1:8080`, or ``shop.example and 2 more on 127.0.0.1:8080``.
+    pub fn front(&self) -> String {
+        let listen = self.router.listen();
+        match self.hosts.as_slice() {
+            [] => listen.to_string(),
+            [only] => format!("{only} on {listen}"),
+            [first, more @ ..] => format!("{first} and {} more on {listen}", more.len()),
+        }
+    }
+
+    /// Returns the host that requests of ours ask for; none where any will do. Of a wildcard it is one that nobody has.
+    pub fn host(&self) -> Option<String> {
+        let exact = self.hosts.iter().find(|host| !host.starts_with('*'));
+        exact.or(self.hosts.first()).map(|host| host.replace('*', "interlock-probe"))
+    }
+
+    /// Returns the name its router knows it by: unique on a listener that several environments share.
+    pub fn routed_as(&self) -> String {
+        format!("{}/{}", self.environment, self.service)
+    }
+
     /// Returns the environment variables whose value is a secret reference, by name.
     pub fn secrets(&self) -> impl Iterator<Item = (&str, SecretRef)> {
         self.env.iter().filter_map(|(name, value)| SecretRef::parse(value).map(|reference| (name.as_str(), reference)))

@@ -3,11 +3,10 @@
 use super::{
     commands::{Commands, bad_request, failed, fence, value},
     control::{ProbePlan, Refusal, Rules, Upgraded, Withdrawn},
-    hosts,
     link::Word,
     routes::{LONGEST_HOLD, held_until},
 };
-use crate::model::{Clock, Epoch, Split, Stickiness, SystemClock};
+use crate::model::{Clock, Epoch, Split, Stickiness, SystemClock, hosts};
 use anyhow::{Context, anyhow};
 use futures_util::future::join_all;
 use serde_json::Value;

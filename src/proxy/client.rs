@@ -54,6 +54,11 @@ impl ProxyClient {
         ProxyClient { control: control.as_ref().to_owned(), service: None }
     }
 
+    /// Returns the service it is about; none for the only one.
+    pub fn service(&self) -> Option<&str> {
+        self.service.as_deref()
+    }
+
     /// Returns a client of the same proxy about this service.
     pub fn about(&self, service: &str) -> Self {
         ProxyClient { control: self.control.clone(), service: Some(service.to_owned()) }

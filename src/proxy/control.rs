@@ -132,7 +132,7 @@ pub enum Operation {
 /// How a service's requests are told from others.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rules {
-    /// The hosts it answers for: `shop.example.test`, `*.example.test`; empty for every host of the listener.
+    /// The hosts it answers for: `shop.example.test`, `*.example.test`; empty for every host that no other service of the listener names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Vec<String>>,
     /// What a returning client is known by.

@@ -5,7 +5,7 @@
 //!
 //! - `holder` · `crew` · `link` · `worker`: the processes; `spawn` here starts the pair · `lineage`: one worker takes over from another
 //! - `control` · `reports` · `client` · `commands` · `changes`: the line protocol on the unix socket, its caller's side, its answers
-//! - `state`: what survives a worker · `routes` · `hosts`: which service a request is for · `listener`: the clients · `shadow`: rehearsals
+//! - `state`: what survives a worker · `routes`: which service a request is for · `listener`: the clients · `shadow`: rehearsals
 //! - `switch` · `table` · `sticky` · `instance` · `hold`: who gets it, and whether it waits · `counters` · `metrics` · `access`: what is known
 //! - `framing` · `guard`: requests whose end could be read in two ways never get further
 //! - `forward` · `headers` · `upload` · `answer` · `pool` · `early`: one request · `websocket`: frames and tunnels · `probe`: its own requests
@@ -26,7 +26,6 @@ mod guard;
 mod headers;
 mod hold;
 pub mod holder;
-mod hosts;
 mod instance;
 mod lineage;
 mod link;
@@ -109,6 +108,12 @@ pub struct HolderIdentity {
     pub listen: SocketAddr,
     /// The control protocol it speaks.
     pub protocol: u32,
+}
+
+/// Returns the names of the services that the proxy of this folder remembers; one from before services had names is the empty name.
+pub fn services_in(dir: &Path) -> Vec<String> {
+    let (saved, _) = state::Saved::load(dir, &state::boot_id());
+    saved.present().map(|(name, _)| name.clone()).collect()
 }
 
 impl HolderIdentity {

@@ -42,7 +42,7 @@ pub struct InForce {
     pub serving_since: Option<Timestamp>,
     /// Where the worker's state came from.
     pub state: StateSource,
-    /// The hosts it answers for; empty for every host of the listener.
+    /// The hosts it answers for; empty for every host that no other service of the listener names.
     #[serde(default)]
     pub hosts: Vec<String>,
     /// What a returning client is known by.

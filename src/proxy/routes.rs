@@ -1,15 +1,15 @@
-//! Which service a request is for: by its host, or the listener's only one.
+//! Which service a request is for: by its host, or the one that names no hosts.
 
 use super::{
     access::AccessLog,
     control::StateSource,
     hold::Hold,
-    hosts, probe,
+    probe,
     shadow::Shadow,
     state::{Saved, Service},
     switch::{InForceRules, Switch},
 };
-use crate::model::{Clock, SystemClock};
+use crate::model::{Clock, SystemClock, hosts};
 use arc_swap::ArcSwap;
 use std::{
     collections::BTreeMap,
@@ -132,10 +132,11 @@ impl Routes {
     /// Returns where a request with this host goes.
     pub fn find(&self, host: Option<&str>) -> Route {
         let table = self.table.load();
-        if let Some(every) = &table.every {
-            return Route::To(every.clone());
-        }
-        match host.and_then(|host| hosts::find(&table.claims, host)) {
+        let claimed = match table.claims.is_empty() {
+            true => None,
+            false => host.and_then(|host| hosts::find(&table.claims, host)),
+        };
+        match claimed.or(table.every.as_ref()) {
             Some(switch) => Route::To(switch.clone()),
             None if table.claims.is_empty() => Route::NoService,
             None => Route::NoSuchHost,
@@ -223,6 +224,10 @@ mod tests {
         routes.install("b", &service(&["b.test", "*.b.test"]));
         assert_eq!((found(&routes, Some("A.test:80")), found(&routes, Some("x.b.test"))), ("a".into(), "b".into()));
         assert_eq!((found(&routes, Some("c.test")), found(&routes, None)), ("no such host".into(), "no such host".into()));
+        routes.install("rest", &service(&[]));
+        assert_eq!((found(&routes, Some("c.test")), found(&routes, None)), ("rest".into(), "rest".into()));
+        assert_eq!(found(&routes, Some("a.test")), "a", "who names a host goes before who names none");
+        routes.remove("rest");
         assert!(routes.remove("a").is_some() && routes.remove("a").is_none());
         assert_eq!(found(&routes, Some("a.test")), "no such host");
         routes.remove("b");

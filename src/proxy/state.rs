@@ -39,7 +39,7 @@ pub struct Service {
     /// Since when something has been in force without a break.
     #[serde(default)]
     pub serving_since: Option<Timestamp>,
-    /// The hosts it answers for; empty for all.
+    /// The hosts it answers for; empty for all that no other service names.
     #[serde(default)]
     pub hosts: Vec<String>,
     /// What a returning client is known by.
@@ -108,13 +108,8 @@ impl Saved {
     /// Says who is in the way of a service that answers for these hosts.
     pub fn conflict(&self, name: &str, hosts: &[String]) -> Option<String> {
         for (other, service) in self.present().filter(|(other, _)| *other != name) {
-            if service.hosts.is_empty() {
-                return Some(format!(
-                    "`{other}` answers for every host of this listener; `{name}` has room when `{other}` names its hosts"
-                ));
-            }
-            if hosts.is_empty() {
-                return Some(format!("`{other}` is on this listener too; `{name}` must name the hosts it answers for"));
+            if service.hosts.is_empty() && hosts.is_empty() {
+                return Some(format!("`{other}` answers for every host that no other names; `{name}` must name the hosts it answers for"));
             }
             if let Some(host) = hosts.iter().find(|host| service.hosts.contains(host)) {
                 return Some(format!("the host `{host}` is taken by `{other}`"));
@@ -295,9 +290,10 @@ mod tests {
         assert_eq!(conflict(&saved, "b", &["b.test", "x.a.test"]), None);
         assert_eq!(conflict(&saved, "a", &[]), None, "nobody is in its own way");
         assert_eq!(conflict(&saved, "b", &["*.a.test"]).unwrap(), "the host `*.a.test` is taken by `a`");
-        assert!(conflict(&saved, "b", &[]).unwrap().contains("must name the hosts"));
+        assert_eq!(conflict(&saved, "b", &[]), None, "what nobody names is free");
         saved.services.insert("a".into(), with(&[]));
-        assert!(conflict(&saved, "b", &["b.test"]).unwrap().contains("every host"));
+        assert_eq!(conflict(&saved, "b", &["b.test"]), None);
+        assert!(conflict(&saved, "b", &[]).unwrap().contains("must name the hosts"), "one has the rest");
         saved.services.insert("a".into(), saved.services["a"].withdrawn());
         assert_eq!(conflict(&saved, "b", &[]), None, "who has gone claims nothing");
         assert_eq!(saved.known_as(None), Ok(String::new()));

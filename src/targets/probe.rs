@@ -29,6 +29,8 @@ pub struct Probe {
     pub address: SocketAddr,
     /// Patience with one request for identity or smoke.
     pub timeout: Duration,
+    /// The host that is asked for; the address when none.
+    pub host: Option<String>,
     /// Where an `exec` health check runs; the caller's folder when none.
     pub cwd: Option<PathBuf>,
 }
@@ -144,7 +146,7 @@ impl SmokeReport {
 impl Probe {
     /// Returns a probe of this address with 5 seconds of patience.
     pub fn new(address: SocketAddr) -> Self {
-        Probe { address, timeout: Duration::from_secs(5), cwd: None }
+        Probe { address, timeout: Duration::from_secs(5), host: None, cwd: None }
     }
 
     /// Waits until the check succeeds as often in a row as asked; gives up at the deadline, or as soon as `ended` says how the instance ended.
@@ -196,7 +198,7 @@ impl Probe {
     /// Checks that the version's token stands in the answer as a whole word.
     pub async fn identity(&self, check: &IdentityCheck, version: &str) -> Result<IdentityReport, ProbeFailure> {
         let (start, token, path) = (Instant::now(), fill(&check.token, &[("version", version)]), check.http.clone());
-        let seen = match get(self.address, &path, self.timeout).await {
+        let seen = match self.get(&path, self.timeout).await {
             Ok((200..=299, body)) if has_whole_token(&body, &token) => {
                 return Ok(IdentityReport { path, token, latency_ms: millis(start, Instant::now()) });
             }
@@ -212,7 +214,7 @@ impl Probe {
         let mut report = SmokeReport::default();
         for check in checks {
             let start = Instant::now();
-            let answer = get(self.address, &check.http, self.timeout).await;
+            let answer = self.get(&check.http, self.timeout).await;
             let latency_ms = millis(start, Instant::now());
             let holds = |body: &str| check.contains.as_ref().is_none_or(|text| body.contains(text.as_str()));
             let (got, body, passed) = match answer {
@@ -239,19 +241,27 @@ impl Probe {
     /// Sends one GET, and returns its status, if it was answered, and how long it took.
     pub async fn timed(&self, path: &str) -> (Option<u16>, Duration) {
         let began = Instant::now();
-        let answered = get(self.address, path, self.timeout).await;
+        let answered = self.get(path, self.timeout).await;
         (answered.ok().map(|(status, _)| status), began.elapsed())
     }
 
     /// Tells whether anything answers: a gateway's 502, 503 and 504 are no answer.
     pub async fn answers(&self, path: &str) -> bool {
-        matches!(get(self.address, path, self.timeout).await, Ok((status, _)) if ![502, 503, 504].contains(&status))
+        matches!(self.get(path, self.timeout).await, Ok((status, _)) if ![502, 503, 504].contains(&status))
     }
 
     async fn http_health(&self, path: &str, timeout: Duration) -> Result<String, String> {
-        let (status, body) = get(self.address, path, timeout).await?;
+        let (status, body) = self.get(path, timeout).await?;
         let seen = format!("{status} {}", visible_line(&body, HEAD));
         if (200..300).contains(&status) { Ok(seen) } else { Err(seen) }
+    }
+
+    /// Returns the status and at most 1 MiB of the body; an error says in plain words what went wrong.
+    async fn get(&self, path: &str, timeout: Duration) -> Result<(u16, String), String> {
+        let host = self.host.clone().unwrap_or_else(|| self.address.to_string());
+        let get = Get { host: &host, path, agent: "interlock-probe", headers: &[], timeout, max_body: MAX_BODY };
+        let answer = get.from(self.address).await.map_err(|err| err.to_string())?;
+        Ok((answer.status, String::from_utf8_lossy(&answer.body).into_owned()))
     }
 
     async fn exec(&self, argv: &[String], timeout: Duration) -> Result<String, String> {
@@ -292,11 +302,4 @@ fn asked(check: &HealthCheck) -> String {
 
 fn millis(from: Instant, to: Instant) -> u64 {
     to.saturating_duration_since(from).as_millis() as u64
-}
-
-/// Returns the status and at most 1 MiB of the body; an error says in plain words what went wrong.
-async fn get(address: SocketAddr, path: &str, timeout: Duration) -> Result<(u16, String), String> {
-    let get = Get { host: &address.to_string(), path, agent: "interlock-probe", headers: &[], timeout, max_body: MAX_BODY };
-    let answer = get.from(address).await.map_err(|err| err.to_string())?;
-    Ok((answer.status, String::from_utf8_lossy(&answer.body).into_owned()))
 }

@@ -49,7 +49,7 @@ pub struct ProxyRouter {
 pub struct Route {
     /// The service's name, unique on its listener.
     pub service: String,
-    /// The hosts it answers for; empty for every host.
+    /// The hosts it answers for; empty for every host that no other service of the listener names.
     pub hosts: Vec<String>,
     /// What a returning client is known by.
     pub stickiness: Stickiness,
@@ -80,6 +80,11 @@ impl ProxyRouter {
     /// Returns the router of one service at the same address.
     pub fn serving(&self, route: Route) -> Self {
         ProxyRouter { proxy: self.proxy.clone(), client: self.client.about(&route.service), route }
+    }
+
+    /// Returns the router of a service whose rules are left as they are.
+    pub fn naming(&self, service: &str) -> Self {
+        ProxyRouter { proxy: self.proxy.clone(), client: self.client.about(service), route: Route::default() }
     }
 
     /// Returns whether the proxy runs and answers.
@@ -195,7 +200,7 @@ impl Router for ProxyRouter {
     async fn stop(&self) -> Result<(), RouterError> {
         let _starting = self.proxy.starting.lock().await;
         let Some(holder) = HolderIdentity::read(&self.proxy.dir).filter(HolderIdentity::is_alive) else { return Ok(()) };
-        if !self.route.service.is_empty() {
+        if self.client.service().is_some() {
             match self.client.withdraw(WITHDRAW).await {
                 Ok(withdrawn) if withdrawn.left > 0 => return Ok(()),
                 // One from before has one service only.

@@ -4,7 +4,10 @@ use ed25519_dalek::SigningKey;
 use interlock::{
     config::Workspace,
     decisions::{self, Enrolment, Question},
-    engine::{Engine, adapters::Adapters},
+    engine::{
+        Engine,
+        adapters::{Adapters, RunningRouter},
+    },
     error::Error,
     model::{
         Caller, CallerKind, Clock, Decision, DecisionKind, DecisionVerdict, EnvironmentName, ServiceSpec, SignedDecision, SystemClock,
@@ -91,10 +94,10 @@ impl Adapters for Worlds {
         Arc::new(self.routers.lock().unwrap()[&spec.router.listen()].router())
     }
 
-    fn running_routers(&self) -> Vec<(SocketAddr, Arc<dyn Router>)> {
+    fn running_routers(&self) -> Vec<RunningRouter> {
         let routers = self.routers.lock().unwrap();
         let running = routers.iter().filter(|(_, world)| world.router_runs());
-        running.map(|(address, world)| (*address, Arc::new(world.router()) as Arc<dyn Router>)).collect()
+        running.map(|(address, world)| RunningRouter { address: *address, service: None, router: Arc::new(world.router()) }).collect()
     }
 }
 

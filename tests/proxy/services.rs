@@ -128,7 +128,13 @@ async fn services_share_a_listener_by_host() {
 
     let taken = |result| matches!(result, Err(RouterError::HostTaken(why)) if why.contains("`shop.test` is taken by `shop`"));
     assert!(taken(service(&world, "thief", &["x.test", "shop.TEST"]).set(&split(&[(&blog, 1)]), Epoch(1)).await));
+    let (rest, other) = (service(&world, "rest", &[]), Backend::start("rest"));
+    rest.set(&split(&[(&other, 1)]), Epoch(1)).await.unwrap();
+    assert_eq!(get_from(world.listen, "other.test").await.unwrap().body(), "rest", "who names no host has what nobody names");
+    assert_eq!(get_from(world.listen, "a.blog.test").await.unwrap().body(), "blog");
     assert!(matches!(service(&world, "thief", &[]).set(&Split::default(), Epoch(1)).await, Err(RouterError::HostTaken(_))));
+    rest.stop().await.unwrap();
+    assert_eq!(get_from(world.listen, "other.test").await.unwrap().status(), 404);
     assert!(matches!(service(&world, "odd", &["a b"]).set(&Split::default(), Epoch(1)).await, Err(RouterError::Failed(_))));
     assert!(world.router.measure().await.is_err(), "which one is meant must be said");
     assert_eq!(get_from(world.listen, "shop.test").await.unwrap().body(), "shop");
@@ -136,7 +142,7 @@ async fn services_share_a_listener_by_host() {
     assert_eq!((to_shop.observe().await.unwrap().1, to_blog.observe().await.unwrap().1), (Epoch(9), Epoch(1)), "each has its own epoch");
     assert!(matches!(to_shop.set(&Split::default(), Epoch(8)).await, Err(RouterError::StaleEpoch { .. })));
     let requests = async |router: &ProxyRouter, version: &str| router.measure().await.unwrap().versions[version].requests;
-    assert_eq!((requests(&to_shop, "shop").await, requests(&to_blog, "blog").await), (3, 2), "and its own counters");
+    assert_eq!((requests(&to_shop, "shop").await, requests(&to_blog, "blog").await), (3, 3), "and its own counters");
     to_blog.probe(Some("/"), Duration::from_millis(20)).await.unwrap();
     eventually("its own requests find it", async || to_blog.measure().await.unwrap().probes > 2).await;
     assert_eq!(to_blog.measure().await.unwrap().failed_probes, 0);

@@ -78,10 +78,15 @@ pub async fn finish(command: &mut Command) -> Output {
 
 /// Sends one HTTP request; returns the status and the body.
 pub async fn http(address: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> io::Result<(u16, String)> {
+    http_for(address, &address.to_string(), method, path, headers, body).await
+}
+
+/// Sends one HTTP request for a host; returns the status and the body.
+pub async fn http_for(address: SocketAddr, host: &str, method: &str, path: &str, headers: &str, body: &str) -> io::Result<(u16, String)> {
     let asked = async {
         let mut stream = TcpStream::connect(address).await?;
         let length = body.len();
-        let head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n");
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n");
         stream.write_all(format!("{head}{body}").as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
