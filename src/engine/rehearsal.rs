@@ -7,10 +7,7 @@ use crate::{
         Action, Base, InstanceId, JournalEntry, ServiceSpec, Step, StepState,
         service::{IdentityCheck, RouterKind},
     },
-    targets::{
-        Observed,
-        probe::{Probe, ProbeFailure},
-    },
+    targets::{Observed, probe::ProbeFailure},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -83,6 +80,7 @@ impl Rehearsal {
 /// One side of a rehearsal: its instances, and how they show who they are.
 struct Side<'a> {
     version: &'a str,
+    spec: &'a ServiceSpec,
     check: &'a IdentityCheck,
     instances: &'a [Observed],
 }
@@ -99,14 +97,15 @@ impl Run {
         let (Some(base), Some(check)) = (&self.base, &self.spec.version) else {
             return Ok(Rehearsal::not_proven("nothing serves that could be gone back to".into()));
         };
-        let base_spec = base.instance_specs()?.into_iter().next().map(|instance| instance.spec);
-        let Some(base_check) = base_spec.and_then(|spec| spec.version) else {
+        let base_specs = base.instance_specs()?;
+        let base_spec = base_specs.first().map_or(&self.spec, |instance| &instance.spec);
+        let Some(base_check) = &base_spec.version else {
             return Ok(Rehearsal::not_proven(format!("{} was deployed without a `version` check: nobody can tell it apart", base.version)));
         };
         let (old, new) = (self.warm_base().await?, self.running(&self.started().await?).await?);
-        let old = Side { version: &base.version, check: &base_check, instances: &old };
-        let new = Side { version: &self.plan.version, check, instances: &new };
-        if let Err(why) = old.answers_directly(&base.instances).await {
+        let old = Side { version: &base.version, spec: base_spec, check: base_check, instances: &old };
+        let new = Side { version: &self.plan.version, spec: &self.spec, check, instances: &new };
+        if let Err(why) = self.answers_directly(&old, &base.instances).await {
             return Ok(Rehearsal::not_proven(format!("{} is broken already: {why}", base.version)));
         }
         let outcome = self.there_and_back(&old, &new).await;
@@ -123,7 +122,7 @@ impl Run {
             let began = Instant::now();
             let split = Run::split(to.instances, from.instances);
             let address = self.router.shadow(&split, self.lease.epoch, OPEN).await?;
-            let probe = Probe::new(address);
+            let probe = self.probe(address, to.spec);
             let mut first_answer_ms = None;
             for _ in to.instances {
                 if let Err(failure) = probe.identity(to.check, to.version).await {
@@ -136,16 +135,14 @@ impl Run {
         }
         Ok(moves)
     }
-}
 
-impl Side<'_> {
     /// Returns why the set cannot serve as it stands; all of it must run and show its version.
-    async fn answers_directly(&self, wanted: &[InstanceId]) -> Result<(), String> {
-        if self.instances.len() < wanted.len() {
-            return Err(format!("{} of its {} instances run", self.instances.len(), wanted.len()));
+    async fn answers_directly(&self, side: &Side<'_>, wanted: &[InstanceId]) -> Result<(), String> {
+        if side.instances.len() < wanted.len() {
+            return Err(format!("{} of its {} instances run", side.instances.len(), wanted.len()));
         }
-        for observed in self.instances {
-            let identity = Probe::new(observed.address).identity(self.check, self.version).await;
+        for observed in side.instances {
+            let identity = self.probe(observed.address, side.spec).identity(side.check, side.version).await;
             identity.map_err(|failure| format!("`{}`: {failure}", observed.instance))?;
         }
         Ok(())
