@@ -56,6 +56,21 @@ fn a_planted_import_upward_or_sideways_is_found() {
 }
 
 #[test]
+fn every_test_that_a_page_names_is_there() {
+    let tests: String = files(&root().join("tests")).iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
+    let page = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let reliability = page("docs/reliability.md");
+    let (_, promises) = reliability.split_once("## Promises").expect("the page lists promises");
+    assert_eq!(unknown_tests(promises, &tests), [""; 0]);
+    let map = page("src/ARCHITECTURE.md");
+    let invariants = map.split("# Invariants").nth(1).and_then(|rest| rest.split("\n# ").next()).expect("the map lists invariants");
+    assert_eq!(unknown_tests(invariants, &tests), [""; 0]);
+    let planted = "`tests/gone.rs` `engine::nothing` `a_test_that_nobody_wrote` `tests/tidy.rs`";
+    let found = ["`tests/gone.rs` is nowhere", "`engine::nothing` is nowhere", "`a_test_that_nobody_wrote` is nowhere"];
+    assert_eq!(unknown_tests(planted, &tests), found);
+}
+
+#[test]
 fn a_library_is_named_in_one_module() {
     none(sources().iter().flat_map(foreign_libraries));
     let planted = Source { path: "engine/mod.rs".into(), text: "use sqlx::Row;\n// rmcp::x is only told of\nlet y = jsonrpsee::y;".into() };
@@ -196,6 +211,21 @@ fn top_level(group: &str) -> Vec<&str> {
         }
     }
     items
+}
+
+/// Returns the tests and files that a page names between backticks and nobody finds.
+fn unknown_tests(page: &str, sources: &str) -> Vec<String> {
+    let named = page.split('`').skip(1).step_by(2);
+    let is_there = |name: &str| match name {
+        path if path.starts_with("tests/") => root().join(path).exists(),
+        module if module.contains("::") => {
+            root().join(format!("src/{}.rs", module.replace("::", "/"))).exists()
+                || root().join(format!("src/{}/mod.rs", module.replace("::", "/"))).exists()
+        }
+        test if test.contains('_') => sources.contains(&format!("fn {test}(")) || sources.contains(&format!("on_both!({test}")),
+        _ => true,
+    };
+    named.filter(|name| !name.contains(' ') && !is_there(name)).map(|name| format!("`{name}` is nowhere")).collect()
 }
 
 fn ident(text: &str) -> &str {
