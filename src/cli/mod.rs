@@ -51,6 +51,7 @@ const COMMANDS: &[Own] = &[
     Own { name: "unfreeze", command: freezes::unfreeze_command, run: freezes::unfreeze },
     Own { name: "resolve", command: verdicts::resolve_command, run: verdicts::resolve },
     Own { name: "restore", command: verdicts::restore_command, run: verdicts::restore },
+    Own { name: "rollback", command: verdicts::rollback_command, run: verdicts::rollback },
     Own { name: "audit", command: audit::command, run: audit::run },
     Own { name: "doctor", command: doctor::command, run: doctor::run },
     Own { name: "down", command: down::command, run: down::run },

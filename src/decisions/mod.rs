@@ -8,6 +8,7 @@ mod configuration;
 mod plan;
 mod resolve;
 mod restore;
+mod rollback;
 mod runbook;
 mod sign_off;
 mod unfreeze;
@@ -17,12 +18,15 @@ pub use approver::{Enrolment, enrol_first};
 use crate::{
     engine::Engine,
     error::{Code, Error, Result},
-    model::{Caller, DecisionKind, DecisionVerdict, EnvironmentName, Sha256, SignedDecision},
+    model::{Caller, DecisionKind, DecisionVerdict, EnvironmentName, Plan, Sha256, SignedDecision},
     store::{DecisionEffect, RecordDecisionError},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+/// Where configuration names no approver, how long a way back that was decided may wait for the environment to be free.
+const EXPIRES: Duration = Duration::from_secs(3_600);
 
 /// What a person is to decide over.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -108,8 +112,8 @@ pub async fn decide(engine: &Arc<Engine>, by: &Caller, question: &Question, sign
         DecisionEffect::Resolve(resolution) => Some(resolution.deployment.clone()),
         _ => None,
     };
-    let restores = match &effect {
-        DecisionEffect::Restore { plan, .. } => Some(plan.id()),
+    let goes_back = match &effect {
+        DecisionEffect::GoBack { plan, .. } => Some(plan.id()),
         _ => None,
     };
     engine.store.record_decision(by, signed, effect).await.map_err(|error| match error {
@@ -122,7 +126,7 @@ pub async fn decide(engine: &Arc<Engine>, by: &Caller, question: &Question, sign
         // The decision stands; the background takes the deployment up.
         tracing::warn!(deployment.id = %id, "`{id}` was decided and waits: {error}");
     }
-    if let Some(plan) = restores
+    if let Some(plan) = goes_back
         && let Err(error) = engine.execute(&Caller::server(), &plan).await
     {
         // The decision stands; the background starts it when it can.
@@ -144,7 +148,36 @@ async fn matter(engine: &Arc<Engine>, question: &Question) -> Result<Matter> {
         DecisionKind::Unfreeze => unfreeze::matter(engine, question).await,
         DecisionKind::Resolve => resolve::matter(engine, question).await,
         DecisionKind::Restore => restore::matter(engine, question).await,
+        DecisionKind::Rollback => rollback::matter(engine, question).await,
     }
+}
+
+/// Checks what every choice over a deployment has: a yes, a reason, and somebody enrolled who may decide it.
+async fn check_choice(engine: &Engine, question: &Question, reason: &str, what: &str) -> Result<()> {
+    if reason.trim().is_empty() || reason.chars().count() > 500 {
+        return Err(Error::invalid("`reason` has 1 to 500 characters"));
+    }
+    if question.verdict == DecisionVerdict::Reject {
+        return Err(Error::invalid("what is not chosen is simply not signed"));
+    }
+    if engine.store.approvers().await?.is_empty() {
+        return Err(Error::new(Code::DeniedByPolicy, format!("nobody is enrolled who could {what}"))
+            .hint("`interlock approver add NAME` enrols the first approver, who then decides"));
+    }
+    Ok(())
+}
+
+/// Returns the role that decides in an environment; none where any approver may.
+async fn role_in(engine: &Engine, environment: &EnvironmentName) -> Result<Option<String>> {
+    let environment = engine.environments().await?.into_iter().find(|known| known.name == *environment);
+    Ok(environment.and_then(|environment| environment.approval).map(|approval| approval.role))
+}
+
+/// Returns the document and the effect of a way back that is decided by signing its plan.
+fn way_back(engine: &Engine, plan: Box<Plan>) -> (String, Effect) {
+    let expires = plan.approval.as_ref().map_or(EXPIRES, |approval| Duration::from_millis(approval.expires_ms));
+    let approval_expires_at = engine.clock.now().plus(expires);
+    (canonical(&plan), Box::new(move |_| Ok(DecisionEffect::GoBack { plan, approval_expires_at })))
 }
 
 /// Returns the document of something that is shown as JSON.

@@ -3,8 +3,8 @@
 use super::{Matter, Question};
 use crate::{
     engine::Engine,
-    error::{Code, Error, Result},
-    model::{Choice, DecisionVerdict, DeploymentId},
+    error::{Error, Result},
+    model::{Choice, DeploymentId},
     store::DecisionEffect,
 };
 use serde::Deserialize;
@@ -22,19 +22,10 @@ struct Subject {
 pub(super) async fn matter(engine: &Arc<Engine>, question: &Question) -> Result<Matter> {
     let Subject { deployment: id, choice, reason } = serde_json::from_value(question.subject.clone())
         .map_err(|error| Error::invalid(format!("`subject` is {{deployment, choice, reason}}: {error}")))?;
-    if reason.trim().is_empty() || reason.chars().count() > 500 {
-        return Err(Error::invalid("`reason` has 1 to 500 characters"));
-    }
-    if question.verdict == DecisionVerdict::Reject {
-        return Err(Error::invalid("what is not chosen is simply not signed"));
-    }
-    if engine.store.approvers().await?.is_empty() {
-        return Err(Error::new(Code::DeniedByPolicy, format!("nobody is enrolled who could choose for `{id}`"))
-            .hint("`interlock approver add NAME` enrols the first approver, who then chooses"));
-    }
+    super::check_choice(engine, question, &reason, &format!("choose for `{id}`")).await?;
     let chosen = engine.choice(&id, choice, &reason).await?;
     let deployment = engine.deployment(&id).await?;
-    let role = engine.environments().await?.into_iter().find(|known| known.name == deployment.environment);
+    let role = super::role_in(engine, &deployment.environment).await?;
     let document = json!({
         "deployment": id, "service": deployment.service, "environment": deployment.environment, "version": deployment.version,
         "plan": deployment.plan, "choice": choice, "this": chosen.follows, "reason": reason, "stuck": chosen.stuck,
@@ -43,7 +34,7 @@ pub(super) async fn matter(engine: &Arc<Engine>, question: &Question) -> Result<
     });
     Ok(Matter {
         environment: Some(deployment.environment),
-        role: role.and_then(|known| known.approval).map(|approval| approval.role),
+        role,
         document: super::canonical(&document),
         effect: Box::new(move |_| Ok(DecisionEffect::Resolve(chosen.resolution))),
     })

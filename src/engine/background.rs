@@ -101,8 +101,8 @@ impl Engine {
     async fn execute_what_was_approved(self: &Arc<Self>) -> crate::error::Result<()> {
         for record in self.store.plans_in(PlanState::Approved).await? {
             let environment = &record.plan.environment;
-            // Who has decided over data has decided that it goes back now.
-            if record.plan.data_return.is_some() {
+            // Who has decided over data, or how far back it goes, has decided that it goes back now.
+            if record.plan.data_return.is_some() || record.plan.returns_to.is_some() {
                 if let Err(error) = self.execute(&Caller::server(), &record.id).await {
                     warn!("`{}` was decided and could not start: {error}", record.id);
                 }

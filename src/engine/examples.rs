@@ -80,6 +80,7 @@ pub fn plan(gates: &[GateResult], base: Option<Base>) -> Plan {
         strategy: None,
         foreseen: Default::default(),
         data_return: None,
+        returns_to: None,
         guarantees: Guarantees { atomic_switch: true, drain_signal: true, measures: true, summary: "all at once".into() },
         approval: None,
     })

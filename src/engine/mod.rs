@@ -26,6 +26,7 @@ pub mod failpoint;
 pub mod files;
 pub mod follow_up;
 pub mod freezing;
+pub mod further_back;
 pub mod gate_rules;
 pub mod git;
 pub mod hold;

@@ -6,7 +6,7 @@ use super::{
     rehearsal, rollout,
 };
 use crate::model::{
-    Base, DirectiveId, GateName, GateResult, Guarantees, Plan, PlannedGate, Purpose, ServiceSpec, Sha256, Strategy,
+    Base, DeploymentId, DirectiveId, GateName, GateResult, Guarantees, Plan, PlannedGate, Purpose, ServiceSpec, Sha256, Strategy,
     data::PlannedReturn,
     plan::{PlannedPhase, RequiredApproval, Watch},
 };
@@ -52,6 +52,8 @@ pub struct PlanInput<'a> {
     pub foreseen: Foreseen,
     /// The data that a way back takes back with it.
     pub data_return: Option<PlannedReturn>,
+    /// The earlier deployment whose release a person has decided to bring back.
+    pub returns_to: Option<DeploymentId>,
     /// What the router promises.
     pub guarantees: Guarantees,
     /// Whose approval it needs.
@@ -98,6 +100,7 @@ pub fn plan(input: PlanInput<'_>) -> Plan {
         digest: input.digest.clone(),
         migrations: input.foreseen.migrations,
         data_return: input.data_return,
+        returns_to: input.returns_to,
         steps,
         base: input.base,
         attempt: input.attempt,

@@ -80,6 +80,7 @@ impl Engine {
             strategy: asked,
             foreseen,
             data_return: None,
+            returns_to: None,
             guarantees: self.adapters.router(&spec).guarantees(),
             approval: approval.as_ref().map(|approval| RequiredApproval { role: approval.role.clone(), expires_ms: approval.expires_ms }),
         });

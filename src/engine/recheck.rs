@@ -21,7 +21,10 @@ impl Engine {
         if matches!(plan.purpose, Purpose::Rollback { .. }) {
             let base = self.base(&plan.service, &plan.environment).await?;
             return match base == plan.base {
-                true => self.check_return(plan).await,
+                true => {
+                    self.check_further_back(plan).await?;
+                    self.check_return(plan).await
+                }
                 false => Err(Error::new(Code::StalePlan, format!("`{}` starts from what no longer serves", plan.id()))),
             };
         }

@@ -15,7 +15,6 @@ use crate::{
     model::{
         Caller, Choice, DeploymentId, DeploymentState, JournalEntry, Plan, Reversibility, Step, StepState,
         data::{DataReturn, PlannedReturn},
-        plan::RequiredApproval,
     },
     store::UndoRequest,
 };
@@ -116,9 +115,7 @@ impl Engine {
         let planned = PlannedReturn { of: id.clone(), data, loses: way.loses.clone(), backup };
         match deployment.state {
             DeploymentState::Succeeded | DeploymentState::RolledBack => {
-                let applied = self.applied(&deployment.environment).await?;
-                let approval = applied.config.environment(&deployment.environment).and_then(|environment| environment.approval.clone());
-                let approval = approval.map(|approval| RequiredApproval { role: approval.role, expires_ms: approval.expires_ms });
+                let approval = self.required_approval(&deployment.environment).await?;
                 Ok(Restore::Plan(Box::new(self.way_back(&deployment, Some(planned), approval).await?)))
             }
             DeploymentState::Running | DeploymentState::Paused | DeploymentState::Verifying => Ok(Restore::TurnBack(Box::new(json!({

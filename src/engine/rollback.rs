@@ -12,13 +12,27 @@ use crate::{
     error::{Code, Error, Result},
     model::{
         Base, Caller, Deployment, DeploymentId, DeploymentState, EnvironmentName, Plan, PlanState, Purpose, ServiceName, ServiceSpec,
-        Split,
+        Sha256, Split,
         data::{DataReturn, PlannedReturn},
         plan::RequiredApproval,
     },
     store::ServingSet,
 };
 use std::sync::Arc;
+
+/// The release that a way back brings.
+pub(super) struct Earlier<'a> {
+    /// Its version.
+    pub version: &'a str,
+    /// The commit it was built from.
+    pub commit: Option<&'a str>,
+    /// Its bytes.
+    pub digest: &'a Sha256,
+    /// The service as it ran.
+    pub spec: &'a ServiceSpec,
+    /// The deployment that brought it, where a person has decided to go so far.
+    pub returns_to: Option<&'a DeploymentId>,
+}
 
 impl Engine {
     /// Takes a deployment back; one that was taken back before answers with what did it, and `true`.
@@ -31,7 +45,8 @@ impl Engine {
                 true => Err(Error::new(
                     Code::NothingToRollBack,
                     format!("`{id}` is itself the way back from `{of}`; going further back is a person's decision"),
-                )),
+                )
+                .hint(super::further_back::HINT)),
             };
         }
         match deployment.state {
@@ -94,9 +109,7 @@ impl Engine {
         if serving.base.is_none() {
             if self.plan_of(of).await?.base.is_some() {
                 let message = format!("what stood behind `{}` is no longer known", of.id);
-                return Err(Error::new(Code::NothingToRollBack, message)
-                    .who(crate::model::Who::Person)
-                    .hint("a person decides what is to serve"));
+                return Err(Error::new(Code::NothingToRollBack, message).who(crate::model::Who::Person).hint(super::further_back::HINT));
             }
             return self.withdraw(by, of, &serving, reason).await;
         }
@@ -146,17 +159,31 @@ impl Engine {
         let spec = to.instance_specs().map_err(|failure| Error::new(failure.code, failure.message))?;
         let spec = spec.into_iter().next().map(|instance| instance.spec);
         let spec = spec.ok_or_else(|| Error::new(Code::NothingToRollBack, "the set before had no instance"))?;
+        let to = Earlier { version: &to.version, commit: to.commit.as_deref(), digest: &to.digest, spec: &spec, returns_to: None };
+        self.plan_back(of, &serving, to, data, approval).await
+    }
+
+    /// Returns the plan that brings an earlier release back in place of what serves.
+    pub(super) async fn plan_back(
+        &self,
+        of: &Deployment,
+        serving: &ServingSet,
+        to: Earlier<'_>,
+        data: Option<PlannedReturn>,
+        approval: Option<RequiredApproval>,
+    ) -> Result<Plan> {
         let plans = self.store.plans_of(&of.directive).await?;
         let earlier = plans.iter().filter(|record| record.plan.purpose == Purpose::Rollback { of: of.id.clone() }).count();
+        let spec = to.spec;
         Ok(plan(PlanInput {
             project: &self.applied(&of.environment).await?.config.project,
             directive: &of.directive,
             purpose: Purpose::Rollback { of: of.id.clone() },
-            version: &to.version,
-            commit: to.commit.as_deref(),
-            digest: &to.digest,
-            spec: &spec,
-            config_sha256: crate::model::Sha256::of_canonical(&spec),
+            version: to.version,
+            commit: to.commit,
+            digest: to.digest,
+            spec,
+            config_sha256: Sha256::of_canonical(spec),
             base: Some(Base { deployment: serving.deployment.clone(), version: serving.version.clone(), digest: serving.digest.clone() }),
             attempt: earlier as u32 + 1,
             phase: None,
@@ -164,7 +191,8 @@ impl Engine {
             strategy: None,
             foreseen: Foreseen::default(),
             data_return: data,
-            guarantees: self.adapters.router(&spec).guarantees(),
+            returns_to: to.returns_to.cloned(),
+            guarantees: self.adapters.router(spec).guarantees(),
             approval,
         }))
     }
@@ -194,6 +222,9 @@ impl Engine {
 
     /// Returns the configuration a rollback starts its instances with: the one its release was verified with.
     pub(crate) async fn rollback_spec(&self, plan: &Plan, base: Option<&ServingSet>) -> Result<ServiceSpec> {
+        if let Some(earlier) = &plan.returns_to {
+            return self.planned_spec(&self.plan_of(&self.deployment(earlier).await?).await?).await;
+        }
         // Seen from a rollback, `base` is what it takes away; behind that set stands the one it returns to.
         for set in [base.and_then(|set| set.base.as_deref()), base].into_iter().flatten() {
             let specs = set.instance_specs().map_err(|failure| Error::new(failure.code, failure.message))?;

@@ -31,6 +31,8 @@ pub enum DecisionKind {
     Resolve,
     /// Over data that goes back with a deployment; the subject is the hash of the plan that takes it back.
     Restore,
+    /// Over a way back that reaches further than what served before; the subject is the hash of its plan.
+    Rollback,
 }
 
 /// What a person says.

@@ -50,6 +50,9 @@ pub struct Plan {
     /// The data that a way back takes back with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_return: Option<PlannedReturn>,
+    /// The earlier deployment whose release a person has decided to bring back, further than what served before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returns_to: Option<DeploymentId>,
     /// What will be done, in order.
     pub steps: Vec<Step>,
     /// The way back.

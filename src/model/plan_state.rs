@@ -1,4 +1,4 @@
-//! Where a plan stands: frozen, asked for, decided, used, or no longer true.
+//! Where a plan stands between being made and being run.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -70,8 +70,8 @@ pub enum DecisionEffect {
         /// The key they sign with.
         key: PublicKey,
     },
-    /// A plan that takes data back stands, approved.
-    Restore {
+    /// The plan of a way back stands, approved.
+    GoBack {
         /// The plan.
         plan: Box<Plan>,
         /// Until when it may be used.
@@ -258,7 +258,7 @@ async fn bring_about(write: &mut Write, decision: &Decision, effect: &DecisionEf
             runbooks::review(write, decision, runbook, *version, Some(reason)).await?.into()
         }
         DecisionEffect::EnrolApprover { name, role, key } => approvers::enrol(write, name, role, key, Some(&decision.nonce)).await?.into(),
-        DecisionEffect::Restore { plan, approval_expires_at } => {
+        DecisionEffect::GoBack { plan, approval_expires_at } => {
             plans::insert_decided(write, plan, *approval_expires_at, &decision.approver).await?.into()
         }
         DecisionEffect::TurnBackWithData { deployment, reason } => {
@@ -279,7 +279,7 @@ fn subject_of(effect: &DecisionEffect) -> String {
             format!("{runbook} version {version}")
         }
         DecisionEffect::EnrolApprover { name, .. } => format!("approver {name}"),
-        DecisionEffect::Restore { plan, .. } => plan.id().to_string(),
+        DecisionEffect::GoBack { plan, .. } => plan.id().to_string(),
         DecisionEffect::TurnBackWithData { deployment, .. } => deployment.to_string(),
         DecisionEffect::LiftFreeze { id, environment: None } => id.clone(),
         DecisionEffect::LiftFreeze { id, environment: Some(environment) } => format!("{id} in {environment}"),

@@ -13,6 +13,7 @@ mod faults;
 mod figures;
 mod follow_ups;
 mod freezes;
+mod further_back;
 mod going_back;
 mod guards;
 mod logs;

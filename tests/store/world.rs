@@ -85,6 +85,7 @@ pub fn plan_of(directive: &Directive, attempt: u32) -> Plan {
         rollback: Rollback::without_data(RollbackKind::Withdraw, None, "nothing served before".into()),
         migrations: Vec::new(),
         data_return: None,
+        returns_to: None,
         command: vec!["{release}/web".into()],
         guarantees: Guarantees { atomic_switch: true, drain_signal: true, measures: true, summary: "all at once".into() },
         watch: Watch { error_percent: 5, p95_ms: 500, sustained_ms: 1000, min_samples: 20 },

@@ -3,14 +3,14 @@
 use crate::{
     decisions::Review,
     error::{Error, Result},
-    model::{DecisionKind, Plan, text},
+    model::{DecisionKind, Plan, Purpose, text},
 };
 use serde_json::Value;
 
 /// Returns the document as lines for the terminal.
 pub fn render(review: &Review) -> Result<String> {
     let mut lines = match review.kind {
-        DecisionKind::Plan => plan(&serde_json::from_str(&review.document).map_err(Error::internal)?),
+        DecisionKind::Plan | DecisionKind::Rollback => plan(&serde_json::from_str(&review.document).map_err(Error::internal)?),
         // The text itself is what is signed; nothing of it is left out.
         DecisionKind::Configuration | DecisionKind::Runbook => vec![text::visible(&review.document, usize::MAX)],
         DecisionKind::Restore if serde_json::from_str::<Plan>(&review.document).is_ok() => {
@@ -43,6 +43,10 @@ fn plan(plan: &Plan) -> Vec<String> {
             plan.watch.sustained_ms / 1000
         ),
     ];
+    if let Purpose::Rollback { of } = &plan.purpose {
+        let further = plan.returns_to.as_ref().map_or(String::new(), |to| format!(" to {to}, further than what served before"));
+        lines.push(format!("  goes back from {of}{further}"));
+    }
     lines.extend(plan.metrics.iter().map(|metric| format!("  goes back by itself too when it does not hold that {}", metric.summary())));
     lines.push("  gates:".into());
     for gate in &plan.gates {

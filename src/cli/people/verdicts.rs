@@ -1,4 +1,4 @@
-//! `interlock approve | reject | sign-off | runbook | resolve | restore`: shows the document, asks for the passphrase, signs, hands in.
+//! `interlock approve | reject | sign-off | runbook | resolve | restore | rollback`: shows the document, asks for the passphrase, signs, hands in.
 
 use super::{decide, keys::SealedKey, passphrase, render::render};
 use crate::{
@@ -85,6 +85,18 @@ pub(in crate::cli) fn restore_command(command: Command) -> Command {
         reason(),
         signer(),
     ])
+}
+
+pub(in crate::cli) fn rollback_command(command: Command) -> Command {
+    let to =
+        Arg::new("to").long("to").required(true).value_name("DEPLOYMENT").help("The earlier deployment whose release is to serve again");
+    let about = "Go back further than to what served before, with your signature; one step back needs none: `rollback-deployment`";
+    command.about(about).args([to, reason(), signer()])
+}
+
+pub(in crate::cli) fn rollback(matches: &ArgMatches) -> Result<()> {
+    let (to, why) = (text(matches, "to"), text(matches, "reason"));
+    decided(matches, DecisionKind::Rollback, json!({ "to": to, "reason": why }), DecisionVerdict::Approve, Some(why))
 }
 
 pub(in crate::cli) fn resolve(matches: &ArgMatches) -> Result<()> {
