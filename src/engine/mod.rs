@@ -31,6 +31,7 @@ pub mod gate_rules;
 pub mod git;
 pub mod hold;
 pub mod hooks;
+mod interrupted;
 mod judging;
 pub mod lint;
 pub mod outcome;

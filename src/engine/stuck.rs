@@ -3,13 +3,15 @@
 
 use super::{
     Engine,
+    data_plan::past_data,
     decide::{self, Direction},
     run::Run,
 };
 use crate::{
     error::{Code, Error, Result},
     model::{
-        Action, Caller, Choice, Deployment, DeploymentId, DeploymentState, InstanceId, JournalEntry, Lease, Step, StepId, StepState, text,
+        Action, Caller, Choice, Deployment, DeploymentId, DeploymentState, InstanceId, JournalEntry, Lease, Plan, Step, StepId, StepState,
+        text,
     },
     store::Resolution,
 };
@@ -67,6 +69,7 @@ impl Engine {
             true => answers(step, choice),
             false => follows(&plan.steps, &journal, step, direction, choice),
         };
+        let of_step = |choice: Choice| Some(of_step(choice)? + &of_data(&plan, &journal, deployment, choice));
         let said = journal.iter().find(|entry| entry.step == step.id).and_then(|entry| entry.output["error"]["message"].as_str());
         let because = deployment.undo_reason.as_deref().or(said).unwrap_or("an outcome cannot be known");
         Ok(Some(Stuck {
@@ -104,6 +107,7 @@ impl Engine {
                 if asks { answers(step, choice) } else { follows(&plan.steps, &journal, step, direction, choice) }
             },
         );
+        let follows = follows.map(|follows| follows + &of_data(&plan, &journal, &deployment, choice));
         let (Some((step, direction)), Some(follows)) = (known, follows) else {
             if asks {
                 let message = format!("what `{id}` has yet to do changes something: no word can stand for it");
@@ -185,6 +189,19 @@ fn answers(step: &Step, choice: Choice) -> Option<String> {
         Choice::MarkDone => format!("takes your word that `{}` is good, and goes on", step.id),
         Choice::RollBack => "goes back to what served before".to_owned(),
     })
+}
+
+/// Says what going back does to data, where it stands past migrations that traffic alone does not go back over.
+fn of_data(plan: &Plan, journal: &[JournalEntry], deployment: &Deployment, choice: Choice) -> String {
+    let (Choice::RollBack, Some(way)) = (choice, past_data(plan, journal)) else { return String::new() };
+    let restore = match (asks(deployment), &way.data) {
+        (_, Some(data)) if way.automatic => return format!("; data goes back with it, as the signed plan says: {}", data.title()),
+        (_, None) => "nothing takes it back".to_owned(),
+        (true, Some(_)) => format!("`interlock restore {}` goes back with its data instead", deployment.id),
+        (false, Some(_)) => format!("`interlock restore {}` takes it back afterwards", deployment.id),
+    };
+    let (until, to) = (way.until.as_deref().unwrap_or_default(), way.to_version.as_deref().unwrap_or("what served before"));
+    format!("; data stays as it is, past migration `{until}`, and {to} may not work with it: {restore}")
 }
 
 /// Says what a choice does; none where it is none.

@@ -168,8 +168,8 @@ impl Run {
         failpoint::reach(&format!("{name}:after-effect")).await;
         match outcome {
             Outcome::Done(output) => self.write(step, &[StepState::Executing], StepState::Done, Some(&output)).await?,
-            // The step stays `executing`: turning back undoes it whether it happened or not.
-            Outcome::Interrupted => (),
+            // Turning back undoes it whether it happened or not.
+            Outcome::Interrupted => self.interrupted(step).await?,
             Outcome::Failed(failure) if failure.code == Code::StaleEpoch => {
                 return Err(crate::error::Error::new(Code::StaleEpoch, failure.message));
             }

@@ -120,6 +120,34 @@ async fn a_migration_that_fails_moves_nothing_and_the_record_says_what_has_run()
 }
 
 #[tokio::test]
+async fn an_abort_while_migrations_run_records_how_far_they_came() {
+    for database in databases().await {
+        let (shop, data) = shop(&database.url, &[], "ask").await;
+        shop.migration("1.1.0", ADD.0, ADD.1);
+        shop.migration("1.1.0", "0043_more.sql", "CREATE TABLE orders (id INTEGER PRIMARY KEY);");
+        data.goes("migrate", Hangs);
+        let directive = shop.order("staging", "1.1.0").await;
+        let plan = shop.plan_in_staging(&directive).await["plan"].take();
+        let from = shop.staging.calls();
+        let deployment = shop.must("execute_deployment", json!({ "plan": plan })).await["deployment"].take();
+        let until = std::time::Instant::now() + crate::world::PATIENCE;
+        while jobs(&shop, from).last().is_none_or(|call| call != "job migrate") {
+            assert!(std::time::Instant::now() < until, "{:?}", shop.staging.log());
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        data.has_run(ADD.0);
+        shop.must("rollback_deployment", json!({ "deployment": deployment, "reason": "not now" })).await;
+        let settled = shop.settled(&deployment).await;
+        assert_eq!((&settled["state"], shop.staging.serving()), (&json!("rolled_back"), vec!["1.0.0".to_owned()]), "{settled:#}");
+        let error = &step(&settled, "migrate")["output"]["error"];
+        assert_eq!(error["details"]["applied"], json!([ADD.0]), "{error:#}");
+        assert!(error["message"].as_str().unwrap().contains("shows 1 of 2 planned migrations"), "{error:#}");
+        let document = std::fs::read_to_string(shop.engine.workspace.root.join("docs/deployment.md")).unwrap();
+        assert!(document.contains("afterwards the history showed 0041_add.sql"), "{}: {document}", database.name);
+    }
+}
+
+#[tokio::test]
 async fn a_backup_that_does_not_verify_or_says_no_place_stops_before_anything_moves() {
     let wrong_sum = format!("{{\"location\": \"backups/1.dump\", \"sha256\": \"{}\"}}", "0".repeat(64));
     for (program, answer, told) in [
@@ -262,6 +290,10 @@ async fn a_failure_past_the_migration_holds_traffic_where_it_is_and_a_person_tur
         let held = shop.until("get_deployment", json!({ "deployment": deployment, "detail": true }), "paused").await;
         assert_eq!(held["incidents"][0]["rule"], "DEPLOY-003", "{held:#}");
         assert!(held["incidents"][0]["action"].as_str().unwrap().contains("held; traffic stays where it is"), "{held:#}");
+        let choices = held["stuck"]["choices"].to_string();
+        let stays =
+            "data stays as it is, past migration `0042_drop.sql`, and 1.0.0 may not work with it: `interlock restore dep_2` goes back";
+        assert!(choices.contains("roll-back: goes back") && choices.contains(stays), "{choices}");
         assert_eq!(shop.staging.serving(), ["1.1.0"]);
         let asked = json!({ "deployment": deployment, "reason": "downtime" });
         assert_eq!(shop.refused("rollback_deployment", asked).await, "past_migration");

@@ -12,7 +12,7 @@ use std::{
 const KEYS: &str = r#"
 prepare    = { run = ["prepare", "{version}"] }
 backup     = { run = ["backup"], verify = ["verify", "{location}"], restore = ["restore", "{location}"], on_rollback = "ON_ROLLBACK" }
-migrations = { dir = "migrations", run = ["migrate", "{release}"], history = ["history"], down = ["down", "{migration}"], dialect = "sqlite", pivots = [PIVOTS], timeout = "2s" }
+migrations = { dir = "migrations", run = ["migrate", "{release}"], history = ["history"], down = ["down", "{migration}"], dialect = "sqlite", pivots = [PIVOTS], timeout = "60s" }
 hooks      = { before_start = [["hook-start"]], before_shift = [["hook-shift"]], after_shift = [["hook-shifted"]], after_success = [["hook-done"]], after_rollback = [["hook-back"]], timeout = "500ms" }
 "#;
 
