@@ -5,6 +5,7 @@
 mod audit;
 mod bridge;
 mod call;
+mod completions;
 pub mod demo;
 mod doctor;
 mod down;
@@ -55,6 +56,7 @@ const COMMANDS: &[Own] = &[
     Own { name: "audit", command: audit::command, run: audit::run },
     Own { name: "doctor", command: doctor::command, run: doctor::run },
     Own { name: "down", command: down::command, run: down::run },
+    Own { name: "completions", command: completions::command, run: completions::run },
     Own { name: "demo", command: demo::run::command, run: demo::run::run },
     Own { name: "mcp", command: bridge::command, run: bridge::run },
     Own { name: "serve", command: serve::command, run: serve::run },

@@ -106,3 +106,21 @@ async fn a_killed_server_is_replaced_under_the_same_client() {
     assert!(timeout(PATIENCE, child.wait()).await.unwrap().unwrap().success());
     assert_eq!(interlock(root.path(), &["stop"], "").await.0, 0);
 }
+
+#[tokio::test]
+async fn bash_completes_commands_and_flags() {
+    let root = tempfile::tempdir().unwrap();
+    let (code, script, said) = interlock(root.path(), &["completions", "bash"], "").await;
+    assert_eq!(code, 0, "{said}");
+    let completed = async |words: &str, at: usize| {
+        let current = words.split(' ').nth(at).unwrap_or_default();
+        let ask =
+            format!("{script}\nCOMP_WORDS=({words}); COMP_CWORD={at}; _interlock interlock '{current}' ''; echo \"${{COMPREPLY[@]}}\"");
+        let bash = tokio::process::Command::new("bash").args(["--norc", "-c", &ask]).output().await.unwrap();
+        String::from_utf8(bash.stdout).unwrap()
+    };
+    assert_eq!(completed("interlock rollb", 1).await.trim(), "rollback rollback-deployment");
+    assert_eq!(completed("interlock rollback --t", 2).await.trim(), "--to");
+    let (code, _, said) = interlock(root.path(), &["completions", "powershell"], "").await;
+    assert!(code == 2 && said.contains("bash, zsh, fish"), "{code} {said}");
+}
