@@ -114,6 +114,41 @@ async fn what_is_applied_runs_and_what_it_replaced_does_not() {
 }
 
 #[tokio::test]
+async fn a_slow_look_from_before_a_change_is_forgotten() {
+    let place = Place::new();
+    let mut spec = instance(1, "1.0.0");
+    let TargetKind::Command(target) = &mut spec.spec.target else { unreachable!() };
+    target.apply = script("until test -f go; do sleep 0.01; done; echo \"$1\" > running", "{version}");
+    // The first look takes until somebody lets it end.
+    target.observe = script(
+        &format!(
+            "if mkdir first 2>/dev/null; then until test -f end; do sleep 0.01; done; echo '{{\"running\": false}}'; exit; fi; {STATE}"
+        ),
+        "",
+    );
+    let write = |name: &str| fs::write(place.root().join(name), "").unwrap();
+    let until = async |name: &str| {
+        while !place.root().join(name).exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let started = async { place.target.start(&lease(1), &spec).await.unwrap().running };
+    let looked = async {
+        until(&format!("records/{}/instance.json", spec.id.as_str())).await;
+        place.target.list().await.unwrap()[0].running
+    };
+    let ordered = async {
+        until("first").await;
+        write("go");
+        until("running").await;
+        write("end");
+    };
+    let (started, looked, ()) = tokio::join!(started, looked, ordered);
+    assert_eq!((started, looked), (true, false), "the look from before saw what was then");
+    assert!(place.target.observe(&spec.id).await.unwrap().unwrap().running, "and is not what is seen now");
+}
+
+#[tokio::test]
 async fn what_was_half_applied_is_undone() {
     let place = Place::new();
     place.target.start(&lease(1), &instance(1, "1.0.0")).await.unwrap();

@@ -30,7 +30,15 @@ pub struct CommandRunner {
     folder: PathBuf,
     marks: PathBuf,
     workspace: PathBuf,
-    seen: Mutex<HashMap<InstanceId, (Instant, Observed)>>,
+    seen: Mutex<Seen>,
+}
+
+/// What was read lately.
+#[derive(Default)]
+struct Seen {
+    readings: HashMap<InstanceId, (Instant, Observed)>,
+    /// How often something was written down or changed: a reading that was begun before is of another world, however late it ends.
+    changes: u64,
 }
 
 /// What is known of an instance beside what its command says.
@@ -78,7 +86,9 @@ impl CommandRunner {
     }
 
     fn forget(&self, instance: &InstanceId) {
-        self.seen.lock().expect("no holder of this lock panics").remove(instance);
+        let mut seen = self.seen.lock().expect("no holder of this lock panics");
+        seen.readings.remove(instance);
+        seen.changes += 1;
     }
 
     /// Refuses a lower epoch than any instance of the same place has seen.
@@ -140,7 +150,10 @@ impl CommandRunner {
 
     async fn look(&self, recorded: &Recorded) -> Result<Observed, TargetError> {
         let spec = &recorded.spec;
-        let fresh = self.seen.lock().expect("no holder of this lock panics").get(&spec.id).cloned();
+        let (fresh, changes) = {
+            let seen = self.seen.lock().expect("no holder of this lock panics");
+            (seen.readings.get(&spec.id).cloned(), seen.changes)
+        };
         if let Some((at, observed)) = fresh
             && at.elapsed() < FRESH
         {
@@ -163,7 +176,10 @@ impl CommandRunner {
             last_exit: (!is_this).then(|| format!("version {} runs there", told.version.unwrap_or_default())),
             epoch: recorded.epoch,
         };
-        self.seen.lock().expect("no holder of this lock panics").insert(spec.id.clone(), (Instant::now(), observed.clone()));
+        let mut seen = self.seen.lock().expect("no holder of this lock panics");
+        if seen.changes == changes {
+            seen.readings.insert(spec.id.clone(), (Instant::now(), observed.clone()));
+        }
         Ok(observed)
     }
 }
