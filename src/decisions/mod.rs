@@ -98,7 +98,7 @@ pub async fn decide(engine: &Arc<Engine>, by: &Caller, question: &Question, sign
     if decision.environment != matter.environment {
         return Err(refuse("the decision names another environment"));
     }
-    if decision.expires_at <= engine.clock.now() {
+    if decision.expires_at <= engine.present() {
         return Err(refuse("the decision is expired"));
     }
     if matter.role.as_ref().is_some_and(|role| *role != approver.role) {
@@ -176,7 +176,7 @@ async fn role_in(engine: &Engine, environment: &EnvironmentName) -> Result<Optio
 /// Returns the document and the effect of a way back that is decided by signing its plan.
 fn way_back(engine: &Engine, plan: Box<Plan>) -> (String, Effect) {
     let expires = plan.approval.as_ref().map_or(EXPIRES, |approval| Duration::from_millis(approval.expires_ms));
-    let approval_expires_at = engine.clock.now().plus(expires);
+    let approval_expires_at = engine.present().plus(expires);
     (canonical(&plan), Box::new(move |_| Ok(DecisionEffect::GoBack { plan, approval_expires_at })))
 }
 

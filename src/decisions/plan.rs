@@ -25,7 +25,7 @@ pub(super) async fn matter(engine: &Engine, question: &Question) -> Result<Matte
             .hint("call `plan_deployment` for a plan that stands"));
     }
     let (id, verdict) = (record.id.clone(), question.verdict);
-    let approval_expires_at = engine.clock.now().plus(Duration::from_millis(required.expires_ms));
+    let approval_expires_at = engine.present().plus(Duration::from_millis(required.expires_ms));
     Ok(Matter {
         environment: Some(record.plan.environment.clone()),
         role: Some(required.role),

@@ -22,7 +22,7 @@ impl Engine {
                 continue;
             }
             let what = what(&running);
-            if !self.setbacks.may_try(&what, "runs".into(), self.clock.now()) {
+            if !self.setbacks.may_try(&what, "runs".into(), self.steadily()) {
                 continue;
             }
             match self.stop_router(&running).await {

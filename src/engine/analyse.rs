@@ -65,13 +65,13 @@ impl Watching {
 impl Run {
     /// Watches a canary's share, and returns what was seen once it can be judged.
     pub(super) async fn analyse(&self, watching: Watching) -> Result<Value, StepFailure> {
-        let began = self.engine.clock.now();
+        let began = self.engine.steadily();
         let mut number = 1;
         loop {
             self.until(began.plus(watching.at(number))).await;
             let sample = self.sample().await?;
             let settings = self.limits_at_the_end();
-            let mut findings = Rails::default().look(&settings, self.engine.clock.now(), &sample);
+            let mut findings = Rails::default().look(&settings, self.engine.steadily(), &sample);
             findings.extend(relative(&settings, watching.look(number), &sample));
             findings.extend(self.figures().await);
             let analysis = Analysis::of(findings, sample.traffic);

@@ -169,7 +169,8 @@ impl Engine {
 
     async fn evaluate(&self, directive: &Directive, bindings: &[Binding]) -> Result<Vec<GateResult>> {
         let evidence = self.store.evidence_of(&directive.id).await?;
-        let now = self.clock.now();
+        // What was vouched for before a clock was set back is not of the future.
+        let now = self.present();
         let mut results = Vec::new();
         for binding in bindings {
             let mut result = match binding.source {

@@ -13,7 +13,7 @@ impl Engine {
     /// Returns a plan's record, with a request or approval whose time is over marked as expired.
     pub async fn plan_record(&self, id: &PlanId) -> Result<PlanRecord> {
         let record = self.store.plan(id).await?.ok_or_else(|| Error::not_found("plan", id))?;
-        let now = self.clock.now();
+        let now = self.present();
         let over = match record.state {
             PlanState::AwaitingApproval => record.request_expires_at.is_some_and(|at| at <= now),
             PlanState::Approved => record.approval_expires_at.is_some_and(|at| at <= now),

@@ -31,7 +31,7 @@ impl Run {
         let now = self.router.measure().await?;
         let restarts = self.restarts(&self.started().await?).await;
         let (sample, downtime) = baseline.sample(&self.label(), restarts, &now);
-        match trigger(&mut Rails::default(), &self.limits_at_the_end(), self.engine.clock.now(), &sample, downtime) {
+        match trigger(&mut Rails::default(), &self.limits_at_the_end(), self.engine.steadily(), &sample, downtime) {
             Some(trigger) => Ok(Some(trigger)),
             None => self.judged_by_figures(Duration::from_millis(duration_ms)).await,
         }
@@ -42,11 +42,11 @@ impl Run {
         let Some(interval) = self.plan.metrics.iter().map(|metric| Duration::from_millis(metric.interval_ms)).min() else {
             return Ok(None);
         };
-        let deadline = self.engine.clock.now().plus(at_most);
+        let deadline = self.engine.steadily().plus(at_most);
         loop {
             let analysis = Analysis::of(self.figures().await, Traffic::Customers);
             let message = analysis.sentences().collect::<Vec<_>>().join("; ");
-            let now = self.engine.clock.now();
+            let now = self.engine.steadily();
             match analysis.verdict {
                 Verdict::Pass => return Ok(None),
                 Verdict::Fail => return Ok(Some(Trigger { findings: analysis.findings, ..Trigger::new("DEPLOY-002", message) })),

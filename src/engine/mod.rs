@@ -9,6 +9,7 @@ pub mod analyse;
 pub mod background;
 pub mod bindings;
 pub mod checks;
+mod clocks;
 pub mod commands;
 pub mod configuration;
 pub mod data;
@@ -88,6 +89,8 @@ pub struct Engine {
     pub releases: ReleaseStore,
     /// The name under which this server holds leases.
     pub holder: String,
+    /// Where its own time begins.
+    beginning: clocks::Beginning,
     /// Deployments a worker of this process walks.
     walking: Mutex<HashSet<DeploymentId>>,
     /// What could not be made to agree with the record.
@@ -103,6 +106,7 @@ impl Engine {
     pub fn new(workspace: Workspace, store: Store, clock: Arc<dyn Clock>, adapters: Box<dyn Adapters>) -> Arc<Self> {
         let releases = ReleaseStore::new(workspace.releases_dir());
         let holder = format!("server-{}-{:08x}", std::process::id(), rand::random::<u32>());
+        let beginning = clocks::Beginning { at: clock.now().max(store.recorded_until()), reading: clock.reading() };
         Arc::new(Engine {
             workspace,
             store,
@@ -110,6 +114,7 @@ impl Engine {
             adapters,
             releases,
             holder,
+            beginning,
             walking: Mutex::default(),
             setbacks: setbacks::Setbacks::default(),
             pinning: tokio::sync::Mutex::default(),

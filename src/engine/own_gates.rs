@@ -12,7 +12,7 @@ impl Engine {
     /// Evaluates one gate that needs no report.
     pub(crate) async fn evaluate_own(&self, directive: &Directive, binding: &Binding) -> Result<GateResult> {
         let (_, environment, spec) = self.service(&directive.environment, &directive.service).await?;
-        let ask = Ask { directive: &directive.id, by: &binding.asked_by, now: self.clock.now() };
+        let ask = Ask { directive: &directive.id, by: &binding.asked_by, now: self.present() };
         Ok(match binding.rule.gate.as_str() {
             artifact_digest::NAME => {
                 let found = self.release_dir(&directive.digest).await.map_err(|error| error.message);
@@ -30,7 +30,7 @@ impl Engine {
             }
             dependencies::NAME => dependencies::evaluate(ask, &dependencies::check(&spec.dependencies).await),
             freeze::NAME => {
-                let freezes = self.store.active_freezes(&directive.environment, ask.now).await?;
+                let freezes = self.store.active_freezes(&directive.environment, self.clock.now()).await?;
                 let freezes: Vec<_> = freezes
                     .iter()
                     .map(|frozen| freeze::Freeze {

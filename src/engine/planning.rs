@@ -85,7 +85,7 @@ impl Engine {
             approval: approval.as_ref().map(|approval| RequiredApproval { role: approval.role.clone(), expires_ms: approval.expires_ms }),
         });
         let state = if approval.is_some() { PlanState::AwaitingApproval } else { PlanState::Planned };
-        let request_expires_at = approval.map(|approval| self.clock.now().plus(Duration::from_millis(approval.request_expires_ms)));
+        let request_expires_at = approval.map(|approval| self.present().plus(Duration::from_millis(approval.request_expires_ms)));
         let id = plan.id();
         // A newer plan takes the place of the older ones: nobody is asked to decide over what will not run.
         for older in plans.iter().filter(|record| record.id != id) {

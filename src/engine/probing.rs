@@ -139,7 +139,7 @@ impl Run {
             }
             let Ok(samples) = measured else { continue };
             let (sample, downtime) = baseline.sample(&self.label(), Some(0), &samples);
-            if let Some(trigger) = trigger(&mut rails, &settings, self.engine.clock.now(), &sample, downtime) {
+            if let Some(trigger) = trigger(&mut rails, &settings, self.engine.steadily(), &sample, downtime) {
                 return trigger;
             }
         }

@@ -107,7 +107,7 @@ impl Engine {
             return Ok(());
         }
         let missing: Vec<&InstanceId> = gone.iter().map(|instance| &instance.id).collect();
-        if !self.setbacks.may_try(what, format!("{missing:?} {split:?}"), self.clock.now()) {
+        if !self.setbacks.may_try(what, format!("{missing:?} {split:?}"), self.steadily()) {
             return Ok(());
         }
         match occupant {
@@ -202,7 +202,7 @@ impl Engine {
         }
         let by = Caller::server();
         let occupied = self.store.occupying().await?.iter().any(|occupant| occupant.environment == deployment.environment);
-        if occupied || !self.setbacks.may_try(instance.as_str(), "runs".into(), self.clock.now()) {
+        if occupied || !self.setbacks.may_try(instance.as_str(), "runs".into(), self.steadily()) {
             return Ok(());
         }
         let Some(lease) = self.store.take_idle_lease(&by, &deployment.environment, &self.holder).await? else { return Ok(()) };

@@ -3,11 +3,11 @@
 use super::{Engine, steps::StepFailure};
 use crate::{
     error::{Code, Error, Result},
-    model::{Deployment, DeploymentId, InstanceId, JournalEntry, Lease, Plan, Purpose, ServiceSpec, Split, Step, StepState, Timestamp},
+    model::{Deployment, DeploymentId, InstanceId, JournalEntry, Lease, Plan, Purpose, ServiceSpec, Split, Step, StepState},
     store::ServingSet,
     targets::{InstanceSpec, Observed, Router, Target, share},
 };
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 /// One deployment under a lease.
 pub struct Run {
@@ -93,14 +93,6 @@ impl Run {
     /// Returns the journal as it stands now.
     pub async fn journal(&self) -> Result<Vec<JournalEntry>> {
         Ok(self.engine.store.journal(&self.id).await?)
-    }
-
-    /// Waits until the clock says so; a clock that jumps is followed.
-    pub(super) async fn until(&self, until: Timestamp) {
-        while self.engine.clock.now() < until {
-            let left = until.since(self.engine.clock.now()).min(Duration::from_millis(200));
-            tokio::time::sleep(left.max(Duration::from_millis(5))).await;
-        }
     }
 
     /// Writes a step's state; refused when another server has taken over.

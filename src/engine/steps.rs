@@ -111,13 +111,13 @@ pub async fn perform(run: &Run, step: &Step) -> Result<Value, StepFailure> {
             Ok(json!({ "drained": run.drain(old).await? }))
         }
         Action::Bake { duration_ms } => {
-            // The watch of a run found after a crash goes on; it does not begin again.
-            let from = run.moved_at(&run.journal().await?).unwrap_or(run.engine.clock.now());
-            let until = from.plus(Duration::from_millis(*duration_ms));
-            run.until(until).await;
+            // The watch of a run found after a crash goes on; after a reboot, which ended the counters too, it begins again.
+            let (watched, began) = (run.watched_for().await, run.engine.steadily());
+            run.until(began.plus(Duration::from_millis(*duration_ms).saturating_sub(watched))).await;
             // No counters at the end is no watch: that never passes.
             let seen = run.router.measure().await?;
-            Ok(json!({ "watched_until": until, "probes": seen.probes }))
+            let watched = watched + run.engine.steadily().since(began);
+            Ok(json!({ "watched_until": run.engine.clock.now(), "watched_ms": watched.as_millis() as u64, "probes": seen.probes }))
         }
         Action::Retire => retire(run).await,
     }

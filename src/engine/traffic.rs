@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     model::{
-        Action, DeploymentState, InstanceId, JournalEntry, Plan, Split, StepState, Timestamp,
+        Action, DeploymentState, InstanceId, JournalEntry, Plan, Reading, Split, StepState, Timestamp,
         analysis::{Sample, SetSample, Traffic},
         data::DataReturn,
         split::Share,
@@ -29,6 +29,9 @@ pub struct Baseline {
     /// The name the old set is counted under while it goes on serving: it is compared with as it does now.
     #[serde(default)]
     pub beside: Option<String>,
+    /// When the new set began to be watched, by the clock that nobody sets.
+    #[serde(default)]
+    pub read_at: Option<Reading>,
 }
 
 impl Baseline {
@@ -89,7 +92,8 @@ impl Run {
         self.note_shift().await?;
         let from = self.base.as_ref().map(|base| &base.version);
         let mut output = json!({ "to": self.plan.version, "from": from, "split": split });
-        let baseline = serde_json::to_value(Baseline { before, old, beside }).expect("counters are JSON");
+        let baseline =
+            serde_json::to_value(Baseline { before, old, beside, read_at: Some(self.engine.clock.reading()) }).expect("counters are JSON");
         output.as_object_mut().expect("an object").extend(baseline.as_object().cloned().expect("an object"));
         Ok(output)
     }
@@ -140,7 +144,12 @@ impl Run {
         let failed =
             |error: crate::targets::RouterError| crate::error::Error::new(crate::error::Code::RouterFailed, error.to_string()).after(1);
         let (split, _) = self.router.observe().await.map_err(failed)?;
-        Ok(Baseline { before: self.router.measure().await.map_err(failed)?, old: None, beside: self.beside(&split) })
+        Ok(Baseline {
+            before: self.router.measure().await.map_err(failed)?,
+            old: None,
+            beside: self.beside(&split),
+            read_at: Some(self.engine.clock.reading()),
+        })
     }
 
     /// Returns when traffic last moved.

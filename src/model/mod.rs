@@ -43,7 +43,7 @@ pub use rollout::{Rollout, Strategy};
 pub use service::ServiceSpec;
 pub use split::Split;
 pub use stickiness::Stickiness;
-pub use time::{Clock, ManualClock, SystemClock, Timestamp};
+pub use time::{Clock, ManualClock, Reading, SystemClock, Timestamp};
 
 /// The right to change one environment. Every call that changes a target or a router carries it; a lower epoch is refused there.
 #[derive(Debug, Clone, PartialEq, Eq)]

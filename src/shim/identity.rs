@@ -1,5 +1,7 @@
 //! Who a process is: its number alone is used again, its number with its start time and the machine's boot is not.
 
+pub use crate::model::time::boot_id;
+
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
@@ -48,11 +50,6 @@ impl Process {
             let _ = rustix::process::kill_process(pid, signal);
         }
     }
-}
-
-/// Returns what tells this boot of the machine from every other.
-pub fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 
 /// Returns the running children of this process, those it adopted among them.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::model::{Caller, Sha256, Timestamp};
 use serde_json::{Value, json};
-use sqlx::{AnyConnection, any::AnyRow};
+use sqlx::{AnyConnection, AnyPool, any::AnyRow};
 use std::collections::BTreeSet;
 
 /// The hash before the first entry.
@@ -100,6 +100,14 @@ pub(super) async fn append(on: &mut AnyConnection, entry: &AuditEntry) -> Result
     .run(on)
     .await?;
     Ok(())
+}
+
+/// Returns the number of the newest entry, and when it was made.
+pub(super) async fn newest(pool: &AnyPool) -> Result<(i64, Timestamp)> {
+    let newest = sql("SELECT seq, CAST(COALESCE((SELECT at FROM audit_log ORDER BY seq DESC LIMIT 1), 0) AS BIGINT) AS at
+                      FROM audit_head WHERE id = 1");
+    let row = newest.one(pool).await?.ok_or_else(|| StoreError::Altered("the audit log's head".into()))?;
+    Ok((row.read("seq")?, row.read("at")?))
 }
 
 impl Store {

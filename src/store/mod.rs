@@ -74,6 +74,8 @@ struct Shared {
     /// Changes of this process queue here, fairly, instead of fighting over the database's lock.
     turn: Arc<Mutex<()>>,
     sequence: watch::Sender<i64>,
+    /// When the newest entry of the record was made that was there at the opening.
+    recorded_until: Timestamp,
 }
 
 /// Where the two databases differ.
@@ -114,6 +116,11 @@ impl Store {
 
     fn pool(&self) -> &AnyPool {
         &self.shared.pool
+    }
+
+    /// Returns when the newest entry of the record was made that was there at the opening; 1970 for an empty one.
+    pub fn recorded_until(&self) -> Timestamp {
+        self.shared.recorded_until
     }
 
     fn now(&self) -> Timestamp {

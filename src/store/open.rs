@@ -1,6 +1,6 @@
 //! Opening: connections as they must be, and the schema brought up to date under a lock, after a backup.
 
-use super::{Kind, Result, Shared, Store, StoreError, query::sql};
+use super::{Kind, Result, Shared, Store, StoreError, audit, query::sql};
 use crate::model::Clock;
 use anyhow::{Context, anyhow};
 use sqlx::{
@@ -54,11 +54,9 @@ impl Store {
             })
             .connect(&url)
             .await?;
-        let (sequence, _) = watch::channel(0);
-        let store = Store { shared: Arc::new(Shared { pool, kind, clock, turn: Arc::new(Mutex::new(())), sequence }) };
-        let newest = store.sequence().await?;
-        store.shared.sequence.send_replace(newest);
-        Ok(store)
+        let (newest, recorded_until) = audit::newest(&pool).await?;
+        let (sequence, _) = watch::channel(newest);
+        Ok(Store { shared: Arc::new(Shared { pool, kind, clock, turn: Arc::new(Mutex::new(())), sequence, recorded_until }) })
     }
 }
 

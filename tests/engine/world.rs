@@ -10,8 +10,8 @@ use interlock::{
     },
     error::Error,
     model::{
-        Caller, CallerKind, Clock, Decision, DecisionKind, DecisionVerdict, EnvironmentName, ServiceSpec, SignedDecision, SystemClock,
-        Timestamp, Via, decision::PublicKey,
+        Caller, CallerKind, Clock, Decision, DecisionKind, DecisionVerdict, EnvironmentName, Reading, ServiceSpec, SignedDecision,
+        SystemClock, Timestamp, Via, decision::PublicKey,
     },
     operations::{Progress, Refused, Registry},
     store::Store,
@@ -24,7 +24,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -63,25 +63,45 @@ struct Worlds {
     routers: Arc<Mutex<BTreeMap<SocketAddr, FakeWorld>>>,
 }
 
-/// The system's clock, put forward.
+/// The system's clocks, put forward; the one that people set can be set.
 #[derive(Default)]
-pub struct RunningClock(AtomicI64);
+pub struct RunningClock {
+    set: AtomicI64,
+    passed: AtomicU64,
+    boots: AtomicU64,
+}
 
 impl RunningClock {
     /// Lets time pass at once.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(by.as_millis() as i64, Ordering::SeqCst);
+        self.set_on(by.as_millis() as i64);
+        self.passed.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    /// Sets the clock by so many milliseconds, also back; no time passes.
+    pub fn set_on(&self, ms: i64) {
+        self.set.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    /// Lets the machine boot anew.
+    pub fn reboot(&self) {
+        self.boots.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Sets the clock to an instant, also back; it goes on from there.
     pub fn jump_to(&self, at: Timestamp) {
-        self.0.store(at.0 - SystemClock.now().0, Ordering::SeqCst);
+        self.set.store(at.0 - SystemClock.now().0, Ordering::SeqCst);
     }
 }
 
 impl Clock for RunningClock {
     fn now(&self) -> Timestamp {
-        Timestamp(SystemClock.now().0 + self.0.load(Ordering::SeqCst))
+        Timestamp(SystemClock.now().0 + self.set.load(Ordering::SeqCst))
+    }
+
+    fn reading(&self) -> Reading {
+        let ms = SystemClock.reading().ms + self.passed.load(Ordering::SeqCst);
+        Reading { boot: format!("boot {}", self.boots.load(Ordering::SeqCst)), ms }
     }
 }
 

@@ -27,7 +27,10 @@ async fn an_older_schema_with_rows_is_brought_up_to_date() {
         assert_eq!(one.active_venture().await.unwrap().unwrap().id, "v", "{}", database.name);
         assert_eq!(two.directive(&"SD-DEPLOY-001".into()).await.unwrap().unwrap().title, "old");
         assert_eq!(directive(&one, "web", "staging", "2").await.id.as_str(), "SD-DEPLOY-002");
-        assert_eq!(database.open().await.audit_verify().await.unwrap().entries, 1, "opening again changes nothing");
+        let again = database.open().await;
+        assert_eq!(again.audit_verify().await.unwrap().entries, 1, "opening again changes nothing");
+        let newest = again.audit_entries(0, 10).await.unwrap()[0].at;
+        assert_eq!((one.recorded_until(), again.recorded_until()), (Timestamp(0), newest), "{}", database.name);
 
         if let Some(file) = database.file() {
             let backup = file.with_extension("schema-1.db");
