@@ -20,6 +20,9 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// Ends when a request is told that its time is over: made once for the request, and handed on to its body.
+pub type Told = Pin<Box<WaitForCancellationFutureOwned>>;
+
 /// The body of a response to a client.
 pub type Answer = Either<Relayed, Full<Bytes>>;
 
@@ -50,14 +53,13 @@ pub fn own(status: StatusCode, why: &'static str) -> Response<Answer> {
 pub struct Relayed {
     body: Incoming,
     open: Option<(Claim, Sender)>,
-    told: Pin<Box<WaitForCancellationFutureOwned>>,
+    told: Told,
     is_event_stream: bool,
 }
 
 impl Relayed {
     /// Returns the body of a response whose head has come.
-    pub fn new(body: Incoming, claim: Claim, sender: Sender, is_event_stream: bool) -> Self {
-        let told = Box::pin(claim.endings.requests.clone().cancelled_owned());
+    pub fn new(body: Incoming, claim: Claim, sender: Sender, told: Told, is_event_stream: bool) -> Self {
         Relayed { body, open: Some((claim, sender)), told, is_event_stream }
     }
 
@@ -131,6 +133,10 @@ fn keep(mut sender: Sender, claim: &Claim) {
     let instance = Arc::clone(&claim.instance);
     if instance.is_draining() {
         return;
+    }
+    // Mostly the connection has seen the end before the body's reader did.
+    if sender.is_ready() {
+        return instance.pool.put(sender);
     }
     tokio::spawn(async move {
         if timeout(SETTLE, sender.ready()).await.is_ok_and(|ready| ready.is_ok()) && !instance.is_draining() {

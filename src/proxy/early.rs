@@ -62,6 +62,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Early<S> {
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        // Most requests are a head and nothing else, and the kernel takes one piece more cheaply than a list of one.
+        if let [one] = bytes {
+            return self.poll_write(cx, one);
+        }
         if self.held.is_some() {
             return self.poll_held(cx).map(Err);
         }

@@ -2,7 +2,7 @@
 
 use super::{
     access::Record,
-    answer::{self, Answer, Relayed},
+    answer::{self, Answer, Relayed, Told},
     guard::Tunnel,
     headers,
     hold::Held,
@@ -12,6 +12,7 @@ use super::{
     routes::Route,
     sticky::{self, Wish},
     switch::Switch,
+    timer::Timer,
     upload::{Progress, Upload},
     websocket,
 };
@@ -28,24 +29,27 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
-use tokio::time::{sleep, sleep_until};
+use tokio::time::sleep_until;
 
 /// How long an instance may be silent before its response begins.
 const RESPONSE_HEAD: Duration = Duration::from_secs(60);
 
 /// Where a request came in.
-#[derive(Clone)]
 pub struct Origin {
     /// Shared by all clients of the socket.
     pub listener: Arc<Listener>,
     /// The client.
     pub client: SocketAddr,
+    /// The client's address as instances are told it.
+    pub forwarded_for: HeaderValue,
+    /// Wakes whoever waits for an instance.
+    pub timer: Timer,
     /// Set when the connection becomes a tunnel.
     pub tunnel: Tunnel,
 }
 
 /// Answers one request.
-pub async fn serve(origin: Origin, request: Request<Incoming>) -> Response<Answer> {
+pub async fn serve(origin: Arc<Origin>, request: Request<Incoming>) -> Response<Answer> {
     let mut response = respond(&origin, request).await;
     if origin.listener.routes.is_leaving() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         // The client's next request comes over a new connection, to the worker that has taken over.
@@ -60,7 +64,7 @@ async fn respond(origin: &Origin, mut request: Request<Incoming>) -> Response<An
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (mut head, body) = request.into_parts();
     let wants_websocket = headers::wants_websocket(&head);
-    headers::prepare(&mut head, origin.client.ip());
+    headers::prepare(&mut head, &origin.forwarded_for);
     let switch = match origin.route(&head.headers).await {
         Ok(switch) => switch,
         Err(failure) => return failure.answer(),
@@ -73,8 +77,9 @@ async fn respond(origin: &Origin, mut request: Request<Incoming>) -> Response<An
     let is_written = rules.access_log && !is_synthetic;
     let record = is_written.then(|| origin.listener.routes.access.begin(&switch.name.load(), &head, origin.client.ip())).flatten();
     let is_bodiless = body.is_end_stream();
-    let exchange = Exchange { switch: &switch, wish: &wish, is_synthetic, is_bodiless, head, progress: Progress::begin() };
-    let (mut response, mut claim, sender) = match exchange.run(body).await {
+    let exchange =
+        Exchange { switch: &switch, wish: &wish, is_synthetic, is_bodiless, head, progress: Progress::begin(), timer: &origin.timer };
+    let (mut response, mut claim, sender, told) = match exchange.run(body).await {
         Ok(answered) => answered,
         Err(failure) => return fail(&switch, failure, is_synthetic, record),
     };
@@ -94,7 +99,7 @@ async fn respond(origin: &Origin, mut request: Request<Incoming>) -> Response<An
     }
     *response.version_mut() = Version::HTTP_11;
     let is_event_stream = headers::is_event_stream(response.headers());
-    response.map(|body| Either::Left(Relayed::new(body, claim, sender, is_event_stream)))
+    response.map(|body| Either::Left(Relayed::new(body, claim, sender, told, is_event_stream)))
 }
 
 /// Why the proxy answers by itself.
@@ -188,9 +193,10 @@ struct Exchange<'a> {
     is_bodiless: bool,
     head: Parts,
     progress: Arc<Progress>,
+    timer: &'a Timer,
 }
 
-type Answered = (Response<Incoming>, Claim, Sender);
+type Answered = (Response<Incoming>, Claim, Sender, Told);
 
 /// How a try ended that brought no response.
 enum Missed {
@@ -210,7 +216,7 @@ impl Exchange<'_> {
         let idle = if self.is_bodiless && is_idempotent(&self.head.method) { pool::IDLE_REPEATABLE } else { pool::IDLE_ONCE };
         let pooled = claim.instance.pool.take(idle);
         let again = match self.attempt(&mut claim, pooled, request).await {
-            Ok((response, sender)) => return Ok((response, claim, sender)),
+            Ok((response, sender, told)) => return Ok((response, claim, sender, told)),
             Err(Missed::Ended(failure)) => return Err(ended(claim, failure)),
             Err(Missed::Unsent(request)) => *request,
             Err(Missed::Sent) if self.is_bodiless && is_idempotent(&self.head.method) => {
@@ -223,7 +229,7 @@ impl Exchange<'_> {
         let mut next = self.claim().await?;
         drop(claim);
         match self.attempt(&mut next, None, again).await {
-            Ok((response, sender)) => Ok((response, next, sender)),
+            Ok((response, sender, told)) => Ok((response, next, sender, told)),
             Err(Missed::Ended(failure)) => Err(ended(next, failure)),
             Err(_) => Err(ended(next, Failure::Gateway)),
         }
@@ -239,7 +245,7 @@ impl Exchange<'_> {
         claim: &mut Claim,
         pooled: Option<Sender>,
         request: Request<Upload>,
-    ) -> Result<(Response<Incoming>, Sender), Missed> {
+    ) -> Result<(Response<Incoming>, Sender, Told), Missed> {
         let mut sender = match pooled {
             Some(sender) => sender,
             None => match pool::connect(claim.instance.address).await {
@@ -250,13 +256,13 @@ impl Exchange<'_> {
                 }
             },
         };
-        let told = claim.endings.requests.clone();
+        let mut told: Told = Box::pin(claim.endings.requests.clone().cancelled_owned());
         let sent = sender.try_send_request(request);
         tokio::select! {
             answered = sent => match answered {
                 Ok(response) => {
                     claim.answered(response.status().as_u16());
-                    Ok((response, sender))
+                    Ok((response, sender, told))
                 }
                 Err(mut err) => Err(match err.take_message() {
                     _ if self.progress.failed() => Missed::Ended(Failure::Client),
@@ -267,7 +273,7 @@ impl Exchange<'_> {
                     }
                 }),
             },
-            () = told.cancelled() => {
+            () = told.as_mut() => {
                 claim.end(Outcome::Cut);
                 Err(Missed::Ended(Failure::Retired))
             }
@@ -277,12 +283,13 @@ impl Exchange<'_> {
 
     /// Ends when neither the upload has moved nor an answer come for too long.
     async fn silence(&self) {
+        let mut wait = RESPONSE_HEAD;
         loop {
-            let quiet = self.progress.quiet_for();
-            if quiet >= RESPONSE_HEAD {
+            self.timer.wait(wait).await;
+            wait = RESPONSE_HEAD.saturating_sub(self.progress.quiet_for());
+            if wait.is_zero() {
                 return;
             }
-            sleep(RESPONSE_HEAD - quiet).await;
         }
     }
 }

@@ -13,7 +13,8 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-const HOP_BY_HOP: [HeaderName; 8] = [
+// A static, not a constant: a constant would be made anew at each look.
+static HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -43,8 +44,13 @@ pub fn is_websocket(headers: &HeaderMap) -> bool {
     names.next().is_some_and(|name| name.eq_ignore_ascii_case("websocket")) && names.next().is_none()
 }
 
+/// Returns a client's address as instances are told it.
+pub fn address_of(client: IpAddr) -> HeaderValue {
+    HeaderValue::from_str(&client.to_canonical().to_string()).expect("an address makes a readable value")
+}
+
 /// Makes the client's head the one for the instance.
-pub fn prepare(request: &mut request::Parts, client: IpAddr) {
+pub fn prepare(request: &mut request::Parts, client: &HeaderValue) {
     let websocket = wants_websocket(request);
     let is_chunked = request.headers.contains_key(header::TRANSFER_ENCODING);
     strip(&mut request.headers);
@@ -56,8 +62,14 @@ pub fn prepare(request: &mut request::Parts, client: IpAddr) {
         headers.extend(HeaderValue::from_str(authority.as_str()).map(|host| (header::HOST, host)));
     }
     let before: Vec<_> = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
-    let chain = before.into_iter().map(str::to_owned).chain([client.to_canonical().to_string()]).collect::<Vec<_>>().join(", ");
-    headers.insert(FORWARDED_FOR, HeaderValue::from_str(&chain).expect("addresses and readable values make a readable value"));
+    let chain = match before.as_slice() {
+        [] => client.clone(),
+        before => {
+            let chain = [before, &[client.to_str().expect("an address is readable")]].concat().join(", ");
+            HeaderValue::from_str(&chain).expect("addresses and readable values make a readable value")
+        }
+    };
+    headers.insert(FORWARDED_FOR, chain);
     if let Some(host) = headers.get(header::HOST).cloned() {
         headers.insert(FORWARDED_HOST, host);
     }
@@ -68,12 +80,18 @@ pub fn prepare(request: &mut request::Parts, client: IpAddr) {
         // Said here because the library sends no body of unknown length with a GET unless told.
         headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    request.uri = Uri::from(request.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
+    if request.uri.authority().is_some() || request.uri.path_and_query().is_none() {
+        request.uri = Uri::from(request.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
+    }
     request.version = http::Version::HTTP_11;
 }
 
 /// Takes out what concerns one connection only, `Connection`'s own list included.
 pub fn strip(headers: &mut HeaderMap) {
+    // Most heads have none of them, and a look at the few names there are costs less than a search for each.
+    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        return;
+    }
     let named: Vec<HeaderName> = tokens(headers, &header::CONNECTION).filter_map(|token| token.parse().ok()).collect();
     for name in named.iter().filter(|name| !KEPT.contains(name)).chain(&HOP_BY_HOP) {
         headers.remove(name);
@@ -107,7 +125,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let mut parts = request.body(()).unwrap().into_parts().0;
-        prepare(&mut parts, [10, 0, 0, 1].into());
+        prepare(&mut parts, &address_of([10, 0, 0, 1].into()));
         parts
     }
 

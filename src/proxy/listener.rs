@@ -3,8 +3,10 @@
 use super::{
     forward::{self, Origin},
     guard::{self, Guard, Tunnel},
+    headers,
     routes::Routes,
     switch::Switch,
+    timer::Timer,
 };
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -65,7 +67,8 @@ async fn connection(listener: Arc<Listener>, stream: TcpStream, client: SocketAd
     let _ = stream.set_nodelay(true);
     let tunnel = Tunnel::default();
     let stop = listener.stop.clone();
-    let origin = Origin { listener, client, tunnel: tunnel.clone() };
+    let forwarded_for = headers::address_of(client.ip());
+    let origin = Arc::new(Origin { listener, client, forwarded_for, timer: Timer::default(), tunnel: tunnel.clone() });
     let service = service_fn(move |request| {
         let origin = origin.clone();
         async move { Ok::<_, Infallible>(forward::serve(origin, request).await) }

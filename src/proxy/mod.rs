@@ -8,7 +8,7 @@
 //! - `state`: what survives a worker · `routes`: which service a request is for · `listener`: the clients · `shadow`: rehearsals
 //! - `switch` · `table` · `sticky` · `instance` · `hold`: who gets it, and whether it waits · `counters` · `metrics` · `access`: what is known
 //! - `framing` · `guard`: requests whose end could be read in two ways never get further
-//! - `forward` · `headers` · `upload` · `answer` · `pool` · `early`: one request · `websocket`: frames and tunnels · `probe`: its own requests
+//! - `forward` · `headers` · `upload` · `answer` · `pool` · `early` · `timer`: one request · `websocket`: frames and tunnels · `probe`: its own requests
 
 mod access;
 mod answer;
@@ -40,6 +40,7 @@ mod state;
 mod sticky;
 mod switch;
 mod table;
+mod timer;
 mod upload;
 mod websocket;
 pub mod worker;
