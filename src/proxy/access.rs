@@ -1,12 +1,12 @@
 //! The access log: one JSON object per request that has ended, written by a thread of its own. No request ever waits for it: what does
-//! not fit its queue is counted and left out.
+//! not fit its queue is counted and left out. What makes a line of it is done there, many lines at a time.
 
 use super::instance::Instance;
 use crate::{
     model::{Clock, SystemClock, Timestamp},
     rotating::{FILE_BYTES, KEEP, Rotating},
 };
-use http::{header, request::Parts};
+use http::{Method, header, request::Parts};
 use serde::Serialize;
 use std::{
     net::IpAddr,
@@ -25,6 +25,9 @@ const QUEUE: usize = 4096;
 /// The most of a path that is written down.
 const LONGEST: usize = 1024;
 
+/// How long lines are collected before they are written: to wake the writer for each would cost more than the request itself.
+const COLLECTING: Duration = Duration::from_millis(20);
+
 /// Where ended requests are written down.
 #[derive(Debug, Clone)]
 pub struct AccessLog {
@@ -37,19 +40,38 @@ enum Message {
     Flush(SyncSender<()>),
 }
 
-#[derive(Debug, Serialize)]
+/// What is known of a request; the writer makes text of it.
+#[derive(Debug)]
 struct Line {
-    at: String,
-    service: String,
+    at: Timestamp,
+    service: Arc<String>,
     client: IpAddr,
-    method: String,
+    method: Method,
     host: String,
     path: String,
+    has_authorization: bool,
+    status: u16,
+    instance: Option<Arc<Instance>>,
+    outcome: &'static str,
+    bytes: u64,
+    ms: f64,
+    left_out: u64,
+}
+
+/// A line as it is written.
+#[derive(Debug, Serialize)]
+struct Written<'a> {
+    at: &'a str,
+    service: &'a str,
+    client: IpAddr,
+    method: &'a str,
+    host: &'a str,
+    path: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     authorization: Option<&'static str>,
     status: u16,
-    version: Option<String>,
-    instance: Option<String>,
+    version: Option<&'a str>,
+    instance: Option<&'a str>,
     outcome: &'static str,
     bytes: u64,
     ms: f64,
@@ -76,26 +98,25 @@ impl AccessLog {
     }
 
     /// Returns what is known of a request at its beginning; `None` when nothing is written.
-    pub fn begin(&self, service: &str, head: &Parts, client: IpAddr) -> Option<Record> {
+    pub fn begin(&self, service: &Arc<String>, head: &Parts, client: IpAddr) -> Option<Record> {
         self.queue.as_ref()?;
         let text = |name| head.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).unwrap_or_default().to_owned();
         let line = Line {
-            at: String::new(),
-            service: service.to_owned(),
+            at: SystemClock.now(),
+            service: service.clone(),
             client,
-            method: head.method.to_string(),
+            method: head.method.clone(),
             host: text(header::HOST),
             path: redacted(head.uri.path(), head.uri.query()),
-            authorization: head.headers.contains_key(header::AUTHORIZATION).then_some("[redacted]"),
+            has_authorization: head.headers.contains_key(header::AUTHORIZATION),
             status: 0,
-            version: None,
             instance: None,
             outcome: "",
             bytes: 0,
             ms: 0.0,
             left_out: 0,
         };
-        Some(Record { log: self.clone(), at: SystemClock.now(), began: Instant::now(), line: Box::new(line) })
+        Some(Record { log: self.clone(), began: Instant::now(), line: Box::new(line) })
     }
 
     /// Returns when what was queued is in the file, or after a second.
@@ -111,20 +132,17 @@ impl AccessLog {
 #[derive(Debug)]
 pub struct Record {
     log: AccessLog,
-    at: Timestamp,
     began: Instant,
     line: Box<Line>,
 }
 
 impl Record {
     /// Writes it down.
-    pub fn ended(self, status: Option<u16>, instance: Option<&Instance>, outcome: &'static str, bytes: u64) {
-        let Record { log, at, began, mut line } = self;
+    pub fn ended(self, status: Option<u16>, instance: Option<&Arc<Instance>>, outcome: &'static str, bytes: u64) {
+        let Record { log, began, mut line } = self;
         let Some(queue) = &log.queue else { return };
-        line.at = at.to_string();
         line.status = status.unwrap_or(0);
-        line.version = instance.map(|instance| instance.version.clone());
-        line.instance = instance.map(|instance| instance.id.to_string());
+        line.instance = instance.cloned();
         (line.outcome, line.bytes) = (outcome, bytes);
         line.ms = began.elapsed().as_micros() as f64 / 1000.0;
         line.left_out = log.left_out.swap(0, Relaxed);
@@ -136,12 +154,12 @@ impl Record {
 }
 
 fn write(mut file: Rotating, messages: &Receiver<Message>) {
-    let (mut lines, mut flushed) = (Vec::new(), Vec::new());
+    let (mut lines, mut flushed, mut second) = (Vec::new(), Vec::new(), Second::default());
     while let Ok(first) = messages.recv() {
         for message in std::iter::once(first).chain(messages.try_iter().take(QUEUE)) {
             match message {
                 Message::Line(line) => {
-                    if serde_json::to_writer(&mut lines, &line).is_ok() {
+                    if serde_json::to_writer(&mut lines, &line.written(second.text(line.at))).is_ok() {
                         lines.push(b'\n');
                     }
                 }
@@ -156,6 +174,45 @@ fn write(mut file: Rotating, messages: &Receiver<Message>) {
             lines.shrink_to(64 << 10);
         }
         flushed.drain(..).for_each(|done| _ = done.try_send(()));
+        std::thread::sleep(COLLECTING);
+    }
+}
+
+/// The second of the last line, and its text: the next line is most often of the same.
+#[derive(Default)]
+struct Second {
+    number: i64,
+    text: String,
+}
+
+impl Second {
+    fn text(&mut self, at: Timestamp) -> &str {
+        let number = at.0.div_euclid(1000);
+        if self.text.is_empty() || self.number != number {
+            *self = Second { number, text: at.to_string() };
+        }
+        &self.text
+    }
+}
+
+impl Line {
+    fn written<'a>(&'a self, at: &'a str) -> Written<'a> {
+        Written {
+            at,
+            service: &self.service,
+            client: self.client,
+            method: self.method.as_str(),
+            host: &self.host,
+            path: &self.path,
+            authorization: self.has_authorization.then_some("[redacted]"),
+            status: self.status,
+            version: self.instance.as_ref().map(|instance| instance.version.as_str()),
+            instance: self.instance.as_ref().map(|instance| instance.id.as_str()),
+            outcome: self.outcome,
+            bytes: self.bytes,
+            ms: self.ms,
+            left_out: self.left_out,
+        }
     }
 }
 
@@ -201,7 +258,7 @@ mod tests {
     fn a_request_is_written_down_without_its_secrets() {
         let dir = tempfile::tempdir().unwrap();
         let log = AccessLog::in_folder(dir.path());
-        let begin = |uri: &str| log.begin("web", &head(uri), [10, 0, 0, 1].into()).unwrap();
+        let begin = |uri: &str| log.begin(&Arc::new("web".to_owned()), &head(uri), [10, 0, 0, 1].into()).unwrap();
         begin("/a/b?token=s3cret&s3cret&x=&y=1=s3cret").ended(Some(200), None, "completed", 7);
         begin(&format!("/{}", "ä".repeat(1000))).ended(None, None, "cut", 0);
         log.flush();
@@ -210,7 +267,7 @@ mod tests {
         assert_eq!((&lines[0]["status"], &lines[0]["bytes"], &lines[0]["authorization"]), (&200.into(), &7.into(), &"[redacted]".into()));
         assert_eq!((&lines[1]["status"], &lines[1]["outcome"]), (&0.into(), &"cut".into()));
         assert!(lines[1]["path"].as_str().unwrap().len() < LONGEST + 4);
-        assert!(AccessLog::off().begin("web", &head("/"), [10, 0, 0, 1].into()).is_none());
+        assert!(AccessLog::off().begin(&Arc::new("web".to_owned()), &head("/"), [10, 0, 0, 1].into()).is_none());
     }
 
     #[test]
@@ -218,11 +275,11 @@ mod tests {
         let (queue, messages) = sync_channel(1);
         let log = AccessLog { queue: Some(queue), left_out: Arc::default() };
         for _ in 0..4 {
-            log.begin("web", &head("/"), [10, 0, 0, 1].into()).unwrap().ended(Some(200), None, "completed", 0);
+            log.begin(&Arc::new("web".to_owned()), &head("/"), [10, 0, 0, 1].into()).unwrap().ended(Some(200), None, "completed", 0);
         }
         assert_eq!(log.left_out.load(Relaxed), 3);
         assert!(matches!(messages.try_recv(), Ok(Message::Line(line)) if line.left_out == 0));
-        log.begin("web", &head("/"), [10, 0, 0, 1].into()).unwrap().ended(Some(200), None, "completed", 0);
+        log.begin(&Arc::new("web".to_owned()), &head("/"), [10, 0, 0, 1].into()).unwrap().ended(Some(200), None, "completed", 0);
         assert!(matches!(messages.try_recv(), Ok(Message::Line(line)) if line.left_out == 3));
     }
 }

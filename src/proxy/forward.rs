@@ -75,7 +75,7 @@ async fn respond(origin: &Origin, mut request: Request<Incoming>) -> Response<An
         sticky::strip(&mut head.headers);
     }
     let is_written = rules.access_log && !is_synthetic;
-    let record = is_written.then(|| origin.listener.routes.access.begin(&switch.name.load(), &head, origin.client.ip())).flatten();
+    let record = is_written.then(|| origin.listener.routes.access.begin(&switch.name.load_full(), &head, origin.client.ip())).flatten();
     let is_bodiless = body.is_end_stream();
     let exchange =
         Exchange { switch: &switch, wish: &wish, is_synthetic, is_bodiless, head, progress: Progress::begin(), timer: &origin.timer };
