@@ -87,17 +87,15 @@ impl Store {
     /// Returns the deployments asked for, newest first, and the cursor of the next page, if there is one.
     pub async fn deployments(&self, filter: &DeploymentFilter) -> Result<(Vec<Deployment>, Option<i64>)> {
         let limit = if filter.limit == 0 { 20 } else { i64::from(filter.limit) };
-        let rows = sql("SELECT * FROM deployments WHERE ($1 IS NULL OR service = $1) AND ($2 IS NULL OR environment = $2)
-                        AND ($3 IS NULL OR state = $3) AND ($4 IS NULL OR directive_id = $4) AND number < $5
-                        ORDER BY number DESC LIMIT $6")
-        .bind(filter.service.as_ref())
-        .bind(filter.environment.as_ref())
-        .bind(filter.state)
-        .bind(filter.directive.as_ref())
-        .bind(filter.before.unwrap_or(i64::MAX))
-        .bind(limit + 1)
-        .all(self.pool())
-        .await?;
+        let rows = sql(page_of(filter))
+            .bind(filter.service.as_ref())
+            .bind(filter.environment.as_ref())
+            .bind(filter.state)
+            .bind(filter.directive.as_ref())
+            .bind(filter.before.unwrap_or(i64::MAX))
+            .bind(limit + 1)
+            .all(self.pool())
+            .await?;
         let page = &rows[..rows.len().min(limit as usize)];
         let next = match page.last() {
             Some(last) if rows.len() > page.len() => Some(last.read("number")?),
@@ -156,6 +154,30 @@ impl Store {
         .one(self.pool())
         .await?;
         row.as_ref().map(deployment_of).transpose()
+    }
+}
+
+/// A page of deployments. SQLite finds nothing by "absent or equal", so what narrows most is said once more, by itself.
+macro_rules! page {
+    ($narrowed:literal) => {
+        concat!(
+            "SELECT * FROM deployments WHERE ",
+            $narrowed,
+            "($1 IS NULL OR service = $1) AND ($2 IS NULL OR environment = $2)
+             AND ($3 IS NULL OR state = $3) AND ($4 IS NULL OR directive_id = $4) AND number < $5
+             ORDER BY number DESC LIMIT $6"
+        )
+    };
+}
+
+fn page_of(filter: &DeploymentFilter) -> &'static str {
+    match filter {
+        DeploymentFilter { directive: Some(_), .. } => page!("directive_id = $4 AND "),
+        DeploymentFilter { service: Some(_), environment: Some(_), .. } => page!("service = $1 AND environment = $2 AND "),
+        DeploymentFilter { state: Some(_), .. } => page!("state = $3 AND "),
+        DeploymentFilter { environment: Some(_), .. } => page!("environment = $2 AND "),
+        DeploymentFilter { service: Some(_), .. } => page!("service = $1 AND "),
+        _ => page!(""),
     }
 }
 
