@@ -27,6 +27,8 @@ struct State {
     answers: BTreeMap<String, JobAnswer>,
     /// `migrate` fails before this one.
     breaks_at: Option<String>,
+    /// `migrate` does not look at what has run already.
+    forgets: bool,
 }
 
 impl Database {
@@ -51,6 +53,11 @@ impl Database {
     /// Lets `migrate` fail before this migration.
     pub fn breaks_at(&self, name: &str) {
         self.state().breaks_at = Some(name.to_owned());
+    }
+
+    /// Lets `migrate` run again what has run already.
+    pub fn forgets(&self) {
+        self.state().forgets = true;
     }
 
     /// Returns the migrations that have run.
@@ -84,7 +91,7 @@ impl Database {
             "migrate" => {
                 let folder = fs::read_dir(format!("{}/migrations", argv[1])).unwrap();
                 let mut names: Vec<String> = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-                names.retain(|name| !name.ends_with(".down.sql") && !state.applied.contains(name));
+                names.retain(|name| !name.ends_with(".down.sql") && (state.forgets || !state.applied.contains(name)));
                 names.sort();
                 for name in names {
                     if state.breaks_at.as_ref() == Some(&name) {

@@ -27,5 +27,6 @@ mod reports;
 mod story;
 mod strategies;
 mod taken_up;
+mod twice;
 mod watching;
 mod world;
