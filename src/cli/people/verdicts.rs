@@ -90,8 +90,8 @@ pub(in crate::cli) fn restore_command(command: Command) -> Command {
 pub(in crate::cli) fn rollback_command(command: Command) -> Command {
     let to =
         Arg::new("to").long("to").required(true).value_name("DEPLOYMENT").help("The earlier deployment whose release is to serve again");
-    let about = "Go back further than to what served before, with your signature; one step back needs none: `rollback-deployment`";
-    command.about(about).args([to, reason(), signer()])
+    let about = "Go back further than to what served before, with your signature";
+    command.about(about).after_help("One step back needs no signature: `interlock rollback-deployment`").args([to, reason(), signer()])
 }
 
 pub(in crate::cli) fn rollback(matches: &ArgMatches) -> Result<()> {
