@@ -159,6 +159,8 @@ impl CommandRunner {
         {
             return Ok(observed);
         }
+        // Read after the changes were counted: the caller may have read it long before.
+        let applied = self.recorded(&spec.id)?.is_some_and(|recorded| recorded.applied);
         let report = self.ask(&kind(spec)?.observe, recorded).await?;
         let told: Told = serde_json::from_str(report.answer.trim())
             .map_err(|error| anyhow!("`observe` of `{}` prints no {{\"running\": …, \"version\": …}}: {error}", spec.id))?;
@@ -168,7 +170,7 @@ impl CommandRunner {
             instance: spec.id.clone(),
             version: spec.version.clone(),
             digest: spec.digest.clone(),
-            running: told.running && is_this && recorded.applied,
+            running: told.running && is_this && applied,
             address: told.address.unwrap_or(spec.spec.router.listen()),
             argv: filled(&kind(spec)?.apply, spec, recorded.epoch),
             pid: None,
