@@ -7,6 +7,7 @@ pub mod people;
 pub mod postgres;
 pub mod required;
 pub mod shop;
+pub mod standby;
 pub mod wire;
 pub mod workspace;
 
