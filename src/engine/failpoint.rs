@@ -1,13 +1,11 @@
 //! Named places where a test may kill or stop the server. Only debug builds have them: a release build holds neither the code nor the variable's name.
 
-/// Reaches the place `name`: kills this process, or waits there, when a test has armed exactly this place.
+/// Reaches the place `name`: kills this process, or waits there, when a test has armed exactly this place, alone or beside others (`place,place=wait`).
 #[cfg(debug_assertions)]
 pub async fn reach(name: &str) {
     let Ok(armed) = std::env::var("INTERLOCK_FAILPOINT") else { return };
-    let (place, action) = armed.rsplit_once('=').unwrap_or((&armed, "kill"));
-    if place != name {
-        return;
-    }
+    let each = armed.split(',').map(|one| one.rsplit_once('=').unwrap_or((one, "kill")));
+    let Some(action) = each.filter(|(place, _)| *place == name).map(|(_, action)| action).next() else { return };
     let Some(folder) = std::env::var_os("INTERLOCK_FAILPOINT_DIR") else { return };
     // The marker shows the test that the place was reached; it also makes the place fire once.
     let marker = std::path::Path::new(&folder).join(name.replace(':', "_"));

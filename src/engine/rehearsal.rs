@@ -19,6 +19,11 @@ use std::{
 /// The second listener closes by itself after so long.
 const OPEN: Duration = Duration::from_secs(60);
 
+/// How often it is begun while the router is disturbed.
+const ATTEMPTS: u32 = 5;
+/// What a router's worker needs to be there again.
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// What a rehearsal has shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rehearsal {
@@ -108,12 +113,29 @@ impl Run {
         if let Err(why) = self.answers_directly(&old, &base.instances).await {
             return Ok(Rehearsal::not_proven(format!("{} is broken already: {why}", base.version)));
         }
-        let outcome = self.there_and_back(&old, &new).await;
+        let outcome = self.there_and_back_undisturbed(&old, &new).await;
         // It would close by itself; what it showed counts either way.
         if let Err(error) = self.router.close_shadow(self.lease.epoch).await {
             tracing::warn!(deployment.id = %self.id, "the rehearsal's listener stays open for a while: {error}");
         }
         Ok(Rehearsal { proven: true, why: None, moves: outcome? })
+    }
+
+    /// Goes there and back; again where the router itself was disturbed: a worker that ended says nothing about the way.
+    async fn there_and_back_undisturbed(&self, old: &Side<'_>, new: &Side<'_>) -> Result<Vec<Moved>, StepFailure> {
+        let lost_workers = async || self.router.measure().await.ok().map(|samples| samples.lost_workers);
+        let mut attempt = 1;
+        loop {
+            let before = lost_workers().await;
+            match self.there_and_back(old, new).await {
+                Err(failure) if attempt < ATTEMPTS && (failure.code == Code::RouterFailed || before != lost_workers().await) => {
+                    tracing::warn!(deployment.id = %self.id, "the rehearsal begins again: {}", failure.message);
+                    attempt += 1;
+                    tokio::time::sleep(PAUSE).await;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     async fn there_and_back(&self, old: &Side<'_>, new: &Side<'_>) -> Result<Vec<Moved>, StepFailure> {

@@ -151,6 +151,12 @@ impl Workspace {
         self.ended().await.map(drop)
     }
 
+    /// Kills the server.
+    pub fn kill_server(&self) -> Result<()> {
+        signal(self.server.as_ref().context("no server runs")?.id() as i32, Signal::KILL);
+        Ok(())
+    }
+
     /// Waits for the server's end; returns the signal that ended it.
     pub async fn ended(&mut self) -> Result<Option<i32>> {
         let server = self.server.as_mut().context("no server runs")?;

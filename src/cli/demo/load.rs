@@ -37,6 +37,8 @@ pub struct LoadOptions {
     pub pace: Duration,
     /// How many events a stream has, 20 ms apart; a stream is to be shorter than the drain.
     pub stream: usize,
+    /// How long a POST takes to send its body.
+    pub upload: Duration,
     /// How long a request may take before it counts as failed.
     pub patience: Duration,
 }
@@ -51,6 +53,7 @@ impl Default for LoadOptions {
             websocket: 2,
             pace: Duration::from_millis(10),
             stream: 5,
+            upload: Duration::ZERO,
             patience: Duration::from_secs(15),
         }
     }
@@ -144,7 +147,7 @@ impl User {
             None => Connection::open(self.address, self.options.patience).await?,
         };
         let answer = match self.kind {
-            Kind::Post => connection.post("/echo", self.body(turn)).await?,
+            Kind::Post => connection.post_slowly("/echo", self.body(turn), self.options.upload).await?,
             Kind::Events => connection.get(&format!("/events?n={}&ms={EVENTS_APART}", self.options.stream)).await?,
             _ => connection.get("/").await?,
         };

@@ -2,6 +2,7 @@
 
 use super::app::VERSION_HEADER;
 use futures_util::{
+    StreamExt,
     io::{BufReader, BufWriter},
     stream,
 };
@@ -77,8 +78,19 @@ impl Connection {
 
     /// Sends a POST whose body is streamed in pieces, without a length.
     pub async fn post(&mut self, path: &str, body: Bytes) -> Result<Answer, Failure> {
+        self.post_slowly(path, body, Duration::ZERO).await
+    }
+
+    /// Posts a body that takes so long to be sent.
+    pub async fn post_slowly(&mut self, path: &str, body: Bytes, upload: Duration) -> Result<Answer, Failure> {
         let pieces: Vec<_> = (0..body.len()).step_by(PIECE).map(|start| body.slice(start..(start + PIECE).min(body.len()))).collect();
-        let pieces = stream::iter(pieces.into_iter().map(|piece| Ok(Frame::data(piece))));
+        let pause = upload / u32::try_from(pieces.len().max(1)).unwrap_or(u32::MAX);
+        let pieces = stream::iter(pieces).then(move |piece| async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            Ok(Frame::data(piece))
+        });
         self.send(Method::POST, path, BodyExt::boxed(StreamBody::new(pieces))).await
     }
 

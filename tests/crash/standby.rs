@@ -1,11 +1,17 @@
 //! A second server of the same workspace and database: refused, or waiting. One that waits takes over from a server that is killed or
 //! hangs in the middle of a deployment, under load, and nothing is lost or done twice.
 
-#[path = "crash/shop.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod shop;
-mod support;
-
+use super::{
+    cases::Course,
+    shop::{Shop, Times},
+};
+use crate::support::{
+    databases::Database,
+    on_both,
+    standby::{Standby, until},
+    wire::{finish, said},
+    workspace::{Workspace, signal},
+};
 use anyhow::{Context, Result, ensure};
 use interlock::{
     cli::demo::{
@@ -17,18 +23,10 @@ use interlock::{
 };
 use rustix::process::Signal;
 use serde_json::json;
-use shop::Shop;
 use std::{
     fs,
     path::PathBuf,
     time::{Duration, Instant},
-};
-use support::{
-    databases::Database,
-    on_both,
-    standby::{Standby, until},
-    wire::{finish, said},
-    workspace::{Workspace, signal},
 };
 use tempfile::TempDir;
 
@@ -68,7 +66,7 @@ async fn a_standby_ends_a_server_that_hangs_and_finishes_what_it_began(database:
 /// Harms the server where its deployment stands at `place`, while another waits; returns how long nobody answered. The deployment
 /// succeeds, customers notice nothing, and the server before does nothing more.
 async fn taken_over(database: Database, place: &'static str, harm: Signal) -> Result<Duration> {
-    let mut shop = Shop::open(database).await?;
+    let mut shop = Shop::open(database, Course::BlueGreen, Times::USUAL).await?;
     let old = shop.deploy().await?;
     let under_way = UnderWay::at(&mut shop, place).await?;
     let standby = Standby::of(&shop).await?;
@@ -99,7 +97,7 @@ async fn taken_over(database: Database, place: &'static str, harm: Signal) -> Re
 /// The control: a server that is stopped and woken does go on by itself, when nobody has taken its place.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_woken_goes_on_where_it_stood() -> Result<()> {
-    let mut shop = Shop::open(Database::Sqlite).await?;
+    let mut shop = Shop::open(Database::Sqlite, Course::BlueGreen, Times::USUAL).await?;
     shop.deploy().await?;
     let under_way = UnderWay::at(&mut shop, "shift:after-intent").await?;
     let before = Running::of(&shop).context("a server runs")?;
@@ -113,7 +111,7 @@ async fn a_server_that_is_woken_goes_on_where_it_stood() -> Result<()> {
 }
 
 async fn a_server_that_answers_keeps_its_workspace(database: Database) {
-    let mut shop = Shop::open(database).await.unwrap();
+    let mut shop = Shop::open(database, Course::BlueGreen, Times::USUAL).await.unwrap();
     let standby = Standby::of(&shop).await.unwrap();
     let before = Running::of(&shop).unwrap();
     let began = Instant::now();
@@ -135,7 +133,7 @@ async fn a_server_that_answers_keeps_its_workspace(database: Database) {
 
 async fn a_second_server_is_told_who_runs_and_what_to_do(database: Database) {
     let is_sqlite = database == Database::Sqlite;
-    let shop = Shop::open(database).await.unwrap();
+    let shop = Shop::open(database, Course::BlueGreen, Times::USUAL).await.unwrap();
     let server = Running::of(&shop).unwrap();
     let second = async |says: &str, hint: &str| {
         let refused = finish(&mut shop.interlock(&["serve"])).await;
@@ -182,7 +180,7 @@ impl UnderWay {
         let load =
             Load::start(shop.listen, LoadOptions { get: 1, post: 1, events: 1, keep_alive: 1, websocket: 1, pace, ..Default::default() });
         until("the load starts", || load.snapshot().kinds.len() == 5).await?;
-        let version = shop.build_next(Fault::None);
+        let version = shop.build_next(Fault::None)?;
         let reply = shop.client().call("execute_deployment", json!({ "plan": shop.plan(&version).await? })).await?;
         let deployment = reply["deployment"].as_str().context("a deployment has an id")?.to_owned();
         until(place, || marker.exists()).await?;
