@@ -5,6 +5,7 @@ pub mod configuration;
 pub mod databases;
 pub mod people;
 pub mod postgres;
+pub mod previous;
 pub mod required;
 pub mod shop;
 pub mod standby;

@@ -99,7 +99,12 @@ impl Workspace {
 
     /// Returns a command line in this workspace.
     pub fn interlock(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(BINARY);
+        self.program(Path::new(BINARY), arguments)
+    }
+
+    /// Returns a command line of another program in this workspace.
+    pub fn program(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(arguments).current_dir(self.root()).env("INTERLOCK_WORKSPACE", self.root()).stdin(Stdio::null());
         match &self.database {
             Database::Sqlite => command.env_remove("INTERLOCK_DATABASE_URL"),
