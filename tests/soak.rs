@@ -52,7 +52,7 @@ async fn nothing_is_lost_over_switches_and_rollbacks() {
     let lost = (client.failed, after.router_failures - before.router_failures, after.failed_probes - before.failed_probes);
     let per_second = client.requests as f64 / client.seconds;
     println!(
-        "soak: {} requests in {:.0} s ({per_second:.0} a second) over {round} switches and {round} rollbacks; lost: client {}, proxy {}, \
+        "figure: soak: {} requests in {:.0} s ({per_second:.0} a second) over {round} switches and {round} rollbacks; lost: client {}, proxy {}, \
          probes {} of {}; wrong {}; largest gap {:.0} ms, p95 {:.1} ms; {} websockets told 1012, {} drained",
         client.requests,
         client.seconds,
@@ -95,7 +95,10 @@ async fn without_the_drain_the_same_harness_loses_requests() {
 
     let after = shop.measure().await;
     let (lost, proxy) = (client.failed, after.router_failures - before.router_failures);
-    println!("soak without drain: {lost} of {} requests lost over {switches} switches, {proxy} by the proxy's count", client.requests);
+    println!(
+        "figure: soak without drain: {lost} of {} requests lost over {switches} switches, {proxy} by the proxy's count",
+        client.requests
+    );
     assert!(client.kinds[&Kind::Events].failed > 0, "a stream in flight must be cut: {:?}", client.kinds);
     assert!(proxy > 0, "the proxy must count what was cut: {:?}", client.failures);
 }

@@ -54,7 +54,7 @@ async fn of_two_servers_asked_at_once_exactly_one_gets_the_environment() {
     let same_plan = rounds.iter().filter(|round| round.existing).count();
     let by_first = rounds.iter().filter(|round| round.winner == 0).count();
     println!(
-        "{} rounds in {:.1} s: the first server won {by_first}; {same_plan} losers got the same deployment, {} `conflict`; refusals p50 {:?}, p99 {:?}",
+        "figure: {} rounds in {:.1} s: the first server won {by_first}; {same_plan} losers got the same deployment, {} `conflict`; refusals p50 {:?}, p99 {:?}",
         rounds.len(),
         began.elapsed().as_secs_f64(),
         rounds.len() - same_plan,

@@ -74,7 +74,7 @@ async fn upgraded(before: &Path, database: Database, harm: Signal) -> Result<()>
             Some(standby)
         }
     };
-    println!("{harm:?} with deployments at {stood:?}; this version answers after {:?}", began.elapsed());
+    println!("figure: {harm:?} with deployments at {stood:?}; this version answers after {:?}", began.elapsed());
     ensure!(stood.iter().collect::<BTreeSet<_>>().len() > 2, "they stood at different steps: {stood:?}");
 
     for (number, (place, deployment)) in shop.places.iter().zip(&deployments).enumerate() {
@@ -83,7 +83,7 @@ async fn upgraded(before: &Path, database: Database, harm: Signal) -> Result<()>
         ensure!(settled["state"] == state, "{}: {settled}", place.environment);
         ensure!(served(place.listen).await == format!("hello from {serves}\n"), "{}: {settled}", place.environment);
     }
-    println!("all settled after {:?}", began.elapsed());
+    println!("figure: all settled after {:?}", began.elapsed());
     shop.proxies_are_of_this_build().await?;
     shop.apply(SHORT).await?;
     // What the version before has started is replaced and ended by this one.
@@ -94,7 +94,7 @@ async fn upgraded(before: &Path, database: Database, harm: Signal) -> Result<()>
         ensure!(report.failed == 0, "{} requests failed: {:?}", report.failed, report.failures);
         answers += report.versions.values().map(|seen| seen.answers).sum::<u64>();
     }
-    println!("{answers} requests, 0 failed");
+    println!("figure: {answers} requests, 0 failed");
     ensure!(answers > 1000, "only {answers} requests");
 
     // Back to the version before is refused once the record is newer than it.

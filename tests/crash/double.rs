@@ -28,13 +28,13 @@ const PAIRS: usize = 100;
 async fn a_server_killed_again_while_it_recovers_settles_all_the_same() {
     let given = std::env::var("INTERLOCK_KILL_SEED").ok();
     let seed = given.map_or_else(rand::random, |seed| seed.parse().expect("a number"));
-    println!("double faults: INTERLOCK_KILL_SEED={seed}");
+    println!("figure: double faults: INTERLOCK_KILL_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let cases: Vec<Case> = (0..PAIRS).map(|_| pair(&mut random)).collect();
 
     let tally = disturb("double faults", cases, &Database::Sqlite).await;
 
-    println!("double faults: killed a second time in {} of {}", tally.doubly, tally.cases);
+    println!("figure: double faults: killed a second time in {} of {}", tally.doubly, tally.cases);
     // A step that is seen to have happened is not done again, so its places are not passed a second time.
     assert!(tally.doubly * 2 > tally.cases, "most second places are reached");
 }

@@ -83,7 +83,7 @@ async fn run(name: &str, cases: Vec<Case>, database: &Database, times: Times) ->
         }
     }
     println!(
-        "{name}: {} kills in {wanted} deployments: {} succeeded, {} rolled back, {} parked and answered; settled at most {:.1} s after the last start; {:.0} s ({times:?})",
+        "figure: {name}: {} kills in {wanted} deployments: {} succeeded, {} rolled back, {} parked and answered; settled at most {:.1} s after the last start; {:.0} s ({times:?})",
         tally.kills,
         tally.succeeded,
         tally.rolled_back,

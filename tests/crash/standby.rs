@@ -45,7 +45,7 @@ const AFTER_SILENCE: Duration = Duration::from_secs(40);
 async fn a_standby_finishes_what_a_killed_server_began(database: Database) {
     for place in ["start-1:after-effect", "shift:after-effect", "bake:after-intent"] {
         let took = taken_over(database.another().await, place, Signal::KILL).await.unwrap_or_else(|error| panic!("{place}: {error:#}"));
-        println!("killed at {place}: taken over in {took:?}");
+        println!("figure: killed at {place}: taken over in {took:?}");
         assert!(took < AFTER_A_KILL, "{place}: {took:?}");
     }
 }
@@ -56,7 +56,7 @@ async fn a_standby_ends_a_server_that_hangs_and_finishes_what_it_began(database:
         let database = database.another().await;
         lanes.spawn(async move {
             let took = taken_over(database, place, Signal::STOP).await.unwrap_or_else(|error| panic!("{place}: {error:#}"));
-            println!("hung at {place}: taken over in {took:?}");
+            println!("figure: hung at {place}: taken over in {took:?}");
             assert!(took < AFTER_SILENCE, "{place}: {took:?}");
         });
     }
@@ -127,7 +127,7 @@ async fn a_server_that_answers_keeps_its_workspace(database: Database) {
     let stopped = Instant::now();
     shop.stop().await.unwrap();
     standby.serves(&shop).await.unwrap();
-    println!("after `interlock stop`: taken over in {:?}", stopped.elapsed());
+    println!("figure: after `interlock stop`: taken over in {:?}", stopped.elapsed());
     assert_eq!(shop.deploy().await.unwrap(), shop.client().call("get_status", json!({})).await.unwrap()["places"][0]["serves"]);
 }
 

@@ -53,7 +53,7 @@ async fn a_clock_that_is_set_makes_a_watch_neither_shorter_nor_longer() {
         let (deployment, began) = begun(&shop, "1.4.0").await;
         shop.clock.advance(Duration::from_secs(3600));
         shop.until("get_deployment", json!({ "deployment": deployment }), "succeeded").await;
-        println!("{}: an hour's watch was over after {:?}", database.name, began.elapsed());
+        println!("figure: {}: an hour's watch was over after {:?}", database.name, began.elapsed());
         assert!(watched_ms(&shop.settled(&deployment).await) > HOUR_MS as u64);
     }
 }

@@ -168,7 +168,7 @@ async fn every_step_done_twice_changes_nothing_the_second_time() {
             assert_eq!(shop.staging.serving(), vec!["1.0.0"; all], "{kind} on {}", database.name);
         }
     }
-    println!("{} steps, each done twice: {done:?}", done.len());
+    println!("figure: {} steps, each done twice, no difference", done.len());
     assert!(done.contains("return-data") && done.contains("replace-2") && done.contains("analyse-60"), "{done:?}");
 }
 
@@ -190,7 +190,7 @@ async fn every_undo_done_twice_changes_nothing_the_second_time() {
             assert!(data.is_none_or(|data| data.applied() == ["0001_users.sql"]), "{kind} on {}", database.name);
         }
     }
-    println!("{} undos, each done twice: {undone:?}", undone.len());
+    println!("figure: {} undos, each done twice, no difference", undone.len());
     let expected = ["migrate", "replace-2", "replace-3", "shift", "shift-20", "shift-60", "start-1", "start-2", "start-3"];
     assert_eq!(undone.into_iter().collect::<Vec<_>>(), expected.map(|step| format!("undo-{step}")));
 }

@@ -221,7 +221,7 @@ fn a_hundred_thousand_streams_end_where_others_say_they_end() {
         caught += usize::from(!reference.starts_with(&careless(&stream)));
     }
     println!(
-        "100000 streams: {passed} requests passed, {refused} streams refused, {stricter} stricter than the reference, {caught} ends misread by a careless reader"
+        "figure: 100000 streams: {passed} requests passed, {refused} streams refused, {stricter} stricter than the reference, {caught} ends misread by a careless reader"
     );
     assert!(passed > 10_000 && refused > 10_000 && stricter > 1_000, "{passed} {refused} {stricter}");
     assert!(caught > 1_000, "the same harness sees a reader with a hole: {caught}");
@@ -282,7 +282,7 @@ async fn an_instance_sees_no_request_that_hyper_alone_would_not_see() {
         requests += behind.len();
         if behind.len() == alone.len() { same += 1 } else { fewer += 1 }
     }
-    println!("240 streams: {requests} requests went through, {same} streams read as hyper reads them, {fewer} cut short");
+    println!("figure: 240 streams: {requests} requests went through, {same} streams read as hyper reads them, {fewer} cut short");
     assert!(requests > 20 && same > 20 && fewer > 20, "{requests} {same} {fewer}");
     assert_eq!(world.client.measure().await.unwrap().router_failures, 0, "a client's fault is no downtime");
 }

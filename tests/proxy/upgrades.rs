@@ -60,7 +60,7 @@ async fn no_request_is_lost_at_an_upgrade() {
     assert_eq!(measured.versions["1"].requests, done.values().sum::<u64>(), "seven workers count what their clients count: {done:?}");
     assert_eq!(measured.versions["1"].latency_ms.values().sum::<u64>(), measured.versions["1"].requests);
     assert_eq!((measured.router_failures, measured.lost_workers, measured.drained), (0, 0, *tally.told.lock().unwrap()));
-    println!("6 upgrades, {} requests, 0 lost", measured.versions["1"].requests);
+    println!("figure: 6 upgrades, {} requests, 0 lost", measured.versions["1"].requests);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

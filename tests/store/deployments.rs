@@ -53,7 +53,7 @@ async fn of_64_racers_exactly_one_gets_the_environment() {
         }
         refusals.sort();
         let (p50, p99) = (refusals[refusals.len() / 2], refusals[refusals.len() * 99 / 100]);
-        println!("{}: {RACES} races of 64, one winner each; answered p50 {p50:?}, p99 {p99:?}", database.name);
+        println!("figure: {}: {RACES} races of 64, one winner each; answered p50 {p50:?}, p99 {p99:?}", database.name);
         assert_eq!(store.audit_verify().await.unwrap().broken, None);
     }
 }
