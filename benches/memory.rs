@@ -8,6 +8,7 @@ use crate::{
     support::{databases::Database, shop::Shop},
 };
 use anyhow::ensure;
+use interlock::server::Running;
 use serde_json::json;
 use std::time::Duration;
 
@@ -48,7 +49,11 @@ async fn measure(verdicts: &mut Verdicts) -> anyhow::Result<()> {
         let mut sum = Memory::default();
         let mut found = 0;
         for word in words {
-            let ours = if *word == "mcp" { vec![bridge.pid()] } else { shop.processes(word).iter().map(|one| one.pid as u32).collect() };
+            let ours = match *word {
+                "mcp" => vec![bridge.pid()],
+                "serve" => Running::of(&shop).iter().map(|server| server.pid).collect(),
+                _ => shop.processes(word).iter().map(|one| one.pid as u32).collect(),
+            };
             for pid in ours {
                 let one = machine::memory(pid)?;
                 sum.resident += one.resident;

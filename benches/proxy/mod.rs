@@ -135,7 +135,7 @@ fn judge(verdicts: &mut Verdicts, path: &'static str, size: &str, runs: &BTreeMa
         (Some(own), Some(peer)) => verdicts.at_most(what, TAIL, own / peer, " ×"),
         _ => verdicts.not_judged(what, format!("≤ {TAIL} ×"), "not measured"),
     }
-    for kind in Kind::ALL {
+    for (kind, _) in RATES {
         // What a peer could have done with more load is not known: said, and judged by what each did with the time it used.
         if let (Some(share), Some(peer)) = (of(kind, |run| run.share + run.others), of(kind, |run| run.rate / run.share))
             && share < BUSY
