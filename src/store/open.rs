@@ -45,6 +45,8 @@ impl Store {
         let pool = AnyPoolOptions::new()
             .max_connections(8)
             .acquire_timeout(Duration::from_secs(5))
+            // A file does not hang up, and to ask whether it has costs as much as most reads.
+            .test_before_acquire(kind == Kind::Postgres)
             .after_connect(move |connection, _| Box::pin(async move { prepare(connection, kind, max_pages).await }))
             // A full disk makes SQLite roll back by itself, which the driver does not notice: such a connection
             // believes to be in a transaction for ever, and is not used again.
