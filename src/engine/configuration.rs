@@ -7,7 +7,7 @@ use crate::{
     model::{Caller, EnvironmentName, Plan, ServiceName, ServiceSpec, Sha256},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Mutex};
 
 /// A revision as it is in force somewhere.
 #[derive(Debug, Clone)]
@@ -73,7 +73,7 @@ impl Engine {
     /// Returns the newest revision, in force or not; `None` before the first.
     pub async fn newest(&self) -> Result<Option<Applied>> {
         match self.store.latest_revision().await? {
-            Some(record) => Ok(Some(Applied { revision: record.revision, config: parse(&record.text)? })),
+            Some(record) => Ok(Some(Applied { revision: record.revision, config: self.parsed.of(&record.text)? })),
             None => Ok(None),
         }
     }
@@ -110,7 +110,7 @@ impl Engine {
 
     async fn applied_revision(&self, revision: i64) -> Result<Applied> {
         let record = self.store.revision(revision).await?.ok_or_else(|| Error::not_found("configuration revision", revision))?;
-        Ok(Applied { revision, config: parse(&record.text)? })
+        Ok(Applied { revision, config: self.parsed.of(&record.text)? })
     }
 
     /// Stores a text as a revision. It comes into force at once where nobody has to sign, and waits elsewhere.
@@ -145,7 +145,7 @@ impl Engine {
     /// Returns the proposal that waits for a decision, if any.
     pub async fn pending_proposal(&self) -> Result<Option<ConfigurationProposal>> {
         let Some(record) = self.store.latest_revision().await? else { return Ok(None) };
-        let new = parse(&record.text)?;
+        let new = self.parsed.of(&record.text)?;
         let differences: Vec<_> = self
             .differences(&new)
             .await?
@@ -208,6 +208,28 @@ impl Engine {
         let Some(record) = self.store.latest_revision().await? else { return Ok(false) };
         let text = std::fs::read_to_string(self.workspace.config_file()).unwrap_or_default();
         Ok(Sha256::of(text.as_bytes()) != record.sha256)
+    }
+}
+
+/// Configurations that were read a moment ago, each with its text: almost every call needs one, and the same.
+#[derive(Default)]
+pub(super) struct Parsed(Mutex<Vec<(String, ProjectConfig)>>);
+
+impl Parsed {
+    /// How many are kept: what is in force in a few environments, and the newest.
+    const MOST: usize = 8;
+
+    fn of(&self, text: &str) -> Result<ProjectConfig> {
+        let mut kept = self.0.lock().expect("nothing panics here");
+        if let Some((_, config)) = kept.iter().find(|(one, _)| one == text) {
+            return Ok(config.clone());
+        }
+        let config = parse(text)?;
+        if kept.len() == Self::MOST {
+            kept.remove(0);
+        }
+        kept.push((text.to_owned(), config.clone()));
+        Ok(config)
     }
 }
 

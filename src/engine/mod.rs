@@ -97,6 +97,8 @@ pub struct Engine {
     setbacks: setbacks::Setbacks,
     /// Held while bytes are pinned and not yet named by a directive, so that they are not removed in between.
     pinning: tokio::sync::Mutex<()>,
+    /// What was read of the configuration.
+    parsed: configuration::Parsed,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -118,6 +120,7 @@ impl Engine {
             walking: Mutex::default(),
             setbacks: setbacks::Setbacks::default(),
             pinning: tokio::sync::Mutex::default(),
+            parsed: configuration::Parsed::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         })
