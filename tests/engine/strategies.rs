@@ -128,6 +128,21 @@ async fn a_canary_that_answers_worse_goes_back_and_never_has_more_than_its_share
 }
 
 #[tokio::test]
+async fn a_canary_beside_an_old_set_that_fails_already_is_not_blamed_for_it() {
+    for database in databases().await {
+        let shop = Shop::open_with(&database.url, CANARY).await;
+        shop.deploy("1.0.0").await;
+        // Every fourth request fails, before and after: far beyond what is allowed, and no worse than what served.
+        let customers = customers(&shop, &[("1.0.0", 40, 10), ("1.1.0", 40, 10)]);
+        let settled = shop.deploy("1.1.0").await;
+        customers.abort();
+        let canary = settled["steps"].as_array().unwrap().iter().find(|step| step["step"] == "analyse-20").unwrap();
+        assert_eq!(canary["output"]["verdict"], "pass", "{settled:#}");
+        assert_eq!(settled["state"], "succeeded", "{settled:#}");
+    }
+}
+
+#[tokio::test]
 async fn a_canary_with_too_few_requests_is_paused_and_asks_a_person() {
     for database in databases().await {
         let shop = Shop::open_with(&database.url, CANARY).await;

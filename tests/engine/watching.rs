@@ -35,3 +35,22 @@ async fn a_watch_that_sees_nothing_never_passes() {
         assert_eq!(shop.staging.serving(), ["1.0.0"], "{}", database.name);
     }
 }
+
+#[tokio::test]
+async fn a_release_that_was_healthy_and_then_crash_loops_goes_back_before_its_watch_ends() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        shop.deploy("1.0.0").await;
+        shop.configure(&shop.text.replace("bake  = \"100ms\"", "bake  = \"10m\"")).await;
+        let deployment = shop.begin("1.1.0", "drain staging-web-dep_1-1").await;
+        shop.until("get_deployment", json!({ "deployment": deployment }), "verifying").await;
+
+        shop.staging.restart(&shop.staging.running().into_iter().find(|instance| instance.as_str().contains("dep_2")).unwrap());
+
+        let settled = shop.settled(&deployment).await;
+        assert_eq!((&settled["state"], &settled["incidents"][0]["rule"]), (&json!("rolled_back"), &json!("DEPLOY-002")), "{settled:#}");
+        let summary = settled["incidents"][0]["summary"].as_str().unwrap();
+        assert!(summary.contains("1.1.0 ended and was started again 1 times"), "{summary}");
+        assert_eq!(shop.staging.serving(), ["1.0.0"], "{}", database.name);
+    }
+}
