@@ -8,7 +8,6 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-use crate::phases::FACTS;
 pub use crate::phases::Fact;
 
 impl Engine {
@@ -17,7 +16,7 @@ impl Engine {
         let mut facts = BTreeMap::new();
         let mut set = |name: &str, fact: Fact| {
             // What is missing asks in the words of the catalog of facts.
-            let fact = if matches!(fact, Fact::Missing(_)) { missing(name) } else { fact };
+            let fact = if matches!(fact, Fact::Missing(_)) { Fact::missing(name, directive.id.as_str()) } else { fact };
             facts.insert(name.to_owned(), fact);
         };
         let verdicts = self.store.verdicts(&directive.id).await?;
@@ -104,14 +103,9 @@ impl Engine {
             Some(phase) => phase.exit.clone(),
             None => vec!["deployed".to_owned()],
         };
-        let fact = |name: &String| facts.get(name).cloned().unwrap_or_else(|| missing(name));
+        let fact = |name: &String| facts.get(name).cloned().unwrap_or_else(|| Fact::missing(name, directive.id.as_str()));
         Ok(asked.into_iter().map(|name| (name.clone(), fact(&name))).filter(|(_, fact)| *fact != Fact::True).collect())
     }
-}
-
-fn missing(name: &str) -> Fact {
-    let meaning = FACTS.iter().find(|(fact, _)| *fact == name).map_or("nobody has supplied it", |(_, meaning)| meaning);
-    Fact::Missing(meaning.to_owned())
 }
 
 fn truth(holds: bool) -> Fact {

@@ -10,11 +10,11 @@ use super::{
 use crate::{
     error::Result,
     model::{Choice, Deployment, DeploymentState, Directive, EnvironmentName, GateResult, PlanState, Purpose, ServiceName, Timestamp},
-    phases::Phase,
+    phases::{Phase, Standing},
     store::{InForce, Job, PlanRecord, RunbookVersion},
 };
 use serde::Serialize;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A directive with everything that hangs on it.
 pub struct DirectiveView {
@@ -36,12 +36,40 @@ pub struct DirectiveView {
     pub runbooks: Vec<RunbookVersion>,
     /// The phase that governs it.
     pub phase: Option<Phase>,
-    /// The text of the phase's current step.
-    pub step: Option<String>,
+    /// The phase's steps, held against the record.
+    pub checklist: Checklist,
     /// How its deployment stands.
     pub course: Course,
     /// When it was looked at.
     pub now: Timestamp,
+}
+
+/// Where a phase's steps stand.
+#[derive(Debug, Clone, Default)]
+pub struct Checklist {
+    /// What one needs to know of the current step; none when every step is done or skipped.
+    pub step: Option<String>,
+    /// What the current step asks, fact and question.
+    pub asked: Vec<(String, String)>,
+    /// Steps that are skipped, each with the fact of the record that skips it.
+    pub skipped: Vec<String>,
+}
+
+impl Checklist {
+    fn of(phase: &Phase, facts: &BTreeMap<String, Fact>) -> Self {
+        let mut checklist = Checklist::default();
+        for (step, standing) in phase.checklist(facts) {
+            match standing {
+                Standing::Skipped(why) => checklist.skipped.push(format!("{}: {why}", step.id)),
+                Standing::Current(asked) => {
+                    checklist.step = Some(phase.told(step, &asked));
+                    checklist.asked = asked;
+                }
+                Standing::Done | Standing::Open => (),
+            }
+        }
+        checklist
+    }
 }
 
 /// How a deployment, or one that is planned, stands: how far it has come, and what keeps it from going on by itself.
@@ -99,12 +127,9 @@ impl Engine {
             None => None,
         };
         let phase = self.phase_of(&directive.environment).await?;
-        let step = match &phase {
-            Some(phase) => {
-                let facts = self.facts(&directive).await?;
-                phase.current_step(&facts).map(|step| phase.guidance(step))
-            }
-            None => None,
+        let checklist = match &phase {
+            Some(phase) => Checklist::of(phase, &self.facts(&directive).await?),
+            None => Checklist::default(),
         };
         let job = self.store.latest_job(&directive.id, JOB).await?;
         let course = match rollback.as_ref().or(deployment.as_ref().filter(|deployment| is_open(deployment))) {
@@ -120,7 +145,7 @@ impl Engine {
             missing: if directive.state.is_open() { self.exit_gates(&directive).await? } else { Vec::new() },
             runbooks: self.runbooks_of(&directive).await?,
             phase,
-            step,
+            checklist,
             course,
             now: self.clock.now(),
             directive,

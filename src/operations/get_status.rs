@@ -10,6 +10,8 @@ use serde_json::json;
 
 /// How many places and directives an overview shows; the rest is counted.
 const SHOWN: usize = 5;
+/// How many questions are shown.
+const ASKED: usize = 3;
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -61,6 +63,12 @@ pub struct Output {
     /// Gates as `name: verdict (value)`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     gates: Vec<String>,
+    /// What the phase's current step asks, with who answers and how.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    asked: Vec<String>,
+    /// Steps of the phase that are skipped, each with the fact that does it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    skipped: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     places: Vec<Place>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -111,6 +119,11 @@ impl Operation for GetStatus {
                         .iter()
                         .map(|gate| format!("{}: {} ({})", gate.gate, gate.verdict, gate.value.as_deref().unwrap_or("no value")))
                         .collect(),
+                    asked: match view.directive.state.is_open() {
+                        true => view.checklist.asked.iter().take(ASKED).map(|(_, question)| question.clone()).collect(),
+                        false => Vec::new(),
+                    },
+                    skipped: view.checklist.skipped.clone(),
                     ..Output::default()
                 };
                 Ok(standing.reply(output))

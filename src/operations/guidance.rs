@@ -10,8 +10,12 @@ use crate::{
     model::{
         Choice, Deployment, DeploymentId, DeploymentState, DirectiveState, GateResult, PlanState, Purpose, Sha256, Verdict, Who, text,
     },
+    phases::fact_kind,
 };
 use serde_json::json;
+
+/// How many actions are named.
+const MOST_ACTIONS: usize = 5;
 
 /// Where something stands, in words.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -37,6 +41,18 @@ impl Standing {
         Reply { state: self.state, summary: self.summary, guidance: self.guidance, next_actions: self.next_actions, body }
     }
 
+    /// Adds what only a person's sign-off answers, as the current step and the open exits ask for it.
+    fn ask(&mut self, view: &DirectiveView) {
+        let exits = view.missing.iter().filter(|_| view.is_deployed()).map(|(fact, _)| fact);
+        for kind in view.checklist.asked.iter().map(|(fact, _)| fact).chain(exits).filter_map(|fact| fact_kind(fact)) {
+            let command = kind.how.replace("{directive}", view.directive.id.as_str());
+            let is_new = !self.next_actions.iter().any(|action| action.command.as_ref() == Some(&command));
+            if kind.signed.is_some() && is_new && self.next_actions.len() < MOST_ACTIONS {
+                self.next_actions.push(NextAction::command(command, kind.says));
+            }
+        }
+    }
+
     fn of(state: &str, summary: String, guidance: &str, mut next_actions: Vec<NextAction>) -> Self {
         if let Some(first) = next_actions.first_mut() {
             first.recommended = true;
@@ -50,8 +66,11 @@ pub fn of_directive(view: &DirectiveView) -> Standing {
     let mut standing = directive_standing(view);
     // After a failure what matters is the failure, not the step of the checklist it leads back to.
     let went_wrong = matches!(standing.state.as_str(), "rolled_back" | "rolling_back" | "stuck" | "rejected");
-    if let Some(step) = view.step.as_ref().filter(|_| view.directive.state.is_open() && !went_wrong) {
-        standing.guidance = step.chars().take(1000).collect();
+    if view.directive.state.is_open() && !went_wrong {
+        if let Some(step) = &view.checklist.step {
+            standing.guidance = step.chars().take(1000).collect();
+        }
+        standing.ask(view);
     }
     standing
 }
@@ -138,7 +157,7 @@ fn gates(view: &DirectiveView) -> Standing {
     // What a person must supply comes after what the agent can do itself.
     actions.sort_by_key(|action| action.who != Who::Agent || action.tool.is_none());
     actions.dedup();
-    actions.truncate(5);
+    actions.truncate(MOST_ACTIONS);
     Standing::of(
         "gates_failing",
         format!("{id} waits for gates: {}", names.join(", ")),

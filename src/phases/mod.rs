@@ -4,13 +4,20 @@
 //! that each stands in one place. Nothing executes from a phase: `done_when` only names facts that the server computes.
 //! To add a phase: a file in `prompts/`, a line in [`FILES`], its name in `config::PHASES`.
 
+mod checklist;
+mod facts;
+mod lint;
 mod load;
+mod prose;
 mod render;
 mod strictest;
 #[cfg(test)]
 mod tests;
 
-pub use load::parse;
+pub use checklist::Standing;
+pub use facts::{FACTS, Fact, FactKind, fact_kind, signable};
+pub use lint::{OPERATIONS, lint_together};
+pub use load::{parse, recall};
 pub use strictest::{Contradiction, strictest};
 
 use crate::{
@@ -23,23 +30,11 @@ use std::{collections::BTreeMap, sync::LazyLock};
 /// The built-in phases: file name and text.
 const FILES: &[(&str, &str)] = &[("prompts/phase-06.md", include_str!("../../prompts/phase-06.md"))];
 
-/// Every fact a phase may wait for, and what it says. The server computes each from its record.
-pub const FACTS: &[(&str, &str)] = &[
-    ("uat_signed", "a person has signed user acceptance for exactly this release"),
-    ("gates_pass", "every gate that binds here passes"),
-    ("secrets_present", "every secret that the service refers to can be resolved"),
-    ("plan_ready", "a plan is frozen and still starts from what serves"),
-    ("approved", "a person's approval of that plan is in force, or none is needed here"),
-    ("deployed", "the release takes all traffic of the service"),
-    ("smoke_passed", "every smoke check was answered as said, on the instances and through the listener"),
-    ("verified", "the watch with the old set warm has ended well"),
-    ("runbook_written", "a runbook without lint faults is drafted from this deployment"),
-    ("runbook_published", "a person has published that runbook"),
-    ("report_written", "the deploy log and the smoke report lie in the workspace"),
-];
-
 /// The longest guidance a result carries.
 pub const MAX_GUIDANCE_BYTES: usize = 1024;
+
+/// The longest text of a phase, places filled in.
+pub const MAX_RENDERED_BYTES: usize = 6 * 1024;
 
 /// A phase.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +55,8 @@ pub struct Phase {
     pub owner: String,
     /// Words that call for it.
     pub triggers: Vec<String>,
+    /// What one who asks for its text may say.
+    pub arguments: Vec<Argument>,
     /// What must be there before it starts.
     pub inputs: Vec<Input>,
     /// Gates that bind under it; a gate without thresholds binds all the same.
@@ -70,14 +67,30 @@ pub struct Phase {
     pub exit: Vec<String>,
     /// Files that the server writes.
     pub artifacts: Vec<String>,
+    /// What it leaves behind.
+    pub outputs: Vec<Output>,
+    /// What it is measured by.
+    pub metrics: Vec<Metric>,
+    /// The role whose approval every plan under it needs, whatever else the environment asks.
+    pub approval: Option<String>,
+    /// Facts of which any one, where it holds, leaves nothing to do.
+    pub skip_when: Vec<String>,
+    /// How long it takes.
+    pub expected_duration: Option<Durations>,
+    /// What proves that it was done.
+    pub evidence: Vec<String>,
     /// What to offer after a failure.
     pub on_failure: Vec<Offer>,
-    /// What comes after it.
-    pub next: Option<String>,
+    /// The phases that hand over to it.
+    pub after: Vec<String>,
+    /// The phases it hands over to.
+    pub next: Vec<String>,
     /// SHA-256 of its file.
     pub sha256: Sha256,
     /// The text below the front matter, places unfilled.
     pub body: String,
+    /// The whole file.
+    pub text: String,
 }
 
 /// What must be there before a phase starts.
@@ -88,6 +101,63 @@ pub struct Input {
     pub name: String,
     /// From whom.
     pub from: Who,
+    /// The fact that shows it.
+    #[serde(default)]
+    pub fact: Option<String>,
+}
+
+/// What one who asks for a phase's text may say.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Argument {
+    /// Its name.
+    pub name: String,
+    /// What it says.
+    pub about: String,
+    /// What counts when it is left out; without it nothing is filled in.
+    #[serde(default)]
+    pub default: Option<String>,
+    /// The words it may be; any, where none stands here.
+    #[serde(default)]
+    pub choices: Vec<String>,
+}
+
+/// What a phase leaves behind.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// What.
+    pub name: String,
+    /// Where it is kept.
+    pub kept: String,
+}
+
+/// A figure a phase is measured by.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metric {
+    /// Its name.
+    pub name: String,
+    /// What is aimed at.
+    pub target: Comparator,
+    /// Green while this holds.
+    pub green: Comparator,
+    /// Else yellow while this holds; red beyond.
+    pub yellow: Comparator,
+    /// What its numbers count: `percent`, `ms`.
+    pub unit: String,
+}
+
+/// How long a phase takes, by the size of the change.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Durations {
+    /// A small change.
+    pub simple: String,
+    /// Most changes.
+    pub standard: String,
+    /// A change of many parts.
+    pub complex: String,
 }
 
 /// One step of a phase: a line of a checklist over the record.
@@ -103,8 +173,14 @@ pub struct PhaseStep {
     /// The operation that takes or shows it.
     #[serde(default)]
     pub operation: Option<String>,
+    /// Facts without which it is not taken: one that does not hold skips it, one that nobody knows is asked for.
+    #[serde(default)]
+    pub when: Vec<String>,
     /// Facts that all hold when it is done.
     pub done_when: Vec<String>,
+    /// How often it may be taken again after it failed.
+    #[serde(default)]
+    pub rerun: u32,
     /// What the one who takes it should know.
     #[serde(default)]
     pub guidance: Option<String>,
@@ -122,17 +198,6 @@ pub struct Offer {
     pub why: String,
 }
 
-/// A fact as the record has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fact {
-    /// It holds.
-    True,
-    /// It does not hold.
-    False,
-    /// Nobody knows; the question that settles it.
-    Missing(String),
-}
-
 static PHASES: LazyLock<Vec<Phase>> = LazyLock::new(|| {
     let load = |(file, text): &(&str, &str)| parse(file, text).expect("built-in phases have no faults; a test reads them all");
     FILES.iter().map(load).collect()
@@ -146,19 +211,4 @@ pub fn all() -> &'static [Phase] {
 /// Returns the built-in phase of this name.
 pub fn builtin(name: &str) -> Option<&'static Phase> {
     PHASES.iter().find(|phase| phase.name == name)
-}
-
-impl Phase {
-    /// Returns the first step with a fact that does not hold; `None` when every step is done.
-    ///
-    /// A fact that nobody knows is not taken as done: its step asks.
-    pub fn current_step(&self, facts: &BTreeMap<String, Fact>) -> Option<&PhaseStep> {
-        let holds = |fact: &String| facts.get(fact) == Some(&Fact::True);
-        self.steps.iter().find(|step| !step.done_when.iter().all(holds))
-    }
-
-    /// Returns the exit facts that do not hold.
-    pub fn open_exits<'a>(&'a self, facts: &'a BTreeMap<String, Fact>) -> impl Iterator<Item = &'a str> {
-        self.exit.iter().filter(|fact| facts.get(*fact) != Some(&Fact::True)).map(String::as_str)
-    }
 }

@@ -1,0 +1,74 @@
+//! The steps of a phase held against the record: which is next, which is skipped and why, and what is asked. Pure.
+
+use super::{Fact, Phase, PhaseStep, facts::meaning};
+use std::collections::BTreeMap;
+
+/// How a step stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// Every fact of its `done_when` holds.
+    Done,
+    /// A fact of its `when` does not hold; says which.
+    Skipped(String),
+    /// It is next. What is asked is what nobody knows yet, fact and question.
+    Current(Vec<(String, String)>),
+    /// It comes after the current one.
+    Open,
+}
+
+impl Phase {
+    /// Returns the first step that is neither done nor skipped; `None` when there is none.
+    ///
+    /// A fact that nobody knows counts neither as held nor as not held: its step asks. Only a fact of the record skips a step.
+    pub fn current_step(&self, facts: &BTreeMap<String, Fact>) -> Option<&PhaseStep> {
+        self.steps.iter().find(|step| matches!(standing(step, facts), Standing::Current(_)))
+    }
+
+    /// Returns every step with how it stands.
+    pub fn checklist(&self, facts: &BTreeMap<String, Fact>) -> Vec<(&PhaseStep, Standing)> {
+        let mut found = false;
+        let line = |step| match standing(step, facts) {
+            Standing::Current(_) if found => (step, Standing::Open),
+            current @ Standing::Current(_) => {
+                found = true;
+                (step, current)
+            }
+            other => (step, other),
+        };
+        self.steps.iter().map(line).collect()
+    }
+
+    /// Returns the exit facts that do not hold.
+    pub fn open_exits<'a>(&'a self, facts: &'a BTreeMap<String, Fact>) -> impl Iterator<Item = &'a str> {
+        self.exit.iter().filter(|fact| facts.get(*fact) != Some(&Fact::True)).map(String::as_str)
+    }
+
+    /// Returns every fact that its steps, exits, inputs and skips name.
+    pub fn asked_facts(&self) -> impl Iterator<Item = &str> {
+        let of_steps = self.steps.iter().flat_map(|step| step.when.iter().chain(&step.done_when));
+        let of_inputs = self.inputs.iter().filter_map(|input| input.fact.as_ref());
+        of_steps.chain(&self.exit).chain(&self.skip_when).chain(of_inputs).map(String::as_str)
+    }
+}
+
+fn standing(step: &PhaseStep, facts: &BTreeMap<String, Fact>) -> Standing {
+    if let Some(fact) = step.when.iter().find(|fact| facts.get(*fact) == Some(&Fact::False)) {
+        return Standing::Skipped(format!("`{fact}` does not hold: {}", meaning(fact)));
+    }
+    let asked = |names: &[String]| -> Vec<(String, String)> {
+        let question = |name: &String| match facts.get(name) {
+            Some(Fact::True | Fact::False) => None,
+            Some(Fact::Missing(question)) => Some((name.clone(), question.clone())),
+            None => Some((name.clone(), format!("{}?", meaning(name)))),
+        };
+        names.iter().filter_map(question).collect()
+    };
+    let whether = asked(&step.when);
+    if !whether.is_empty() {
+        return Standing::Current(whether);
+    }
+    match step.done_when.iter().all(|fact| facts.get(fact) == Some(&Fact::True)) {
+        true => Standing::Done,
+        false => Standing::Current(asked(&step.done_when)),
+    }
+}
