@@ -12,6 +12,7 @@ mod down;
 mod launch;
 mod output;
 mod people;
+mod phase;
 mod processes;
 mod reference;
 mod serve;
@@ -53,6 +54,7 @@ const COMMANDS: &[Own] = &[
     Own { name: "resolve", command: verdicts::resolve_command, run: verdicts::resolve },
     Own { name: "restore", command: verdicts::restore_command, run: verdicts::restore },
     Own { name: "rollback", command: verdicts::rollback_command, run: verdicts::rollback },
+    Own { name: "phase", command: phase::command, run: phase::run },
     Own { name: "audit", command: audit::command, run: audit::run },
     Own { name: "doctor", command: doctor::command, run: doctor::run },
     Own { name: "down", command: down::command, run: down::run },

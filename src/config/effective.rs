@@ -45,7 +45,16 @@ impl ProjectConfig {
         if let Some(hosts) = earlier.map(|earlier| &earlier.hosts).filter(|hosts| !hosts.is_empty()) {
             effective["after_hosts"] = json!(hosts);
         }
+        if let Some(sha256) = self.own_phase_of(environment) {
+            effective["phase_sha256"] = json!(sha256);
+        }
         Some(effective)
+    }
+
+    /// Returns the hash of the own phase file that governs an environment; none where the phase is Interlock's.
+    fn own_phase_of(&self, environment: &EnvironmentConfig) -> Option<Sha256> {
+        let text = self.phases.get(environment.phase.as_ref()?)?;
+        Some(Sha256::of(text.as_bytes()))
     }
 
     /// Returns the SHA-256 of [`ProjectConfig::effective`]: `config_sha256` of plans.
@@ -59,12 +68,21 @@ impl ProjectConfig {
     pub fn effective_environment(&self, environment: &EnvironmentName) -> Value {
         let following = |name: &EnvironmentName| self.environments.get(name)?.after.clone();
         let chain = std::iter::successors(Some(environment.clone()), following);
-        let environments: Map<String, Value> =
-            chain.filter_map(|name| Some((name.0.clone(), json!(self.environments.get(&name)?)))).collect();
-        if environments.is_empty() {
+        let chain: Vec<(String, &EnvironmentConfig)> =
+            chain.filter_map(|name| Some((name.0.clone(), self.environments.get(&name)?))).collect();
+        if chain.is_empty() {
             return Value::Null;
         }
-        json!({ "project": { "name": self.project }, "environments": environments, "gates": self.gates })
+        let phases: Map<String, Value> = chain
+            .iter()
+            .filter_map(|(_, environment)| Some((environment.phase.clone()?, json!(self.own_phase_of(environment)?))))
+            .collect();
+        let environments: Map<String, Value> = chain.into_iter().map(|(name, environment)| (name, json!(environment))).collect();
+        let mut effective = json!({ "project": { "name": self.project }, "environments": environments, "gates": self.gates });
+        if !phases.is_empty() {
+            effective["phases"] = json!({ "files": phases });
+        }
+        effective
     }
 }
 

@@ -35,6 +35,7 @@ pub fn environments(
     root: &Table<'_>,
     services: &BTreeMap<ServiceName, Option<ServiceConfig>>,
     gates: &GatesConfig,
+    phases: &BTreeMap<String, String>,
 ) -> BTreeMap<EnvironmentName, EnvironmentConfig> {
     let Some(item) = root.require("environments", "say where it runs: [environments.staging.services.web]") else { return BTreeMap::new() };
     let Some(table) = item.table() else { return BTreeMap::new() };
@@ -47,7 +48,7 @@ pub fn environments(
     let mut environments = BTreeMap::new();
     for (name, item) in items.iter().filter(|(name, item)| is_name(item, name)) {
         let Some(table) = item.table() else { continue };
-        let mut environment = environment((*name).into(), &table, gates);
+        let mut environment = environment((*name).into(), &table, gates, phases);
         if let Some(after) = table.get("after") {
             environment.after = after.text().map(EnvironmentName::from);
             order.push((environment.name.clone(), after));
@@ -63,17 +64,28 @@ pub fn environments(
     environments
 }
 
-fn environment(name: EnvironmentName, table: &Table<'_>, gates: &GatesConfig) -> EnvironmentConfig {
+fn environment(name: EnvironmentName, table: &Table<'_>, gates: &GatesConfig, phases: &BTreeMap<String, String>) -> EnvironmentConfig {
     let approval_item = table.get("approval");
     let is_production = approval_item.is_some();
     let approval = approval_item.and_then(|item| approval(&item));
-    let phase = table.get("phase").and_then(|item| item.choice(&PHASES.iter().map(|phase| (*phase, *phase)).collect::<Vec<_>>(), &[]));
+    let phase = table.get("phase").and_then(|item| phase(&item, phases));
     let evidence = table.get("evidence").map(|item| evidence(&item, is_production)).unwrap_or_else(|| {
         ORIGINS.iter().map(|(_, origin)| *origin).filter(|origin| !is_production || *origin != Origin::Claimed).collect()
     });
     let gates = table.get("gates").map(|item| gates::overrides(&item, gates)).unwrap_or_default();
     let phase = phase.or(is_production.then_some(DEFAULT_PHASE)).map(str::to_owned);
     EnvironmentConfig { name, phase, after: None, approval, evidence, gates, services: BTreeMap::new() }
+}
+
+/// Reads the name of a phase; an unknown one is answered with all there are.
+fn phase<'a>(item: &Item<'a>, own: &BTreeMap<String, String>) -> Option<&'a str> {
+    let name = item.text()?;
+    let known: Vec<&str> = PHASES.iter().copied().chain(own.keys().map(String::as_str)).collect();
+    if !known.contains(&name) {
+        item.mismatch(format!("there is no phase `{name}`"), Some(format!("there are: {}", known.join(", "))));
+        return None;
+    }
+    Some(name)
 }
 
 fn approval(item: &Item<'_>) -> Option<ApprovalConfig> {

@@ -11,6 +11,7 @@ mod gates;
 mod init;
 mod listeners;
 mod metrics;
+mod phases;
 mod reader;
 mod references;
 mod rollout;
@@ -22,6 +23,7 @@ mod workspace_tests;
 
 pub use effective::{Change, EnvironmentDifference, difference};
 pub use init::template;
+pub use phases::{phase_files, with_phases};
 pub use service::ServiceConfig;
 pub use workspace::Workspace;
 
@@ -33,7 +35,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use toml::de::DeTable;
 
-/// The phases an environment may name; each is a file in `prompts/`.
+/// The phases of Interlock; each is a file in `prompts/`. An environment may name one of them, or an own one of `[phases] dir`.
 pub const PHASES: &[&str] = &[DEFAULT_PHASE];
 
 /// The phase of an environment with `approval` that names none.
@@ -53,6 +55,8 @@ pub struct ProjectConfig {
     pub environments: BTreeMap<EnvironmentName, EnvironmentConfig>,
     /// `[gates]`.
     pub gates: GatesConfig,
+    /// The texts of the project's own phase files, by name, as they were applied.
+    pub phases: BTreeMap<String, String>,
 }
 
 /// One environment.
@@ -189,12 +193,13 @@ pub fn parse(file_name: &str, text: &str) -> Result<ProjectConfig, Faults> {
     });
     let services = service::services(&root);
     let gates = gates::gates(&root);
-    let environments = environment::environments(&root, &services, &gates);
+    let phases = phases::phases(&root);
+    let environments = environment::environments(&root, &services, &gates, &phases);
     root.close();
     reader.finish()?;
 
     let services = services.into_iter().filter_map(|(name, service)| Some((name, service?))).collect();
-    Ok(ProjectConfig { project: project.unwrap_or_default(), services, environments, gates })
+    Ok(ProjectConfig { project: project.unwrap_or_default(), services, environments, gates, phases })
 }
 
 /// Tells whether a text is a name, and the fault if it is not.

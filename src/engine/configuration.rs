@@ -1,6 +1,6 @@
 //! The applied configuration: what is in force per environment, and how a new revision gets there. The file on disk is never used.
 
-use super::Engine;
+use super::{Engine, phase_rules};
 use crate::{
     config::{self, EnvironmentConfig, EnvironmentDifference, ProjectConfig},
     error::{Code, Error, Result},
@@ -113,9 +113,11 @@ impl Engine {
         Ok(Applied { revision, config: self.parsed.of(&record.text)? })
     }
 
-    /// Stores a text as a revision. It comes into force at once where nobody has to sign, and waits elsewhere.
+    /// Stores a text as a revision, with the phase files it names in it. It comes into force at once where nobody has to sign, and waits elsewhere.
     pub async fn apply(&self, by: &Caller, text: &str) -> Result<ApplyOutcome> {
+        let text = &config::with_phases(&self.workspace, text)?;
         let new = parse(text)?;
+        phase_rules::check(&new, text)?;
         let sha256 = Sha256::of(text.as_bytes());
         let mut differences = Vec::new();
         for difference in self.differences(&new).await? {
@@ -207,6 +209,7 @@ impl Engine {
     pub async fn drifted(&self) -> Result<bool> {
         let Some(record) = self.store.latest_revision().await? else { return Ok(false) };
         let text = std::fs::read_to_string(self.workspace.config_file()).unwrap_or_default();
+        let text = config::with_phases(&self.workspace, &text).unwrap_or(text);
         Ok(Sha256::of(text.as_bytes()) != record.sha256)
     }
 }

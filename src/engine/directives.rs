@@ -4,7 +4,7 @@ use super::{Engine, git, recheck::artifact_error};
 use crate::{
     error::{Code, Error, Result},
     model::{Caller, Directive, DirectiveId, DirectiveState, EnvironmentName, PlanState, Release, ServiceName, text},
-    phases::Phase,
+    phases::{self, Phase},
     store::NewDirective,
 };
 
@@ -53,6 +53,9 @@ impl Engine {
         }
         let commit = self.resolve_commit(order.commit.as_deref()).await?;
         let phase = self.phase_of(&environment).await?;
+        if let Some(phase) = &phase {
+            self.store.keep_phase(by, &phase.name, &phase.sha256, &phase.text).await?;
+        }
         let _pinning = self.pinning.lock().await;
         let (releases, root, artifact) = (self.releases.clone(), self.workspace.root.clone(), order.artifact);
         let pinned = self.blocking(move || releases.pin(&root, &artifact)).await?.map_err(artifact_error)?;
@@ -137,10 +140,22 @@ impl Engine {
     pub async fn phase_of(&self, environment: &EnvironmentName) -> Result<Option<Phase>> {
         let applied = self.applied(environment).await?;
         let name = applied.config.environment(environment).and_then(|environment| environment.phase.clone());
-        match name {
-            None => Ok(None),
-            Some(name) => crate::phases::builtin(&name).cloned().map(Some).ok_or_else(|| Error::not_found("phase", &name)),
+        let Some(name) = name else { return Ok(None) };
+        let own = applied.config.phases.get(&name).and_then(|text| self.recalled.of(text));
+        own.or_else(|| phases::builtin(&name).cloned()).map(Some).ok_or_else(|| Error::not_found("phase", &name))
+    }
+
+    /// Returns the phase a directive was begun under, as its file stood then; where none was, the one in force.
+    ///
+    /// Its steps and exits are those it was begun for. Gates are always those in force: what is asked of a release is what is applied now.
+    pub async fn phase_for(&self, directive: &Directive) -> Result<Option<Phase>> {
+        let in_force = self.phase_of(&directive.environment).await?;
+        let Some(sha256) = &directive.phase_sha256 else { return Ok(in_force) };
+        if in_force.as_ref().is_some_and(|phase| phase.sha256 == *sha256) {
+            return Ok(in_force);
         }
+        let kept = self.store.phase_text(sha256).await?.and_then(|text| self.recalled.of(&text));
+        Ok(kept.or(in_force))
     }
 
     async fn resolve_commit(&self, asked: Option<&str>) -> Result<Option<String>> {

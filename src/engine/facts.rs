@@ -99,7 +99,7 @@ impl Engine {
     /// Returns the exit gates of a directive that do not hold; none means that it is done.
     pub async fn exit_gates(&self, directive: &Directive) -> Result<Vec<(String, Fact)>> {
         let facts = self.facts(directive).await?;
-        let asked = match self.phase_of(&directive.environment).await? {
+        let asked = match self.phase_for(directive).await? {
             Some(phase) => phase.exit.clone(),
             None => vec!["deployed".to_owned()],
         };

@@ -37,6 +37,7 @@ mod judging;
 pub mod lint;
 pub mod outcome;
 pub mod own_gates;
+pub mod phase_rules;
 pub mod planner;
 pub mod planning;
 pub mod probing;
@@ -99,6 +100,7 @@ pub struct Engine {
     pinning: tokio::sync::Mutex<()>,
     /// What was read of the configuration.
     parsed: configuration::Parsed,
+    recalled: phase_rules::Recalled,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -121,6 +123,7 @@ impl Engine {
             setbacks: setbacks::Setbacks::default(),
             pinning: tokio::sync::Mutex::default(),
             parsed: configuration::Parsed::default(),
+            recalled: phase_rules::Recalled::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         })

@@ -126,7 +126,7 @@ impl Engine {
             Some(deployment) => self.store.rollback_of(&deployment.id).await?.filter(is_open),
             None => None,
         };
-        let phase = self.phase_of(&directive.environment).await?;
+        let phase = self.phase_for(&directive).await?;
         let checklist = match &phase {
             Some(phase) => Checklist::of(phase, &self.facts(&directive).await?),
             None => Checklist::default(),

@@ -19,6 +19,7 @@ mod going_back;
 mod guards;
 mod logs;
 mod operations;
+mod phases;
 mod reads;
 mod reconciling;
 mod rehearsing;

@@ -10,5 +10,6 @@ mod deployments;
 mod directives;
 mod functions;
 mod open;
+mod phases;
 mod records;
 mod world;

@@ -76,7 +76,11 @@ async fn a_newer_schema_is_refused() {
                      SELECT 9999, description, success, checksum, execution_time FROM _sqlx_migrations WHERE version = 1";
         database.tamper(newer).await;
         let refused = Store::open(&database.url, database.clock.clone()).await.map(drop).unwrap_err();
-        assert!(matches!(refused, StoreError::Newer { found: 9999, known: 6 }), "{}: {refused:?}", database.name);
+        let is_migration = |name: &str| name.ends_with(".sql").then(|| name.split('_').next()?.parse::<i64>().ok()).flatten();
+        let migrations = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap();
+        let newest = migrations.filter_map(|entry| is_migration(entry.unwrap().file_name().to_str()?)).max().unwrap();
+        let is_refused = matches!(refused, StoreError::Newer { found: 9999, known } if known == newest && known >= 6);
+        assert!(is_refused, "{}: {refused:?}", database.name);
         assert_eq!(Error::from(refused).code, Code::DatabaseNewer);
     }
 }
