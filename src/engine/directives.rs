@@ -52,6 +52,10 @@ impl Engine {
             depends_on.push(self.directive(&DirectiveId::from(id)).await?.id);
         }
         let commit = self.resolve_commit(order.commit.as_deref()).await?;
+        let committed_at = match &commit {
+            Some(id) => git::committed_at(&self.workspace.root, id).await,
+            None => None,
+        };
         let phase = self.phase_of(&environment).await?;
         if let Some(phase) = &phase {
             self.store.keep_phase(by, &phase.name, &phase.sha256, &phase.text).await?;
@@ -79,6 +83,7 @@ impl Engine {
             scope: line(order.scope, format!("{service} in {environment}")),
             priority,
             environment,
+            committed_at,
             venture: order.venture,
             depends_on,
             phase: phase.as_ref().map(|phase| phase.name.clone()),

@@ -73,6 +73,9 @@ pub struct Directive {
     pub version: String,
     /// The full commit id, if known.
     pub commit: Option<String>,
+    /// When that commit was made, if known: the beginning of its lead time.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub committed_at: Option<Timestamp>,
     /// The pinned release.
     pub digest: Sha256,
     /// The venture it belongs to, if any.

@@ -24,6 +24,8 @@ pub struct NewDirective {
     pub priority: String,
     /// The environment.
     pub environment: EnvironmentName,
+    /// When its commit was made, if known.
+    pub committed_at: Option<Timestamp>,
     /// The venture it belongs to, if any.
     pub venture: Option<String>,
     /// Directives that must be completed first.
@@ -256,6 +258,7 @@ async fn directive(by: &Caller, write: &mut Write, new: NewDirective, release: &
         environment: new.environment,
         version: release.version.clone(),
         commit: release.commit.clone(),
+        committed_at: new.committed_at,
         digest: release.digest.clone(),
         venture: new.venture,
         depends_on: new.depends_on,
@@ -273,8 +276,9 @@ async fn insert(write: &mut Write, directive: &Directive) -> Result<()> {
     let number: i64 = directive.id.as_str().rsplit('-').next().and_then(|digits| digits.parse().ok()).unwrap_or_default();
     sql("INSERT INTO strategic_directives_v2 (id, number, title, status, category, priority, description, rationale, scope, target_application,
              current_phase, created_by, created_at, updated_at, service, environment, release_version, commit_id, digest, venture_id, depends_on,
-             phase, phase_sha256, follows, follow_depth)
-         VALUES ($1, $2, $3, $4, 'deployment', $5, $6, $7, $8, $9, $10, $11, $12, $12, $9, $13, $14, $15, $16, $17, $18, $10, $19, $20, $21)")
+             phase, phase_sha256, follows, follow_depth, committed_at)
+         VALUES ($1, $2, $3, $4, 'deployment', $5, $6, $7, $8, $9, $10, $11, $12, $12, $9, $13, $14, $15, $16, $17, $18, $10, $19, $20, $21,
+             $22)")
     .bind(&directive.id)
     .bind(number)
     .bind(&directive.title)
@@ -296,6 +300,7 @@ async fn insert(write: &mut Write, directive: &Directive) -> Result<()> {
     .bind(directive.phase_sha256.as_ref())
     .bind(directive.follows.as_ref())
     .bind(directive.depth)
+    .bind(directive.committed_at)
     .run(write.on())
     .await?;
     Ok(())
@@ -314,6 +319,7 @@ fn directive_of(row: &AnyRow) -> Result<Directive> {
         environment: row.read("environment")?,
         version: row.read("release_version")?,
         commit: row.read("commit_id")?,
+        committed_at: row.read("committed_at")?,
         digest: row.read("digest")?,
         venture: row.read("venture_id")?,
         depends_on: row.json("depends_on")?,

@@ -37,6 +37,7 @@ pub fn order(environment: &str) -> NewDirective {
         scope: "web only".into(),
         priority: "high".into(),
         environment: environment.into(),
+        committed_at: None,
         venture: None,
         depends_on: vec![],
         phase: None,
