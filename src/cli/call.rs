@@ -34,7 +34,12 @@ pub(super) fn run(name: &str, matches: &ArgMatches) -> ExitCode {
     match asked() {
         Ok(Ok(reply)) => {
             let is_styled = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            let shown = if is_json { format!("{reply:#}\n") } else { output::reply(&reply, is_styled) };
+            let shown = match reply["csv"].as_str() {
+                _ if is_json => format!("{reply:#}\n"),
+                // A table is for another program.
+                Some(table) => table.to_owned(),
+                None => output::reply(&reply, is_styled),
+            };
             match std::io::stdout().write_all(shown.as_bytes()) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(_) => ExitCode::FAILURE,

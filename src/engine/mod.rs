@@ -35,6 +35,7 @@ pub mod hooks;
 mod interrupted;
 mod judging;
 pub mod lint;
+pub mod metrics;
 pub mod outcome;
 pub mod own_gates;
 pub mod phase_rules;

@@ -1,6 +1,6 @@
 //! What follows when a deployment settles: the record's measurements, the files in the workspace, the directive's completion.
 
-use super::{Engine, facts::Fact, run::Run};
+use super::{Engine, facts::Fact, metrics::TRAFFIC, report::traffic_until, run::Run};
 use crate::{
     error::{Code, Result},
     model::{Caller, Deployment, DeploymentState, Directive, DirectiveState, Lease},
@@ -52,6 +52,12 @@ impl Engine {
                 Some(run) => run.router.measure().await.ok(),
                 None => None,
             };
+            if let (Some(run), Some(samples)) = (&run, &samples) {
+                let steps = self.store.journal(&deployment.id).await?;
+                if let Some(traffic) = traffic_until(deployment, &run.plan, &steps, samples) {
+                    self.store.add_measurement(&by, &deployment.id, TRAFFIC, &json!(traffic)).await?;
+                }
+            }
             let rollback_ms =
                 deployment.undo_reason.as_ref().and(deployment.settled_at).map(|at| at.since(deployment.created_at).as_millis() as u64);
             let settled = json!({ "state": deployment.state, "router": samples, "rollback_ms": rollback_ms });

@@ -51,23 +51,7 @@ impl Engine {
         let plan = self.plan_of(deployment).await?;
         let steps = self.store.journal(&deployment.id).await?;
         let after = self.counters_after(deployment, live).await?;
-        let moves = |entry: &&JournalEntry| plan.step(&entry.step).is_some_and(|step| step.action.moves_traffic());
-        let before = steps.iter().find(moves).map(|entry| entry.output["before"].clone());
-        let before: Option<Samples> = before.and_then(|before| serde_json::from_value(before).ok());
-        let traffic = match (before, after) {
-            (Some(before), Some(after)) => {
-                let seen = window(&plan.label(&deployment.id), &before, &after);
-                let error_percent = seen.error_percent();
-                Traffic {
-                    requests: seen.set.requests,
-                    errors: seen.set.errors,
-                    error_percent,
-                    p95_ms: seen.set.p95_ms(),
-                    downtime: seen.downtime,
-                }
-            }
-            _ => Traffic::default(),
-        };
+        let traffic = after.and_then(|after| traffic_until(deployment, &plan, &steps, &after)).unwrap_or_default();
         let incidents = self.store.incidents(&deployment.id).await?;
         let backup = super::data::backup_of(&steps);
         Ok(Report { gates: plan.gates.clone(), deployment: deployment.clone(), plan, steps, incidents, backup, traffic })
@@ -113,6 +97,20 @@ impl Engine {
         self.store.add_measurement(by, &deployment.id, "verification", &seen).await?;
         Ok(seen)
     }
+}
+
+/// Returns what a deployment's set did from the switch to this reading; none when traffic never moved to it.
+pub(super) fn traffic_until(deployment: &Deployment, plan: &Plan, steps: &[JournalEntry], after: &Samples) -> Option<Traffic> {
+    let moves = |entry: &&JournalEntry| plan.step(&entry.step).is_some_and(|step| step.action.moves_traffic());
+    let before: Samples = serde_json::from_value(steps.iter().find(moves)?.output["before"].clone()).ok()?;
+    let seen = window(&plan.label(&deployment.id), &before, after);
+    Some(Traffic {
+        requests: seen.set.requests,
+        errors: seen.set.errors,
+        error_percent: seen.error_percent(),
+        p95_ms: seen.set.p95_ms(),
+        downtime: seen.downtime,
+    })
 }
 
 impl Report {

@@ -15,6 +15,7 @@ mod complete_directive;
 mod create_directive;
 mod execute_deployment;
 mod get_deployment;
+mod get_metrics;
 mod get_runbook;
 mod get_status;
 mod hold_deployment;
@@ -60,6 +61,7 @@ static ALL: LazyLock<Vec<Entry>> = LazyLock::new(|| {
         Entry::of::<complete_directive::CompleteDirective>(),
         Entry::of::<list_deployments::ListDeployments>(),
         Entry::of::<read_log::ReadLog>(),
+        Entry::of::<get_metrics::GetMetrics>(),
     ]
 });
 
@@ -76,7 +78,9 @@ pub fn find(name: &str) -> Option<Entry> {
 /// Tells whether this caller may call this operation: one function, for listing and for calling.
 pub fn may_call(entry: &Entry, caller: &Caller, toolsets: &[Toolset]) -> bool {
     match caller.kind {
-        CallerKind::Agent | CallerKind::Operator => toolsets.contains(&entry.toolset),
+        CallerKind::Agent => toolsets.contains(&entry.toolset),
+        // What an agent's list of tools costs is no concern of the command line.
+        CallerKind::Operator => true,
         // The server acts through the engine; through an edge it only looks.
         CallerKind::Server => entry.effect == Effect::Reads,
     }
@@ -118,6 +122,15 @@ pub struct Context {
 pub enum Toolset {
     /// The way from directive to verified production.
     Core,
+    /// Ventures, their stages, and what the record says about many deployments.
+    Lifecycle,
+    /// What is set up around a deployment: monitoring, backups, workflows, documents.
+    Setup,
+}
+
+impl Toolset {
+    /// Every toolset.
+    pub const ALL: [Toolset; 3] = [Toolset::Core, Toolset::Lifecycle, Toolset::Setup];
 }
 
 /// What an operation may do to the world; fixes the four hints of MCP.

@@ -43,6 +43,12 @@ impl Registry {
         Registry { entries, toolsets: vec![Toolset::Core], attempts: Box::new(RecentAttempts::default()), engine }
     }
 
+    /// Offers agents these toolsets.
+    pub fn offering(mut self, toolsets: &[Toolset]) -> Self {
+        self.toolsets = toolsets.to_vec();
+        self
+    }
+
     /// Counts refusals elsewhere than in memory.
     pub fn counting_in(mut self, attempts: Box<dyn Attempts>) -> Self {
         self.attempts = attempts;

@@ -18,6 +18,7 @@ mod further_back;
 mod going_back;
 mod guards;
 mod logs;
+mod metrics;
 mod operations;
 mod phases;
 mod reads;

@@ -123,6 +123,12 @@ fn arguments_of(operation: &str, seen: &Situations) -> Vec<Value> {
             json!({ "runbook": seen.runbook, "version": 1 }),
             json!({ "runbook": "none" }),
         ],
+        "get_metrics" => vec![
+            json!({}),
+            json!({ "days": 1, "by": "service,environment,caller" }),
+            json!({ "environment": "staging", "caller": "agent", "format": "csv" }),
+            json!({ "days": 0 }),
+        ],
         "read_log" => each(&|deployment| json!({ "deployment": deployment, "tail": 5, "grep": "log" })),
         _ => Vec::new(),
     }

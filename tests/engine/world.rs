@@ -13,7 +13,7 @@ use interlock::{
         Caller, CallerKind, Clock, Decision, DecisionKind, DecisionVerdict, EnvironmentName, Reading, ServiceSpec, SignedDecision,
         SystemClock, Timestamp, Via, decision::PublicKey,
     },
-    operations::{Progress, Refused, Registry},
+    operations::{Progress, Refused, Registry, Toolset},
     store::Store,
     targets::{Router, Target, fake::FakeWorld},
 };
@@ -144,7 +144,7 @@ impl Shop {
         };
         let engine = Engine::new(workspace, store, clock.clone(), Box::new(worlds.clone()));
         let chairman = SigningKey::from_bytes(&[7; 32]);
-        let registry = Registry::over(engine.clone());
+        let registry = Registry::over(engine.clone()).offering(&Toolset::ALL);
         let shop =
             Shop { staging, production, at_staging, at_production, text, clock, worlds, registry, engine, chairman, _folder: folder };
         let enrolment = Enrolment { name: "ada".into(), role: "chairman".into(), public_key: PublicKey::of(&shop.chairman) };
@@ -277,7 +277,7 @@ impl Shop {
         self.engine.shut_down().await;
         let (workspace, store) = (self.engine.workspace.clone(), self.engine.store.clone());
         self.engine = Engine::new(workspace, store, self.clock.clone(), Box::new(self.worlds.clone()));
-        self.registry = Registry::over(self.engine.clone());
+        self.registry = Registry::over(self.engine.clone()).offering(&Toolset::ALL);
         self.engine.start().await.unwrap();
     }
 

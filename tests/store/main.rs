@@ -9,6 +9,7 @@ mod decisions;
 mod deployments;
 mod directives;
 mod functions;
+mod metrics;
 mod open;
 mod phases;
 mod records;
