@@ -95,7 +95,7 @@ impl Operation for GetMetrics {
         let selection = selection_of(ctx.engine.clock.now(), &params)?;
         let figures = ctx.engine.metrics(&selection).await?;
         let groups = match by {
-            Some(by) => ctx.engine.metrics_by(&selection, by).await?,
+            Some(by) => ctx.engine.metrics_by(&selection, &[by]).await?,
             None => Vec::new(),
         };
         let health = metrics::health(&figures);

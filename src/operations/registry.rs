@@ -55,6 +55,11 @@ impl Registry {
         self
     }
 
+    /// Returns the engine behind; none where there is only a reason why not.
+    pub fn engine(&self) -> Option<&Arc<Engine>> {
+        self.engine.as_ref().ok()
+    }
+
     /// Returns what this caller may call, in a fixed order.
     pub fn listed(&self, caller: &Caller) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(move |entry| may_call(entry, caller, &self.toolsets))

@@ -1,5 +1,6 @@
 //! `interlock serve`: one server per workspace, its two sockets and its one loopback listener. Composes what lies below; decides nothing.
 
+mod exposition;
 mod guard;
 mod hold;
 mod identity;
@@ -177,8 +178,8 @@ impl Bound {
         let (stop_handle, rpc_server) = rpc::stop_channel();
         let over_http = mcp::Handler::new(registry.clone(), prompts, Via::McpHttp).http_service(stop.clone());
         let guarding = guard::Guard { port: address.port(), token: Arc::new(Sha256::of(token.as_bytes())) };
-        let measured = workspace.clone();
-        let metrics = async move || ([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], metrics::text(&measured).await);
+        let (measured, known) = (workspace.clone(), registry.engine().cloned());
+        let metrics = async move || ([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], metrics::text(&measured, known.as_deref()).await);
         let router = Router::new()
             .route("/metrics", get(metrics))
             .route("/healthz", get(|| async { Json(json!({"state": "serving", "version": env!("CARGO_PKG_VERSION")})) }))

@@ -26,6 +26,7 @@ mod reconciling;
 mod rehearsing;
 mod reopened;
 mod reports;
+mod scraping;
 mod story;
 mod strategies;
 mod taken_up;

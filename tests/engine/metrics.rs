@@ -5,7 +5,7 @@ use interlock::targets::fake::Behaviour;
 use serde_json::{Value, json};
 
 /// Two that stay, one that a trigger turns back, one that is taken back on demand by somebody at the command line.
-async fn lived(shop: &Shop) {
+pub async fn lived(shop: &Shop) {
     shop.deploy("1.0.0").await;
     let second = shop.deploy("1.1.0").await;
     shop.staging.behave("1.2.0", Behaviour { status: 200, shows: "another".into(), exits: false });

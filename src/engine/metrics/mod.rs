@@ -135,9 +135,10 @@ impl Engine {
         Ok(figures(&self.runs(selection).await?, window(selection)))
     }
 
-    /// Returns the metrics of each part of a selection, in the order of their names.
-    pub async fn metrics_by(&self, selection: &Selection, by: By) -> Result<Vec<GroupFigures>> {
-        Ok(grouped(self.runs(selection).await?, by, window(selection)))
+    /// Returns the metrics of each part of a selection, divided in each of these ways, each in the order of its parts' names.
+    pub async fn metrics_by(&self, selection: &Selection, ways: &[By]) -> Result<Vec<GroupFigures>> {
+        let runs = self.runs(selection).await?;
+        Ok(ways.iter().flat_map(|by| grouped(&runs, *by, window(selection))).collect())
     }
 
     async fn runs(&self, selection: &Selection) -> Result<Vec<Run>> {
@@ -170,7 +171,7 @@ fn is_selected(run: &Run, selection: &Selection) -> bool {
     by_caller && of_venture
 }
 
-fn grouped(runs: Vec<Run>, by: By, window: Duration) -> Vec<GroupFigures> {
+fn grouped(runs: &[Run], by: By, window: Duration) -> Vec<GroupFigures> {
     let mut groups: BTreeMap<Group, Vec<Run>> = BTreeMap::new();
     for run in runs {
         let deployment = &run.deployment;
@@ -179,7 +180,7 @@ fn grouped(runs: Vec<Run>, by: By, window: Duration) -> Vec<GroupFigures> {
             environment: by.environment.then(|| deployment.environment.clone()),
             caller: by.caller.then(|| Asker::of(&deployment.created_by)),
         };
-        groups.entry(group).or_default().push(run);
+        groups.entry(group).or_default().push(run.clone());
     }
     groups.into_iter().map(|(group, runs)| GroupFigures { group, figures: figures(&runs, window) }).collect()
 }

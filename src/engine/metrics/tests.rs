@@ -190,7 +190,7 @@ fn the_parts_of_a_selection_are_told_apart() {
     let mut runs = of(2, 1);
     runs[1].deployment.created_by = "operator".into();
     runs[2].deployment.service = "api".into();
-    let groups = grouped(runs, By { service: true, environment: false, caller: true }, DAY);
+    let groups = grouped(&runs, By { service: true, environment: false, caller: true }, DAY);
     let named: Vec<_> = groups.iter().map(|one| (one.group.service.clone().unwrap().0, one.group.caller.unwrap(), one.health())).collect();
     assert_eq!(
         named,
