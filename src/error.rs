@@ -155,6 +155,8 @@ codes! {
     BackupFailed = "backup_failed", exit 5, who Person, hint "mend `backup` in the configuration, or what it runs";
     /// Traffic did not go there and come back on a second listener.
     RehearsalFailed = "rehearsal_failed", exit 5, who Agent, hint "nothing has moved: look at the step `rehearse`, mend what it saw, plan again";
+    /// The operation belongs to a toolset that is not offered to agents here.
+    NotOffered = "not_offered", exit 7, who Person, hint "offer its toolset with `--toolsets`";
 }
 
 impl std::fmt::Display for Code {

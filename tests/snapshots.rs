@@ -12,7 +12,7 @@ use interlock::{
         Base, Caller, CallerKind, DecisionKind, GateResult, Guarantees, Plan, Purpose, Sha256, Timestamp, Verdict, Via, canonical_json,
         plan::RequiredApproval,
     },
-    operations::{Progress, Registry, refusal},
+    operations::{self, Progress, Registry, Toolset, refusal},
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -23,12 +23,20 @@ const LIST_BYTES: usize = 16 * 1024;
 
 #[tokio::test]
 async fn the_tools_are_few_and_cheap() {
-    let tools = tools().await;
+    let tools = tools(&[Toolset::Core]).await;
     let list = serde_json::to_string(&tools).unwrap();
     assert!(tools.len() <= 16, "{} tools", tools.len());
     assert!(list.len() <= LIST_BYTES, "the list has {} bytes", list.len());
     let lines: Vec<String> = tools.iter().map(Value::to_string).collect();
     assert_snapshot!("tools", lines.join("\n"));
+}
+
+#[tokio::test]
+async fn every_toolset_together_is_still_cheap() {
+    let tools = tools(&Toolset::ALL).await;
+    let list = serde_json::to_string(&tools).unwrap();
+    assert_eq!(tools.len(), operations::all().len(), "every operation is in a toolset");
+    assert!(list.len() <= 2 * LIST_BYTES, "the list has {} bytes", list.len());
 }
 
 #[test]
@@ -79,8 +87,8 @@ fn pretty(value: &Value) -> String {
 }
 
 /// Asks for the list of tools as a client does.
-async fn tools() -> Vec<Value> {
-    let registry = Arc::new(Registry::refusing(Error::new(Code::NoWorkspace, "none")));
+async fn tools(toolsets: &[Toolset]) -> Vec<Value> {
+    let registry = Arc::new(Registry::refusing(Error::new(Code::NoWorkspace, "none")).offering(toolsets));
     let (client, server) = tokio::io::duplex(1 << 20);
     let (read, write) = tokio::io::split(server);
     tokio::spawn(Handler::new(registry, Arc::new([]), Via::McpStdio).serve_stream(read, write));

@@ -3,13 +3,16 @@
 //! The server is reached (and started) when a request needs it, so a stopped server stays stopped until then. After a loss the
 //! calls in flight are answered with a retryable error, and the client's handshake is replayed to the next server unseen.
 
-use super::{block_on, launch};
+use super::{
+    block_on, launch,
+    serve::{asked_toolsets, toolsets},
+};
 use crate::{
     config::Workspace,
     error::{Code, Error},
     mcp::{Handler, LINE_BYTES},
     model::Via,
-    operations::{self, Registry},
+    operations::{self, Registry, Toolset},
     rpc,
 };
 use clap::{ArgMatches, Command};
@@ -33,18 +36,29 @@ const REPLAY: &str = "interlock-bridge-replay";
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
 pub(super) fn command(command: Command) -> Command {
-    command.about("Speak MCP over standard input and output; what an agent's configuration names")
+    let command = command.about("Speak MCP over standard input and output; what an agent's configuration names");
+    command.arg(toolsets("Offer the tools of these: core, lifecycle, setup [default: what the server offers]"))
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Error> {
     let given = matches.get_one::<PathBuf>("workspace").cloned();
-    let connect = async || reach(given.as_deref()).await.map_err(Registry::refusing);
+    let asked = asked_toolsets(matches);
+    let refusing = |why| match &asked {
+        Some(toolsets) => Registry::refusing(why).asked_for(toolsets),
+        None => Registry::refusing(why),
+    };
+    let connect = async || reach(given.as_deref(), asked.as_deref()).await.map_err(refusing);
     block_on(async { bridge(tokio::io::stdin(), tokio::io::stdout(), connect).await.or_else(closed).map_err(Error::internal) })
 }
 
-async fn reach(given: Option<&Path>) -> Result<Connection, Error> {
+async fn reach(given: Option<&Path>, asked: Option<&[Toolset]>) -> Result<Connection, Error> {
     let workspace = Workspace::find(given)?;
-    let (read, write) = launch::connect(&workspace, workspace.agent_socket()).await?.into_split();
+    let (read, mut write) = launch::connect(&workspace, workspace.agent_socket()).await?.into_split();
+    if let Some(toolsets) = asked {
+        let line = operations::asking_for(toolsets);
+        let gone = |err: io::Error| Error::new(Code::ServerUnavailable, format!("the server has gone: {err}"));
+        write.write_all(line.as_bytes()).await.map_err(gone)?;
+    }
     Ok(Connection { read: Box::new(read), write: Box::new(write) })
 }
 

@@ -3,6 +3,7 @@
 use super::workspace;
 use crate::{
     error::Error,
+    operations::Toolset,
     server::{self, ServeOptions},
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -20,8 +21,20 @@ pub(super) fn command(command: Command) -> Command {
             .long("standby")
             .action(ArgAction::SetTrue)
             .help("Wait while another server runs in the workspace, and take over when it ends or no longer answers"),
+        toolsets("Offer agents the tools of these, and of no others [default: core, and the others to those who ask]"),
         Arg::new("detached").long("detached").hide(true).action(ArgAction::SetTrue),
     ])
+}
+
+/// Returns the argument that names toolsets.
+pub(super) fn toolsets(help: &'static str) -> Arg {
+    let words = value_parser!(Toolset);
+    Arg::new("toolsets").long("toolsets").value_name("LIST").value_delimiter(',').value_parser(words).help(help)
+}
+
+/// Returns the toolsets that the command line names; none where it names none.
+pub(super) fn asked_toolsets(matches: &ArgMatches) -> Option<Vec<Toolset>> {
+    Some(matches.get_many::<Toolset>("toolsets")?.copied().collect())
 }
 
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Error> {
@@ -33,6 +46,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Error> {
         workspace: workspace(matches)?,
         listen: *matches.get_one("listen").expect("it has a default"),
         standby: matches.get_flag("standby"),
+        toolsets: asked_toolsets(matches),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::internal)?;
     let outcome = runtime.block_on(server::run(options));

@@ -121,7 +121,8 @@ impl ServerHandler for Handler {
 
     async fn call_tool(&self, request: CallToolRequestParams, ctx: RequestContext<RoleServer>) -> Result<CallToolResponse, ErrorData> {
         let caller = self.caller(&ctx);
-        if self.registry.find(&caller, &request.name).is_none() {
+        // One that is there and not offered is refused like any call, with what to do.
+        if !self.registry.known().iter().any(|entry| entry.name == request.name) {
             let name = crate::model::text::visible_line(&request.name, 60);
             let known: Vec<&str> = self.registry.listed(&caller).map(|entry| entry.name).collect();
             return Err(ErrorData::invalid_params(format!("unknown tool `{name}`; there are: {}", known.join(", ")), None));

@@ -8,6 +8,7 @@ mod entry;
 mod guidance;
 mod refusal;
 mod registry;
+mod toolset;
 mod waiting;
 
 mod cancel_directive;
@@ -32,6 +33,7 @@ pub use arguments::REQUEST_BYTES;
 pub use entry::Entry;
 pub use refusal::{Attempts, RecentAttempts, refusal};
 pub use registry::{Refused, Registry};
+pub use toolset::{Toolset, asked_in, asking_for};
 
 use crate::{
     engine::Engine,
@@ -114,23 +116,6 @@ pub struct Context {
     pub caller: Caller,
     /// Where to say how far a long call is.
     pub progress: Progress,
-}
-
-/// Which tools a server offers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Toolset {
-    /// The way from directive to verified production.
-    Core,
-    /// Ventures, their stages, and what the record says about many deployments.
-    Lifecycle,
-    /// What is set up around a deployment: monitoring, backups, workflows, documents.
-    Setup,
-}
-
-impl Toolset {
-    /// Every toolset.
-    pub const ALL: [Toolset; 3] = [Toolset::Core, Toolset::Lifecycle, Toolset::Setup];
 }
 
 /// What an operation may do to the world; fixes the four hints of MCP.

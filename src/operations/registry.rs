@@ -3,7 +3,7 @@
 use super::{Attempts, Context, Effect, Entry, Progress, RecentAttempts, Toolset, arguments, may_call, refusal};
 use crate::{
     engine::Engine,
-    error::Error,
+    error::{Code, Error},
     model::{Caller, text},
 };
 use serde_json::Value;
@@ -11,9 +11,12 @@ use std::sync::Arc;
 
 /// The operations one server offers.
 pub struct Registry {
-    entries: Vec<Entry>,
+    entries: Arc<[Entry]>,
+    /// What an agent is offered.
     toolsets: Vec<Toolset>,
-    attempts: Box<dyn Attempts>,
+    /// What an agent may ask for.
+    allowed: Vec<Toolset>,
+    attempts: Arc<dyn Attempts>,
     engine: Result<Arc<Engine>, Error>,
 }
 
@@ -40,17 +43,29 @@ impl Registry {
     /// Returns a registry of other operations, for tests of the edges.
     #[doc(hidden)]
     pub fn with_entries(entries: Vec<Entry>, engine: Result<Arc<Engine>, Error>) -> Self {
-        Registry { entries, toolsets: vec![Toolset::Core], attempts: Box::new(RecentAttempts::default()), engine }
+        let (toolsets, allowed) = (vec![Toolset::Core], Toolset::ALL.to_vec());
+        Registry { entries: entries.into(), toolsets, allowed, attempts: Arc::new(RecentAttempts::default()), engine }
     }
 
-    /// Offers agents these toolsets.
+    /// Offers agents these toolsets, and no others to those who ask.
     pub fn offering(mut self, toolsets: &[Toolset]) -> Self {
-        self.toolsets = toolsets.to_vec();
+        (self.toolsets, self.allowed) = (toolsets.to_vec(), toolsets.to_vec());
         self
     }
 
+    /// Returns the same operations for an agent that asks for these toolsets; what is not allowed it does not get.
+    pub fn asked_for(&self, toolsets: &[Toolset]) -> Self {
+        Registry {
+            entries: self.entries.clone(),
+            toolsets: toolsets.iter().copied().filter(|toolset| self.allowed.contains(toolset)).collect(),
+            allowed: self.allowed.clone(),
+            attempts: self.attempts.clone(),
+            engine: self.engine.clone(),
+        }
+    }
+
     /// Counts refusals elsewhere than in memory.
-    pub fn counting_in(mut self, attempts: Box<dyn Attempts>) -> Self {
+    pub fn counting_in(mut self, attempts: Arc<dyn Attempts>) -> Self {
         self.attempts = attempts;
         self
     }
@@ -70,11 +85,27 @@ impl Registry {
         self.listed(caller).find(|entry| entry.name == name)
     }
 
+    /// Returns every operation there is, offered or not.
+    pub fn known(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Returns why this caller gets no operation of this name.
+    fn why_not(&self, name: &str) -> Error {
+        match self.entries.iter().find(|entry| entry.name == name) {
+            None => Error::not_found("operation", name).hint("see the list of tools for what there is"),
+            Some(entry) => {
+                let toolset = entry.toolset.as_str();
+                Error::new(Code::NotOffered, format!("`{name}` is in the toolset `{toolset}`, which is not offered here"))
+                    .hint(format!("start the agent's side with `interlock mcp --toolsets core,{toolset}`, or the server with `--toolsets`"))
+            }
+        }
+    }
+
     /// Calls an operation.
     pub async fn call(&self, caller: Caller, progress: Progress, name: &str, arguments: Value) -> Result<Value, Refused> {
         let Some(entry) = self.find(&caller, name) else {
-            let error = Error::not_found("operation", name).hint("see the list of tools for what there is");
-            return Err(self.refuse(&caller, name, &arguments, error).await);
+            return Err(self.refuse(&caller, name, &arguments, self.why_not(name)).await);
         };
         let (call, effect) = (entry.call, entry.effect);
         self.run(caller, progress, name, arguments, |ctx, arguments| {

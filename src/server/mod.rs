@@ -19,7 +19,7 @@ use crate::{
     error::{Code, Error},
     mcp::{self, PromptText},
     model::{Sha256, SystemClock, Via},
-    operations::Registry,
+    operations::{Registry, Toolset, asked_in},
     phases::{self, Phase},
     rpc::{self, Extra},
     store::Store,
@@ -29,6 +29,7 @@ use axum::{Json, Router, http::header, middleware, routing::get};
 use serde_json::json;
 use std::{fs, io, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 use tokio::{
+    io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader},
     net::{TcpListener, UnixListener, UnixStream},
     signal::unix::{SignalKind, signal},
 };
@@ -46,6 +47,8 @@ pub struct ServeOptions {
     pub listen: SocketAddr,
     /// Whether it waits for the end of a server that runs in the workspace, and takes over from it.
     pub standby: bool,
+    /// The toolsets agents are offered, and none beside; when absent the core, and to those who ask every other.
+    pub toolsets: Option<Vec<Toolset>>,
 }
 
 /// What a server offers.
@@ -85,7 +88,11 @@ pub async fn run(options: ServeOptions) -> Result<(), Error> {
     // After the database: a caller that reaches a socket reaches a server that can answer, and one that cannot open it says why.
     let bound = Bound::over(hold, workspace, options.listen).await?;
     engine.start().await?;
-    let registry = Arc::new(Registry::over(engine.clone()));
+    let registry = Registry::over(engine.clone());
+    let registry = Arc::new(match &options.toolsets {
+        Some(toolsets) => registry.offering(toolsets),
+        None => registry,
+    });
     let served = bound.serve(Offer { registry, extras: people::methods(), prompts: prompts() }, stop).await;
     engine.shut_down().await;
     engine.store.close().await;
@@ -154,12 +161,17 @@ impl Bound {
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving `{}`", workspace.root.display());
 
         let connections = TaskTracker::new();
-        let over_stdio = mcp::Handler::new(registry.clone(), prompts.clone(), Via::McpStdio);
+        let (offered, texts) = (registry.clone(), prompts.clone());
         connections.spawn(accept(agent, connections.clone(), stop.clone(), move |stream| {
             let (read, write) = stream.into_split();
-            let served = over_stdio.clone().serve_stream(read, write);
+            let (offered, texts) = (offered.clone(), texts.clone());
             async move {
-                if let Err(err) = served.await {
+                let mut read = BufReader::new(read);
+                let registry = match toolsets_of(&mut read).await {
+                    Some(toolsets) => Arc::new(offered.asked_for(&toolsets)),
+                    None => offered,
+                };
+                if let Err(err) = mcp::Handler::new(registry, texts, Via::McpStdio).serve_stream(read, write).await {
                     tracing::warn!("a connection to agent.sock ended: {err:#}");
                 }
             }
@@ -206,6 +218,17 @@ impl Bound {
         tracing::info!("stopped");
         Ok(hold)
     }
+}
+
+/// Returns the toolsets that a connection asks for in its first line, if it does: no message of MCP begins with a letter.
+async fn toolsets_of(read: &mut (impl AsyncBufRead + Unpin)) -> Option<Vec<Toolset>> {
+    let begins = read.fill_buf().await.ok()?.first().copied()?;
+    if !begins.is_ascii_lowercase() {
+        return None;
+    }
+    let mut line = String::new();
+    read.take(200).read_line(&mut line).await.ok()?;
+    asked_in(&line)
 }
 
 /// Accepts connections until `stop`, which also ends those that are open.

@@ -7,7 +7,7 @@ use std::{path::Path, process::Stdio, time::Duration};
 use tokio::{io::AsyncWriteExt, time::timeout};
 
 /// Runs the binary with `input` to its end: exit code, standard output, standard error.
-async fn interlock(folder: &Path, arguments: &[&str], input: &str) -> (i32, String, String) {
+pub async fn interlock(folder: &Path, arguments: &[&str], input: &str) -> (i32, String, String) {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_interlock"));
     command.args(arguments).current_dir(folder).env_remove("INTERLOCK_WORKSPACE").kill_on_drop(true);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -17,7 +17,14 @@ async fn interlock(folder: &Path, arguments: &[&str], input: &str) -> (i32, Stri
 }
 
 /// Ends the server a test has started by the binary, also when the test fails.
-struct Ends(Workspace);
+pub struct Ends(Workspace);
+
+impl Ends {
+    /// Ends the server of this folder.
+    pub fn of(folder: &Path) -> Self {
+        Ends(Workspace::at(folder).unwrap())
+    }
+}
 
 impl Drop for Ends {
     fn drop(&mut self) {

@@ -118,8 +118,22 @@ impl Operation for RecordNothing {
     }
 }
 
+/// Not in the core.
+pub struct GetStage;
+impl Operation for GetStage {
+    const NAME: &'static str = "get_stage";
+    const TOOLSET: Toolset = Toolset::Lifecycle;
+    const EFFECT: Effect = Effect::Reads;
+    const MANUAL: &'static str = "Shows a stage.";
+    type Params = Nothing;
+    type Output = Value;
+    async fn run(_: &Context, _: Nothing) -> Result<Reply<Value>, Error> {
+        Ok(Reply { state: "staged".into(), summary: "seen".into(), guidance: String::new(), next_actions: vec![], body: json!({}) })
+    }
+}
+
 pub fn entries() -> Vec<Entry> {
-    vec![Entry::of::<GetEcho>(), Entry::of::<ExecuteSlowly>(), Entry::of::<RecordNothing>()]
+    vec![Entry::of::<GetEcho>(), Entry::of::<ExecuteSlowly>(), Entry::of::<RecordNothing>(), Entry::of::<GetStage>()]
 }
 
 /// Adapters that no test of the edges reaches.
@@ -150,11 +164,20 @@ pub struct TestServer {
 
 impl TestServer {
     pub async fn start(root: &Path) -> Self {
+        Self::offering(root, None).await
+    }
+
+    /// Starts a server that offers agents these toolsets.
+    pub async fn offering(root: &Path, toolsets: Option<&[Toolset]>) -> Self {
         std::fs::write(root.join("interlock.toml"), "").unwrap();
         let workspace = Workspace::at(root).unwrap();
         let bound = Bound::bind(&options(root)).await.unwrap();
         let (address, stop) = (bound.address(), CancellationToken::new());
-        let registry = Arc::new(Registry::with_entries(entries(), Ok(engine(&workspace).await)));
+        let registry = Registry::with_entries(entries(), Ok(engine(&workspace).await));
+        let registry = Arc::new(match toolsets {
+            Some(toolsets) => registry.offering(toolsets),
+            None => registry,
+        });
         let decide = Extra {
             name: "decide",
             call: |ctx, params| Box::pin(async move { Ok(json!({"by": ctx.caller.principal, "params": params})) }),
@@ -217,7 +240,7 @@ impl TestServer {
 }
 
 pub fn options(root: &Path) -> ServeOptions {
-    ServeOptions { workspace: Workspace::at(root).unwrap(), listen: "127.0.0.1:0".parse().unwrap(), standby: false }
+    ServeOptions { workspace: Workspace::at(root).unwrap(), listen: "127.0.0.1:0".parse().unwrap(), standby: false, toolsets: None }
 }
 
 pub type Reader = Lines<BufReader<Box<dyn AsyncRead + Send + Unpin>>>;

@@ -6,3 +6,4 @@ mod fixtures;
 mod mcp;
 mod refusals;
 mod server;
+mod toolsets;

@@ -94,7 +94,7 @@ fn family(metric: &str) -> (&'static str, f64) {
 /// Serves the shop's engine for one request, as the server does.
 async fn scraped(shop: &Shop) -> String {
     let workspace = shop.engine.workspace.clone();
-    let options = ServeOptions { workspace: workspace.clone(), listen: "127.0.0.1:0".parse().unwrap(), standby: false };
+    let options = ServeOptions { workspace: workspace.clone(), listen: "127.0.0.1:0".parse().unwrap(), standby: false, toolsets: None };
     let bound = Bound::bind(&options).await.unwrap();
     let (address, stop) = (bound.address(), CancellationToken::new());
     let registry = Arc::new(Registry::over(shop.engine.clone()));
