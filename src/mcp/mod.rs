@@ -4,31 +4,41 @@
 //! client whose model thinks for a minute, and every session would die with a server restart. Legacy clients work without:
 //! progress comes on the answer's own stream, and nothing here asks the client anything. So there is no session to cap.
 
+mod resources;
+
 use crate::{
     error::{Code, Error},
     model::{Caller, CallerKind, Via},
     operations::{self, Entry, Progress, REQUEST_BYTES, Refused, Registry},
 };
+use resources::Address;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler, ServiceExt,
     model::*,
-    service::{RequestContext, ServerInitializeError},
+    service::{RequestContext, ServerInitializeError, SubscriptionContext},
     transport::{
         async_rw::AsyncRwTransport,
         streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService, session::never::NeverSessionManager},
     },
 };
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::mpsc,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The longest line read from a stream; longer than a request may be, so that the refusal can say why.
 pub const LINE_BYTES: usize = 4 * REQUEST_BYTES;
 
 const LIST_TTL_MS: u64 = 60_000;
+
+/// The most resources that one subscription, or one connection, watches.
+const MOST_WATCHED: usize = 64;
+
 const INSTRUCTIONS: &str = include_str!("instructions.md");
 
 /// A prompt of the server: one deployment phase.
@@ -50,20 +60,23 @@ pub struct Handler {
     registry: Arc<Registry>,
     prompts: Arc<[PromptText]>,
     via: Via,
+    watched: Watched,
 }
 
 impl Handler {
     /// Returns a handler over a registry; every caller is the agent, come this way.
     pub fn new(registry: Arc<Registry>, prompts: Arc<[PromptText]>, via: Via) -> Self {
-        Handler { registry, prompts, via }
+        Handler { registry, prompts, via, watched: Watched::default() }
     }
 
     /// Serves newline-delimited JSON over a stream until its end.
     pub async fn serve_stream(
-        self,
+        mut self,
         read: impl AsyncRead + Send + Unpin + 'static,
         write: impl AsyncWrite + Send + Unpin + 'static,
     ) -> anyhow::Result<()> {
+        // Its own, although the handler was cloned: what it watches ends with it.
+        self.watched = Watched::default();
         let transport = AsyncRwTransport::new_server(read, write).with_max_line_length(LINE_BYTES);
         match self.serve(transport).await {
             Ok(running) => {
@@ -102,7 +115,8 @@ impl Handler {
 
 impl ServerHandler for Handler {
     fn get_info(&self) -> ServerConfig {
-        let capabilities = ServerCapabilities::builder().enable_tools().enable_prompts().enable_resources().build();
+        let capabilities =
+            ServerCapabilities::builder().enable_tools().enable_prompts().enable_resources().enable_resources_subscribe().build();
         ServerConfig::new(capabilities)
             .with_server_info(Implementation::new("interlock", env!("CARGO_PKG_VERSION")).with_title("Interlock"))
             .with_instructions(INSTRUCTIONS.trim())
@@ -172,13 +186,115 @@ impl ServerHandler for Handler {
         }
     }
 
+    async fn list_resources(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        ctx: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        let cursor = request.and_then(|page| page.cursor);
+        let (listed, next) = resources::list(self, self.caller(&ctx), cursor).await.map_err(|err| resources::refused("", err))?;
+        let mut list = ListResourcesResult::with_all_items(listed);
+        list.next_cursor = next;
+        // Deployments come and go.
+        (list.ttl_ms, list.cache_scope) = (Some(0), Some(CacheScope::Private));
+        Ok(list)
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        let mut list = ListResourceTemplatesResult::with_all_items(resources::templates());
+        (list.ttl_ms, list.cache_scope) = (Some(LIST_TTL_MS), Some(CacheScope::Private));
+        Ok(list)
+    }
+
     async fn read_resource(
         &self,
         request: ReadResourceRequestParams,
-        _: RequestContext<RoleServer>,
+        ctx: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         let uri = crate::model::text::visible_line(&request.uri, 120);
-        Err(ErrorData::resource_not_found(format!("no resource `{uri}`; there are none yet"), Some(serde_json::json!({"uri": uri}))))
+        let Some(address) = Address::parse(&request.uri) else {
+            let known = "`resources/templates/list` shows what there is";
+            return Err(ErrorData::resource_not_found(format!("no resource `{uri}`; {known}"), Some(serde_json::json!({"uri": uri}))));
+        };
+        let (text, mime) = address.read(self, self.caller(&ctx)).await.map_err(|err| resources::refused(&uri, err))?;
+        let mut read = ReadResourceResult::new(vec![ResourceContents::text(text, request.uri).with_mime_type(mime)]);
+        (read.ttl_ms, read.cache_scope) = (Some(0), Some(CacheScope::Private));
+        Ok(read.into())
+    }
+
+    fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        let ours = |uris: &Vec<String>| uris.iter().filter(|uri| Address::parse(uri).is_some()).take(MOST_WATCHED).cloned().collect();
+        let mut accepted = SubscriptionFilter::new();
+        accepted.resource_subscriptions = requested.resource_subscriptions.as_ref().map(ours);
+        Some(accepted)
+    }
+
+    async fn listen(&self, subscription: SubscriptionContext) -> Result<(), ErrorData> {
+        let uris = subscription.accepted().resource_subscriptions.clone().unwrap_or_default();
+        let sink = subscription.sink();
+        let tell = |uri| async move { sink.notify_resource_updated(uri).await.is_ok() };
+        tokio::select! {
+            () = resources::watch(self, self.caller(subscription.request_context()), &uris, tell), if !uris.is_empty() => {}
+            () = subscription.cancelled() => {}
+        }
+        Ok(())
+    }
+
+    async fn subscribe(&self, request: SubscribeRequestParams, ctx: RequestContext<RoleServer>) -> Result<(), ErrorData> {
+        // Over HTTP there is no session to tell: each request stands alone.
+        if self.via != Via::McpStdio {
+            return Err(ErrorData::invalid_request(
+                "this way in cannot push; use `subscriptions/listen` of 2026-07-28, or `get_status`",
+                None,
+            ));
+        }
+        let uri = crate::model::text::visible_line(&request.uri, 120);
+        let Some(address) = Address::parse(&request.uri) else {
+            return Err(ErrorData::resource_not_found(format!("no resource `{uri}`"), Some(serde_json::json!({"uri": uri}))));
+        };
+        let caller = self.caller(&ctx);
+        address.read(self, caller.clone()).await.map_err(|err| resources::refused(&uri, err))?;
+        let until = self.watched.add(&request.uri)?;
+        // It holds nothing of the connection's own list: with the connection that goes, and ends this.
+        let (handler, peer) = (Handler { watched: Watched::default(), ..self.clone() }, ctx.peer.clone());
+        tokio::spawn(until.run_until_cancelled_owned(async move {
+            let tell = |uri| {
+                let peer = peer.clone();
+                async move { peer.notify_resource_updated(ResourceUpdatedNotificationParam::new(uri)).await.is_ok() }
+            };
+            resources::watch(&handler, caller, &[request.uri], tell).await;
+        }));
+        Ok(())
+    }
+
+    async fn unsubscribe(&self, request: UnsubscribeRequestParams, _: RequestContext<RoleServer>) -> Result<(), ErrorData> {
+        self.watched.end(&request.uri);
+        Ok(())
+    }
+}
+
+/// What one connection watches, for clients of revisions before 2026-07-28; ends with the connection.
+#[derive(Debug, Clone, Default)]
+struct Watched(Arc<Mutex<HashMap<String, DropGuard>>>);
+
+impl Watched {
+    /// Returns what ends when the watch does.
+    fn add(&self, uri: &str) -> Result<CancellationToken, ErrorData> {
+        let mut watched = self.0.lock().expect("nothing panics here");
+        if watched.len() >= MOST_WATCHED && !watched.contains_key(uri) {
+            return Err(ErrorData::invalid_request(format!("a connection watches at most {MOST_WATCHED} resources"), None));
+        }
+        let until = CancellationToken::new();
+        watched.insert(uri.to_owned(), until.clone().drop_guard());
+        Ok(until)
+    }
+
+    fn end(&self, uri: &str) {
+        self.0.lock().expect("nothing panics here").remove(uri);
     }
 }
 

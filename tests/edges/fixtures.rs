@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, Lines},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UnixStream},
     sync::Semaphore,
     task::JoinHandle,
@@ -31,6 +31,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub use crate::client::{Client, initialize, modern};
 
 #[derive(Serialize, Deserialize, JsonSchema, clap::Args)]
 #[serde(deny_unknown_fields)]
@@ -241,60 +243,4 @@ impl TestServer {
 
 pub fn options(root: &Path) -> ServeOptions {
     ServeOptions { workspace: Workspace::at(root).unwrap(), listen: "127.0.0.1:0".parse().unwrap(), standby: false, toolsets: None }
-}
-
-pub type Reader = Lines<BufReader<Box<dyn AsyncRead + Send + Unpin>>>;
-
-/// Speaks newline-delimited JSON.
-pub struct Client {
-    pub lines: Reader,
-    pub write: Box<dyn AsyncWrite + Send + Unpin>,
-    pub next_id: u64,
-}
-
-impl Client {
-    pub fn over(stream: impl AsyncRead + AsyncWrite + Send + 'static) -> Self {
-        let (read, write) = tokio::io::split(stream);
-        Client { lines: BufReader::new(Box::new(read) as Box<dyn AsyncRead + Send + Unpin>).lines(), write: Box::new(write), next_id: 1 }
-    }
-
-    pub async fn send(&mut self, message: Value) {
-        self.write.write_all(format!("{message}\n").as_bytes()).await.unwrap();
-    }
-
-    pub async fn hear(&mut self) -> Value {
-        let line = timeout(PATIENCE, self.lines.next_line()).await.expect("an answer in time").unwrap().expect("an answer");
-        serde_json::from_str(&line).unwrap()
-    }
-
-    pub async fn ask(&mut self, method: &str, params: Value) -> Value {
-        let id = self.next_id;
-        self.next_id += 1;
-        self.send(json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})).await;
-        let answer = self.hear().await;
-        assert_eq!(answer["id"], id, "{answer}");
-        answer
-    }
-
-    /// Calls a tool the way 2026-07-28 does.
-    pub async fn call(&mut self, tool: &str, arguments: Value) -> Value {
-        self.ask("tools/call", modern(json!({"name": tool, "arguments": arguments}))).await["result"].take()
-    }
-
-    pub async fn initialize(&mut self) -> Value {
-        let answer = self.ask("initialize", initialize()).await;
-        self.send(json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
-        answer
-    }
-}
-
-pub fn initialize() -> Value {
-    json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "old", "version": "1"}})
-}
-
-pub fn modern(mut params: Value) -> Value {
-    params["_meta"]["io.modelcontextprotocol/protocolVersion"] = "2026-07-28".into();
-    params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
-    params["_meta"]["io.modelcontextprotocol/clientInfo"] = json!({"name": "new", "version": "2"});
-    params
 }

@@ -2,6 +2,8 @@
 
 mod binary;
 mod bridge;
+#[path = "../support/mcp.rs"]
+mod client;
 mod fixtures;
 mod mcp;
 mod refusals;

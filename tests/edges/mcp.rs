@@ -34,7 +34,8 @@ async fn agent_sock_speaks_both_revisions() {
     let prompt = new.ask("prompts/get", modern(json!({"name": "phase-06"}))).await;
     assert_eq!(prompt["result"]["messages"][0]["content"]["text"], "Do it.");
     assert_eq!(new.ask("prompts/list", modern(json!({}))).await["result"]["prompts"][0]["name"], "phase-06");
-    assert_eq!(new.ask("resources/list", modern(json!({}))).await["result"]["resources"], json!([]));
+    let listed = new.ask("resources/list", modern(json!({}))).await["result"]["resources"].take();
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["uri"]), (1, &json!("interlock://phases/phase-06")), "{listed}");
     server.stop().await;
 }
 

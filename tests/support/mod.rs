@@ -3,6 +3,7 @@
 
 pub mod configuration;
 pub mod databases;
+pub mod mcp;
 pub mod people;
 pub mod postgres;
 pub mod previous;

@@ -1,0 +1,97 @@
+//! What agents read by address, and how they are told that it has changed: real server, real deployment, both revisions.
+
+mod support;
+
+use interlock::model::Sha256;
+use serde_json::{Value, json};
+use support::{
+    databases::Database,
+    mcp::{Client, modern},
+    shop::{Shop, text},
+};
+use tokio::net::UnixStream;
+
+async fn agent(shop: &Shop) -> Client {
+    Client::over(UnixStream::connect(shop.agent_socket()).await.unwrap())
+}
+
+/// Reads a resource; returns its media type and text.
+async fn read(agent: &mut Client, uri: &str) -> (Value, String) {
+    let mut answer = agent.ask("resources/read", modern(json!({ "uri": uri }))).await;
+    let contents = answer["result"]["contents"][0].take();
+    assert_eq!(contents["uri"], uri, "{answer:#}");
+    (contents["mimeType"].clone(), text(&contents["text"]))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_that_is_listed_can_be_read_and_says_what_the_tool_says() {
+    let shop = Shop::open(Database::Sqlite).await;
+    let mut agent = agent(&shop).await;
+    for version in ["1.0.0", "1.1.0"] {
+        assert_eq!(shop.deploy(version, &shop.build(version)).await["state"], "succeeded");
+    }
+    let directive = shop.directive("staging", "1.2.0").await;
+    let plan = shop.plan(&directive).await;
+
+    let mut page = agent.ask("resources/list", modern(json!({}))).await["result"].take();
+    let listed: Vec<Value> = serde_json::from_value(page["resources"].take()).unwrap();
+    let uris: Vec<&str> = listed.iter().map(|one| one["uri"].as_str().unwrap()).collect();
+    let count = |family: &str| uris.iter().filter(|uri| uri.starts_with(&format!("interlock://{family}/"))).count();
+    assert_eq!((count("deployments"), count("directives")), (2, 1), "{uris:#?}");
+    assert!(count("phases") > 0 && page.get("nextCursor").is_none(), "{page:#}");
+    for (one, uri) in listed.iter().zip(&uris) {
+        let (mime, text) = read(&mut agent, uri).await;
+        assert_eq!(mime, one["mimeType"], "{uri}");
+        assert!(!text.is_empty(), "{uri}");
+    }
+    let deployment = uris.iter().find_map(|uri| uri.strip_prefix("interlock://deployments/")).unwrap();
+    let by_address: Value = serde_json::from_str(&read(&mut agent, &format!("interlock://deployments/{deployment}")).await.1).unwrap();
+    assert_eq!(by_address, shop.must("get_deployment", json!({ "deployment": deployment })).await);
+    let log: Value = serde_json::from_str(&read(&mut agent, &format!("interlock://deployments/{deployment}/log")).await.1).unwrap();
+    assert_eq!(log["untrusted"], true, "{log:#}");
+    // A plan's bytes are the ones its name is made of.
+    let bytes = read(&mut agent, &format!("interlock://plans/{plan}")).await.1;
+    assert_eq!(plan, format!("plan_{}", &Sha256::of(bytes.as_bytes()).0[..16]));
+
+    let templates = agent.ask("resources/templates/list", modern(json!({}))).await["result"]["resourceTemplates"].take();
+    assert_eq!(templates.as_array().unwrap().len(), 6, "{templates:#}");
+    for unknown in
+        ["interlock://deployments/dep_0", "interlock://plans/none", "interlock://phases/phase-99", "interlock://x/y", "file:///etc/passwd"]
+    {
+        let answer = agent.ask("resources/read", modern(json!({ "uri": unknown }))).await;
+        assert_eq!((&answer["error"]["code"], &answer["error"]["data"]["uri"]), (&json!(-32602), &json!(unknown)), "{answer:#}");
+    }
+    let answer = agent.ask("resources/list", modern(json!({ "cursor": "next" }))).await;
+    assert_eq!(answer["error"]["code"], -32602, "{answer:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_pushed_to_whoever_listens_in_either_revision_and_to_nobody_else() {
+    let shop = Shop::open(Database::Sqlite).await;
+    let directive = shop.directive("staging", "1.0.0").await;
+    let other = shop.directive("staging", "1.1.0").await;
+    let uri = format!("interlock://directives/{directive}");
+    let elsewhere = format!("interlock://directives/{other}");
+
+    let (mut new, mut old) = (agent(&shop).await, agent(&shop).await);
+    let wanted = json!({ "resourceSubscriptions": [uri, "file:///etc/passwd"], "toolsListChanged": true });
+    let listening = new.begin("subscriptions/listen", modern(json!({ "notifications": wanted }))).await;
+    let acknowledged = new.hear().await;
+    assert_eq!(acknowledged["method"], "notifications/subscriptions/acknowledged", "{acknowledged:#}");
+    assert_eq!(acknowledged["params"]["notifications"], json!({ "resourceSubscriptions": [uri] }), "only what there is: {acknowledged:#}");
+    old.initialize().await;
+    assert_eq!(old.ask("resources/subscribe", json!({ "uri": uri })).await["result"], json!({}));
+    assert_eq!(old.ask("resources/subscribe", json!({ "uri": elsewhere })).await["result"], json!({}));
+    assert_eq!(old.ask("resources/unsubscribe", json!({ "uri": elsewhere })).await["result"], json!({}));
+    assert_eq!(old.ask("resources/subscribe", json!({ "uri": "interlock://directives/none" })).await["error"]["code"], -32002);
+
+    shop.must("cancel_directive", json!({ "directive": other, "reason": "not now" })).await;
+    shop.must("cancel_directive", json!({ "directive": directive, "reason": "not now" })).await;
+    for agent in [&mut new, &mut old] {
+        let told = agent.hear().await;
+        assert_eq!((&told["method"], &told["params"]["uri"]), (&json!("notifications/resources/updated"), &json!(uri)), "{told:#}");
+    }
+    // A client that has cancelled is told no more, and its connection serves on.
+    new.send(json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": listening } })).await;
+    assert!(read(&mut new, &uri).await.1.contains("cancelled"));
+}
