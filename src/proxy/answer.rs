@@ -3,11 +3,11 @@
 use super::{
     headers,
     instance::{Claim, Outcome},
-    pool::Sender,
 };
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::{Either, Full};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use interlock_wire::{BoxError, Sender};
 use std::{
     future::Future,
     pin::Pin,
@@ -18,13 +18,11 @@ use std::{
 use tokio::time::timeout;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
 /// Ends when a request is told that its time is over: made once for the request, and handed on to its body.
 pub type Told = Pin<Box<WaitForCancellationFutureOwned>>;
 
 /// The body of a response to a client.
-pub type Answer = Either<Relayed, Full<Bytes>>;
+pub type Answer = interlock_wire::Body;
 
 /// How long a connection may take to become free after its response has ended.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -35,7 +33,7 @@ pub fn own(status: StatusCode, why: &'static str) -> Response<Answer> {
         "no_such_host" => format!("{status}: no service here answers for this host ({why})\n"),
         _ => format!("{status}: {why}\n"),
     };
-    let mut response = Response::new(Either::Right(Full::from(text)));
+    let mut response = Response::new(full(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(headers::ERROR, HeaderValue::from_static(why));
@@ -47,6 +45,11 @@ pub fn own(status: StatusCode, why: &'static str) -> Response<Answer> {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// Returns a body that is there already.
+pub fn full(text: impl Into<Bytes>) -> Answer {
+    Full::new(text.into()).map_err(Into::into).boxed_unsync()
 }
 
 /// An instance's body on its way to the client; the request stays counted until it ends.

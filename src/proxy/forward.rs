@@ -3,27 +3,26 @@
 use super::{
     access::Record,
     answer::{self, Answer, Relayed, Told},
-    guard::Tunnel,
     headers,
     hold::Held,
     instance::{Claim, Outcome},
     listener::Listener,
-    pool::{self, Sender},
+    pool,
     routes::Route,
     sticky::{self, Wish},
     switch::Switch,
     timer::Timer,
-    upload::{Progress, Upload},
     websocket,
 };
 use crate::model::Stickiness;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
-use http_body_util::Either;
+use http_body_util::BodyExt;
 use hyper::{
     body::{Body, Incoming},
     upgrade::OnUpgrade,
 };
 use hyper_util::rt::TokioIo;
+use interlock_wire::{Progress, Sender, Tunnel, Upload};
 use std::{
     net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -99,7 +98,7 @@ async fn respond(origin: &Origin, mut request: Request<Incoming>) -> Response<An
     }
     *response.version_mut() = Version::HTTP_11;
     let is_event_stream = headers::is_event_stream(response.headers());
-    response.map(|body| Either::Left(Relayed::new(body, claim, sender, told, is_event_stream)))
+    response.map(|body| Relayed::new(body, claim, sender, told, is_event_stream).boxed_unsync())
 }
 
 /// Why the proxy answers by itself.
@@ -257,7 +256,7 @@ impl Exchange<'_> {
             },
         };
         let mut told: Told = Box::pin(claim.endings.requests.clone().cancelled_owned());
-        let sent = sender.try_send_request(request);
+        let sent = interlock_wire::send(&mut sender, request);
         tokio::select! {
             answered = sent => match answered {
                 Ok(response) => {
@@ -332,5 +331,5 @@ fn tunnel(
             websocket::Ended::BrokenByInstance | websocket::Ended::Closed => {}
         }
     });
-    Response::from_parts(head, Either::Right(http_body_util::Full::default()))
+    Response::from_parts(head, answer::full(""))
 }

@@ -42,7 +42,7 @@ pub struct Instance {
     pub changed: Notify,
     in_flight: AtomicU64,
     is_draining: AtomicBool,
-    endings: Mutex<Endings>,
+    endings: Mutex<Arc<Endings>>,
 }
 
 /// How requests ended.
@@ -99,14 +99,14 @@ impl Instance {
     }
 
     /// Keeps new requests away and returns what ends those in flight.
-    pub fn begin_drain(&self) -> Endings {
+    pub fn begin_drain(&self) -> Arc<Endings> {
         self.is_draining.store(true, SeqCst);
         self.pool.clear();
         self.endings()
     }
 
     /// Returns what ends the requests in flight.
-    pub fn endings(&self) -> Endings {
+    pub fn endings(&self) -> Arc<Endings> {
         self.endings.lock().expect("nothing panics here").clone()
     }
 
@@ -115,12 +115,8 @@ impl Instance {
         if self.is_draining.swap(false, SeqCst) {
             // What an ended drain has told must not end what comes now; what it has not told still reaches those that wait for it.
             let mut endings = self.endings.lock().expect("nothing panics here");
-            let Endings { websockets, requests } = &mut *endings;
-            for token in [websockets, requests] {
-                if token.is_cancelled() {
-                    *token = CancellationToken::new();
-                }
-            }
+            let kept = |token: &CancellationToken| if token.is_cancelled() { CancellationToken::new() } else { token.clone() };
+            *endings = Arc::new(Endings { websockets: kept(&endings.websockets), requests: kept(&endings.requests) });
             drop(endings);
             self.changed.notify_waiters();
         }
@@ -169,7 +165,7 @@ pub struct Claim {
     /// The instance.
     pub instance: Arc<Instance>,
     /// What tells it that its time is over.
-    pub endings: Endings,
+    pub endings: Arc<Endings>,
     totals: Arc<Totals>,
     is_synthetic: bool,
     started: Instant,

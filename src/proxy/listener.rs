@@ -2,24 +2,19 @@
 
 use super::{
     forward::{self, Origin},
-    guard::{self, Guard, Tunnel},
     headers,
     routes::Routes,
     switch::Switch,
     timer::Timer,
 };
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use interlock_wire::{Service, Tunnel};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::sleep,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-
-/// How long a client's connection may be idle between requests.
-const IDLE: Duration = Duration::from_secs(75);
 
 /// What the clients of one listening socket share.
 pub struct Listener {
@@ -69,23 +64,6 @@ async fn connection(listener: Arc<Listener>, stream: TcpStream, client: SocketAd
     let stop = listener.stop.clone();
     let forwarded_for = headers::address_of(client.ip());
     let origin = Arc::new(Origin { listener, client, forwarded_for, timer: Timer::default(), tunnel: tunnel.clone() });
-    let service = service_fn(move |request| {
-        let origin = origin.clone();
-        async move { Ok::<_, Infallible>(forward::serve(origin, request).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
-        .max_buf_size(super::framing::MAX_HEAD)
-        .serve_connection(TokioIo::new(Guard::new(stream, tunnel, guard::HEAD_DEADLINE)), service)
-        .with_upgrades();
-    tokio::pin!(connection);
-    // How a connection ends is the client's affair, or was counted where it failed.
-    tokio::select! {
-        _ = connection.as_mut() => {}
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
-        }
-    }
+    let service: Service = Arc::new(move |request| Box::pin(forward::serve(origin.clone(), request)));
+    interlock_wire::serve(stream, tunnel, stop, service).await;
 }

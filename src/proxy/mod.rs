@@ -7,8 +7,8 @@
 //! - `control` · `reports` · `client` · `commands` · `changes`: the line protocol on the unix socket, its caller's side, its answers
 //! - `state`: what survives a worker · `routes`: which service a request is for · `listener`: the clients · `shadow`: rehearsals
 //! - `switch` · `table` · `sticky` · `instance` · `hold`: who gets it, and whether it waits · `counters` · `metrics` · `access`: what is known
-//! - `framing` · `guard`: requests whose end could be read in two ways never get further
-//! - `forward` · `headers` · `upload` · `answer` · `pool` · `early` · `timer`: one request · `websocket`: frames and tunnels · `probe`: its own requests
+//! - `forward` · `headers` · `answer` · `pool` · `timer`: one request · `websocket`: frames and tunnels · `probe`: its own requests
+//! - the package `interlock-wire` in `src/wire`: both connections; requests whose end could be read in two ways never get further
 
 mod access;
 mod answer;
@@ -19,10 +19,7 @@ mod commands;
 pub mod control;
 mod counters;
 mod crew;
-mod early;
 mod forward;
-pub mod framing;
-mod guard;
 mod headers;
 mod hold;
 pub mod holder;
@@ -41,7 +38,6 @@ mod sticky;
 mod switch;
 mod table;
 mod timer;
-mod upload;
 mod websocket;
 pub mod worker;
 

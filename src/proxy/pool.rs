@@ -1,15 +1,13 @@
 //! Idle connections to one instance. Small on purpose: a connection the instance may have closed is worth less than a new one.
 
-use super::{early::Early, upload::Upload};
 use anyhow::Context;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use interlock_wire::{Sender, connect as open};
 use std::{
     net::SocketAddr,
     sync::Mutex,
     time::{Duration, Instant},
 };
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 
 /// The most idle connections kept for one instance.
 const MAX_IDLE: usize = 128;
@@ -21,9 +19,6 @@ pub const IDLE_REPEATABLE: Duration = Duration::from_secs(20);
 pub const IDLE_ONCE: Duration = Duration::from_secs(1);
 
 const CONNECT: Duration = Duration::from_secs(2);
-
-/// A connection that can carry a request.
-pub type Sender = SendRequest<Upload>;
 
 /// The idle connections of one instance.
 #[derive(Debug, Default)]
@@ -66,10 +61,5 @@ impl Pool {
 
 /// Opens a connection to an instance.
 pub async fn connect(address: SocketAddr) -> anyhow::Result<Sender> {
-    let stream = timeout(CONNECT, TcpStream::connect(address)).await.context("connecting to the instance")??;
-    stream.set_nodelay(true)?;
-    let (sender, connection) = http1::handshake(TokioIo::new(Early::new(stream))).await?;
-    // Its error is the request's, which hears of it by itself.
-    tokio::spawn(async move { _ = connection.with_upgrades().await });
-    Ok(sender)
+    Ok(timeout(CONNECT, open(address)).await.context("connecting to the instance")??)
 }

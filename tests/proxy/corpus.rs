@@ -4,7 +4,7 @@ use super::world::{Backend, World};
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Bytes, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use interlock::proxy::framing::Framing;
+use interlock_wire::framing::Framing;
 use std::{
     convert::Infallible,
     net::SocketAddr,
