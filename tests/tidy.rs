@@ -17,13 +17,14 @@ const LAYERS: &[&[&str]] = &[
     &["engine"],
     &["gates", "targets", "store"],
     &["config", "phases", "manifest", "telemetry", "command", "proxy", "shim"],
-    &["rotating"],
+    &["rotating", "wire"],
     &["error"],
     &["model"],
 ];
 
 /// A library that only one module names.
-const OWNED: &[(&str, &str)] = &[("rmcp", "mcp"), ("jsonrpsee", "rpc"), ("sqlx", "store"), ("sqlparser", "gates"), ("statrs", "model")];
+const OWNED: &[(&str, &str)] =
+    &[("rmcp", "mcp"), ("jsonrpsee", "rpc"), ("sqlx", "store"), ("sqlparser", "gates"), ("interlock_wire", "proxy"), ("statrs", "model")];
 
 const MAX_LINES: usize = 400;
 
