@@ -157,6 +157,8 @@ codes! {
     RehearsalFailed = "rehearsal_failed", exit 5, who Agent, hint "nothing has moved: look at the step `rehearse`, mend what it saw, plan again";
     /// The operation belongs to a toolset that is not offered to agents here.
     NotOffered = "not_offered", exit 7, who Person, hint "offer its toolset with `--toolsets`";
+    /// A venture passes one stage at a time, when the server completes the stage's directive.
+    StageSkipped = "stage_skipped", exit 6, who Agent, hint "call `get_venture` to see where it stands and what that stage needs";
 }
 
 impl std::fmt::Display for Code {

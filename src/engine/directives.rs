@@ -57,6 +57,9 @@ impl Engine {
             None => None,
         };
         let phase = self.phase_of(&environment).await?;
+        let venture = self.venture_for(order.venture.as_deref(), phase.as_ref()).await?;
+        let reaches_customers =
+            self.applied(&environment).await?.config.environment(&environment).is_some_and(|one| one.approval.is_some());
         if let Some(phase) = &phase {
             self.store.keep_phase(by, &phase.name, &phase.sha256, &phase.text).await?;
         }
@@ -84,7 +87,8 @@ impl Engine {
             priority,
             environment,
             committed_at,
-            venture: order.venture,
+            venture,
+            reaches_customers,
             depends_on,
             phase: phase.as_ref().map(|phase| phase.name.clone()),
             phase_sha256: phase.map(|phase| phase.sha256),

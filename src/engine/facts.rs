@@ -104,7 +104,14 @@ impl Engine {
             None => vec!["deployed".to_owned()],
         };
         let fact = |name: &String| facts.get(name).cloned().unwrap_or_else(|| Fact::missing(name, directive.id.as_str()));
-        Ok(asked.into_iter().map(|name| (name.clone(), fact(&name))).filter(|(_, fact)| *fact != Fact::True).collect())
+        let mut open: Vec<(String, Fact)> =
+            asked.into_iter().map(|name| (name.clone(), fact(&name))).filter(|(_, fact)| *fact != Fact::True).collect();
+        for (name, fact) in self.lacks_for_its_stage(directive).await? {
+            if open.iter().all(|(known, _)| *known != name) {
+                open.push((name, fact));
+            }
+        }
+        Ok(open)
     }
 }
 

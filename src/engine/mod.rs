@@ -60,6 +60,7 @@ pub mod stuck;
 pub mod suspect;
 pub mod traffic;
 pub mod undo;
+pub mod ventures;
 pub mod watch;
 pub mod worker;
 

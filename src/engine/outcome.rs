@@ -1,10 +1,10 @@
 //! What follows when a deployment settles: the record's measurements, the files in the workspace, the directive's completion.
 
-use super::{Engine, facts::Fact, metrics::TRAFFIC, report::traffic_until, run::Run};
+use super::{Engine, facts::Fact, metrics::TRAFFIC, report::traffic_until, run::Run, ventures::lacking};
 use crate::{
     error::{Code, Result},
     model::{Caller, Deployment, DeploymentState, Directive, DirectiveState, Lease},
-    store::DeploymentFilter,
+    store::{Completion, DeploymentFilter},
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -64,6 +64,7 @@ impl Engine {
             self.store.add_measurement(&by, &deployment.id, "settled", &settled).await?;
         }
         self.follow_up(deployment).await?;
+        self.rate_stage(&deployment.directive).await?;
         self.write_files(&deployment.id, run.as_ref().map(|run| &run.spec)).await?;
         let directive = self.directive(&deployment.directive).await?;
         known(self.complete(&by, &directive).await, "its directive's exit gates", &mut left_out)?;
@@ -86,10 +87,11 @@ impl Engine {
     pub async fn complete(&self, by: &Caller, directive: &Directive) -> Result<Vec<(String, Fact)>> {
         let missing = self.exit_gates(directive).await?;
         if missing.is_empty() && directive.state.is_open() {
-            let open = [DirectiveState::Active, DirectiveState::InProgress];
-            self.store
-                .set_directive_state(by, &directive.id, &open, DirectiveState::Completed, Some("every exit gate holds (DEPLOY-004)"))
-                .await?;
+            let health = self.health_of(directive).await?;
+            let reason = "every exit gate holds (DEPLOY-004)";
+            if let Completion::Missing(artifacts) = self.store.complete_directive(by, &directive.id, reason, health).await? {
+                return Ok(artifacts.iter().map(|name| lacking(name)).collect());
+            }
         }
         Ok(missing)
     }

@@ -14,11 +14,13 @@ mod waiting;
 mod cancel_directive;
 mod complete_directive;
 mod create_directive;
+mod create_venture;
 mod execute_deployment;
 mod get_deployment;
 mod get_metrics;
 mod get_runbook;
 mod get_status;
+mod get_venture;
 mod hold_deployment;
 mod list_deployments;
 mod plan_deployment;
@@ -64,6 +66,8 @@ static ALL: LazyLock<Vec<Entry>> = LazyLock::new(|| {
         Entry::of::<list_deployments::ListDeployments>(),
         Entry::of::<read_log::ReadLog>(),
         Entry::of::<get_metrics::GetMetrics>(),
+        Entry::of::<create_venture::CreateVenture>(),
+        Entry::of::<get_venture::GetVenture>(),
     ]
 });
 

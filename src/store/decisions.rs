@@ -3,7 +3,7 @@
 use super::{
     Result, Store, StoreError, Write, approvers, freezes, plans,
     query::{Read, json as text, sql, word},
-    revisions, runbooks,
+    revisions, runbooks, stages,
     transitions::{self, Resolution},
 };
 use crate::{
@@ -267,7 +267,22 @@ async fn bring_about(write: &mut Write, decision: &Decision, effect: &DecisionEf
         DecisionEffect::LiftFreeze { id, environment } => freezes::lift(write, id, environment.as_ref(), &decision.approver).await?.into(),
         DecisionEffect::Resolve(resolution) => transitions::resolve(write, resolution, &decision.approver).await?.into(),
     };
+    match effect {
+        DecisionEffect::ApprovePlan { plan, .. } if moved > 0 => note_progress(write, plan, true).await?,
+        DecisionEffect::RejectPlan { plan, .. } if moved > 0 => note_progress(write, plan, false).await?,
+        _ => {}
+    }
     Ok(moved > 0)
+}
+
+/// Notes that the stage's work goes on, or does not, with the plan that was decided over.
+async fn note_progress(write: &mut Write, plan: &PlanId, goes_on: bool) -> Result<()> {
+    let directive: Option<DirectiveId> =
+        sql("SELECT directive_id FROM plans WHERE id = $1").bind(plan).value(write.on(), "directive_id").await?;
+    match directive {
+        Some(directive) => stages::note_progress(write, &directive, goes_on).await,
+        None => Ok(()),
+    }
 }
 
 fn subject_of(effect: &DecisionEffect) -> String {

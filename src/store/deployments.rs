@@ -3,6 +3,7 @@
 use super::{
     Result, Store, Write, leases, plans,
     query::{Read, sql},
+    stages,
 };
 use crate::model::*;
 use anyhow::Context;
@@ -74,6 +75,9 @@ impl Store {
         plans::shift(&mut write, plan, &[PlanState::Approved, PlanState::Planned], PlanState::Used, None).await?;
         let lease = leases::raise(&mut write, &record.plan.environment, holder).await?;
         let deployment = insert(&mut write, by, &record.plan, lease.epoch).await?;
+        if deployment.purpose == Purpose::Deploy {
+            stages::note_progress(&mut write, &deployment.directive, true).await?;
+        }
         let detail = json!({ "plan": plan, "environment": lease.environment, "epoch": lease.epoch, "holder": holder });
         write.commit(by, "claim_deployment", &deployment.id, detail).await?;
         Ok(Claim::New { deployment: Box::new(deployment), lease })

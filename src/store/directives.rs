@@ -3,7 +3,7 @@
 use super::{
     Result, Store, Write,
     query::{Read, json as text, one_of, sql},
-    releases,
+    releases, stages,
 };
 use crate::model::*;
 use serde_json::json;
@@ -28,6 +28,8 @@ pub struct NewDirective {
     pub committed_at: Option<Timestamp>,
     /// The venture it belongs to, if any.
     pub venture: Option<String>,
+    /// Whether it reaches customers: its environment asks for approval.
+    pub reaches_customers: bool,
     /// Directives that must be completed first.
     pub depends_on: Vec<DirectiveId>,
     /// The phase that governs it.
@@ -52,6 +54,7 @@ impl Store {
             return Ok((directive_of(&row)?, true));
         }
         releases::remember(&mut write, release).await?;
+        let reaches_customers = new.reaches_customers;
         let draft = draft_of(&mut write, &release.service, &new.environment).await?;
         let directive = match draft {
             Some(draft) => take_over(&mut write, by, draft, new, release).await?,
@@ -61,6 +64,9 @@ impl Store {
                 directive
             }
         };
+        if directive.venture.is_some() {
+            stages::carry(&mut write, &directive, reaches_customers).await?;
+        }
         let detail = json!({ "service": directive.service, "environment": directive.environment, "version": directive.version,
             "digest": directive.digest, "follows": directive.follows });
         write.commit(by, "create_directive", &directive.id, detail).await?;
@@ -174,7 +180,7 @@ impl Store {
         rows.iter().map(directive_of).collect()
     }
 
-    /// Moves a directive; `false` when it was in none of the states `from`.
+    /// Moves a directive; `false` when it was in none of the states `from`. What completes one is [`Store::complete_directive`].
     pub async fn set_directive_state(
         &self,
         by: &Caller,
@@ -185,6 +191,9 @@ impl Store {
     ) -> Result<bool> {
         let mut write = self.write().await?;
         let at = write.at;
+        if matches!(to, DirectiveState::Cancelled | DirectiveState::Draft) {
+            stages::note_progress(&mut write, id, false).await?;
+        }
         let moved = sql("UPDATE strategic_directives_v2 SET status = $1, status_reason = $2,
                          updated_at = CASE WHEN updated_at < $3 THEN $3 ELSE updated_at + 1 END
                          WHERE id = $4 AND $5 LIKE '%,' || status || ',%'")

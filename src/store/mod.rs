@@ -29,6 +29,7 @@ mod releases;
 mod revisions;
 mod runbooks;
 mod serving;
+mod stages;
 mod transitions;
 mod ventures;
 mod verdicts;
@@ -53,6 +54,7 @@ pub use plans::PlanRecord;
 pub use revisions::Revision;
 pub use runbooks::{NewRunbookVersion, Runbook, RunbookReview, RunbookState, RunbookVersion};
 pub use serving::ServingSet;
+pub use stages::{Completion, Stage, StageWork};
 pub use transitions::{DeploymentChange, Resolution, TrafficMove, UndoRequest};
 pub use ventures::Venture;
 

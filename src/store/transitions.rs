@@ -5,6 +5,7 @@ use super::{
     deployments::deployment_of,
     directives,
     query::{Read, sql},
+    stages,
 };
 use crate::model::*;
 use serde_json::json;
@@ -95,6 +96,9 @@ impl Store {
             }
             _ => false,
         };
+        if let Some(goes_on) = stage_goes_on(&deployment) {
+            stages::note_progress(&mut write, &deployment.directive, goes_on).await?;
+        }
         let detail = json!({
             "from": from, "event": event, "to": to, "epoch": epoch, "reason": change.undo_reason, "code": change.failure_code,
             "reopened": reopened.then_some(&deployment.directive),
@@ -189,9 +193,22 @@ impl Store {
         let Some(row) = row else { return Ok(false) };
         let directive = deployment_of(&row)?.directive;
         let reopened = directives::reopen(&mut write, &directive, &format!("{id} was taken back")).await?;
+        stages::note_progress(&mut write, &directive, false).await?;
         let detail = json!({ "rolled_back_by": by_deployment, "reopened": reopened.then_some(directive) });
         write.commit(by, "mark_rolled_back", id, detail).await?;
         Ok(true)
+    }
+}
+
+/// Tells whether the stage's work goes on where a deployment stands so; none where it says nothing about it.
+fn stage_goes_on(deployment: &Deployment) -> Option<bool> {
+    use DeploymentState::*;
+    match (&deployment.purpose, deployment.state) {
+        (Purpose::Deploy, Running | Verifying | Succeeded) => Some(true),
+        (Purpose::Deploy, Paused | RollingBack | RolledBack | Stuck) => Some(false),
+        // What it has brought was taken back.
+        (Purpose::Rollback { .. }, Succeeded) => Some(false),
+        _ => None,
     }
 }
 

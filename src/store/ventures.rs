@@ -1,4 +1,4 @@
-//! Ventures: the products being launched.
+//! Ventures: the products being launched, each at a stage of both lifecycles. How they go forward is in [`super::stages`].
 
 use super::{
     Result, Store,
@@ -6,9 +6,10 @@ use super::{
 };
 use crate::model::*;
 use serde_json::json;
+use sqlx::any::AnyRow;
 
 /// A product being launched, with its place in both lifecycles.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Venture {
     /// Its id.
     pub id: String,
@@ -35,33 +36,47 @@ impl Store {
         )
         .one(self.pool())
         .await?;
-        let Some(row) = row else { return Ok(None) };
-        Ok(Some(Venture {
-            id: row.read("id")?,
-            name: row.read("name")?,
-            status: row.read("status")?,
-            current_lifecycle_stage: row.read("current_lifecycle_stage")?,
-            current_workflow_stage: row.read("current_workflow_stage")?,
-            created_at: row.read("created_at")?,
-            updated_at: row.read("updated_at")?,
-        }))
+        row.as_ref().map(venture_of).transpose()
     }
 
-    /// Inserts a venture, or brings it up to date; when it began stays.
-    pub async fn upsert_venture(&self, by: &Caller, venture: &Venture) -> Result<()> {
-        let mut write = self.write().await?;
-        sql("INSERT INTO ventures (id, name, status, current_lifecycle_stage, current_workflow_stage, created_at, updated_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)
-             ON CONFLICT (id) DO UPDATE SET name = $2, status = $3, current_lifecycle_stage = $4, current_workflow_stage = $5, updated_at = $7")
-        .bind(&venture.id)
-        .bind(&venture.name)
-        .bind(&venture.status)
-        .bind(venture.current_lifecycle_stage)
-        .bind(venture.current_workflow_stage)
-        .bind(venture.created_at)
-        .bind(venture.updated_at)
-        .run(write.on())
-        .await?;
-        write.commit(by, "upsert_venture", &venture.id, json!({ "name": venture.name, "status": venture.status })).await
+    /// Returns a venture.
+    pub async fn venture(&self, id: &str) -> Result<Option<Venture>> {
+        let row = sql("SELECT * FROM ventures WHERE id = $1").bind(id).one(self.pool()).await?;
+        row.as_ref().map(venture_of).transpose()
     }
+
+    /// Records an active venture where it stands in each lifecycle; the one of this id that is there comes back instead, with `true`.
+    pub async fn create_venture(&self, by: &Caller, id: &str, name: &str, lifecycle: i64, workflow: i64) -> Result<(Venture, bool)> {
+        let mut write = self.write().await?;
+        let at = write.at;
+        let row = sql("INSERT INTO ventures (id, name, status, current_lifecycle_stage, current_workflow_stage, created_at, updated_at)
+                       VALUES ($1, $2, 'active', $3, $4, $5, $5) ON CONFLICT (id) DO NOTHING RETURNING *")
+        .bind(id)
+        .bind(name)
+        .bind(lifecycle)
+        .bind(workflow)
+        .bind(at)
+        .one(write.on())
+        .await?;
+        let Some(row) = row else {
+            let row = sql("SELECT * FROM ventures WHERE id = $1").bind(id).one(write.on()).await?;
+            let row = row.ok_or_else(|| anyhow::anyhow!("venture `{id}` has gone"))?;
+            return Ok((venture_of(&row)?, true));
+        };
+        let venture = venture_of(&row)?;
+        write.commit(by, "create_venture", id, json!({ "name": name, "vision_v2": lifecycle, "workflow": workflow })).await?;
+        Ok((venture, false))
+    }
+}
+
+fn venture_of(row: &AnyRow) -> Result<Venture> {
+    Ok(Venture {
+        id: row.read("id")?,
+        name: row.read("name")?,
+        status: row.read("status")?,
+        current_lifecycle_stage: row.read("current_lifecycle_stage")?,
+        current_workflow_stage: row.read("current_workflow_stage")?,
+        created_at: row.read("created_at")?,
+        updated_at: row.read("updated_at")?,
+    })
 }

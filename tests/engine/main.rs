@@ -31,5 +31,6 @@ mod story;
 mod strategies;
 mod taken_up;
 mod twice;
+mod ventures;
 mod watching;
 mod world;

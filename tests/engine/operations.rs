@@ -4,7 +4,7 @@ use interlock::operations::{self, Effect, Effect::*};
 use std::collections::BTreeSet;
 
 /// Name, required parameters, others, effect.
-const CONTRACT: [(&str, &str, &str, Effect); 17] = [
+const CONTRACT: [(&str, &str, &str, Effect); 19] = [
     ("get_status", "", "directive service environment wait_seconds since", Reads),
     (
         "create_directive",
@@ -27,6 +27,8 @@ const CONTRACT: [(&str, &str, &str, Effect); 17] = [
     ("list_deployments", "", "service environment state cursor limit", Reads),
     ("read_log", "deployment", "source grep tail cursor", Reads),
     ("get_metrics", "", "service environment caller venture days from to by format", Reads),
+    ("create_venture", "name", "venture lifecycle_stage workflow_stage", Records),
+    ("get_venture", "", "venture", Reads),
 ];
 
 fn words(text: &str) -> BTreeSet<&str> {

@@ -72,6 +72,7 @@ struct Situations {
 
 /// Brings the shop through everything that leaves rows: success, failure, rollback, a request that waits, a signature, a runbook.
 async fn situations(shop: &Shop) -> Situations {
+    shop.must("create_venture", json!({ "name": "Shop", "lifecycle_stage": 22, "workflow_stage": 30 })).await;
     let first = shop.deploy("1.0.0").await;
     let second = shop.deploy("1.1.0").await;
     let asked = json!({ "deployment": second["deployment"]["id"], "reason": "the till is empty" });
@@ -123,6 +124,7 @@ fn arguments_of(operation: &str, seen: &Situations) -> Vec<Value> {
             json!({ "runbook": seen.runbook, "version": 1 }),
             json!({ "runbook": "none" }),
         ],
+        "get_venture" => vec![json!({}), json!({ "venture": "shop" }), json!({ "venture": "none" })],
         "get_metrics" => vec![
             json!({}),
             json!({ "days": 1, "by": "service,environment,caller" }),

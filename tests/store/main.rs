@@ -13,4 +13,5 @@ mod metrics;
 mod open;
 mod phases;
 mod records;
+mod ventures;
 mod world;

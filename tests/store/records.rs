@@ -1,4 +1,4 @@
-//! Evidence, verdicts, jobs, artifacts, incidents, measurements, refusals, ventures.
+//! Evidence, verdicts, jobs, artifacts, incidents, measurements, refusals.
 
 use crate::world::*;
 use std::collections::BTreeMap;
@@ -232,31 +232,5 @@ async fn the_same_refusal_is_counted_until_the_call_succeeds() {
         assert!(store.clear_refusals(&agent(), "plan_deployment", &same).await.unwrap());
         assert_eq!((refuse(&same, "gate_failed").await, refuse(&other, "gate_failed").await), (1, 2));
         assert_eq!(store.audit_entries(0, 1).await.unwrap()[0].action, "refused");
-    }
-}
-
-#[tokio::test]
-async fn the_venture_furthest_in_the_workflow_is_the_active_one() {
-    for database in databases().await {
-        let store = database.open().await;
-        assert_eq!(store.active_venture().await.unwrap(), None, "{}", database.name);
-        let venture = |id: &str, status: &str, stage: Option<i64>, created_at| Venture {
-            id: id.into(),
-            name: id.to_uppercase(),
-            status: status.into(),
-            current_lifecycle_stage: None,
-            current_workflow_stage: stage,
-            created_at: Timestamp(created_at),
-            updated_at: Timestamp(created_at),
-        };
-        let rows =
-            [("none", "active", None, 9), ("far", "paused", Some(40), 1), ("old", "active", Some(30), 1), ("new", "active", Some(30), 2)];
-        let mut expected = [Some("none"), Some("none"), Some("old"), Some("new")].into_iter();
-        for (id, status, stage, created_at) in rows {
-            store.upsert_venture(&server(), &venture(id, status, stage, created_at)).await.unwrap();
-            assert_eq!(store.active_venture().await.unwrap().map(|active| active.id).as_deref(), expected.next().unwrap());
-        }
-        store.upsert_venture(&server(), &venture("new", "done", Some(31), 7)).await.unwrap();
-        assert_eq!(store.active_venture().await.unwrap(), Some(venture("old", "active", Some(30), 1)));
     }
 }

@@ -39,6 +39,7 @@ pub fn order(environment: &str) -> NewDirective {
         environment: environment.into(),
         committed_at: None,
         venture: None,
+        reaches_customers: false,
         depends_on: vec![],
         phase: None,
         phase_sha256: None,
