@@ -45,12 +45,13 @@ async fn what_settled_in_a_window_is_found_with_what_is_known_of_it() {
         assert!(!two.directive_completed && two.undo_requested_at.is_some());
 
         // What settled at the window's beginning is in it, what settled at its end is not.
-        let ids =
-            async |scope: MetricsScope| store.settled_deployments(&scope).await.unwrap().into_iter().map(|one| one.id).collect::<Vec<_>>();
-        assert_eq!(ids(scope(early.0, early.0 + 1)).await, [first.id.clone()]);
-        assert_eq!(ids(scope(0, early.0)).await, []);
-        assert_eq!(ids(MetricsScope { service: Some("api".into()), ..everything.clone() }).await, [second.id.clone()]);
-        assert_eq!(ids(MetricsScope { environment: Some("production".into()), ..everything.clone() }).await, [first.id.clone()]);
+        let ids = async |scope: MetricsScope| {
+            store.settled_deployments(&scope).await.unwrap().into_iter().map(|one| one.id.0).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(scope(early.0, early.0 + 1)).await, [first.id.as_str()]);
+        assert_eq!(ids(scope(0, early.0)).await, [""; 0]);
+        assert_eq!(ids(MetricsScope { service: Some("api".into()), ..everything.clone() }).await, [second.id.as_str()]);
+        assert_eq!(ids(MetricsScope { environment: Some("production".into()), ..everything.clone() }).await, [first.id.as_str()]);
 
         assert_eq!(store.fired_triggers(&everything).await.unwrap(), [(second.id.clone(), "DEPLOY-001".into())]);
         assert_eq!(store.measured_in(&everything, "traffic").await.unwrap(), [(second.id.clone(), json!({ "downtime": 3 }))]);
