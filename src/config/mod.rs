@@ -36,7 +36,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use toml::de::DeTable;
 
 /// The phases of Interlock; each is a file in `prompts/`. An environment may name one of them, or an own one of `[phases] dir`.
-pub const PHASES: &[&str] = &[DEFAULT_PHASE];
+pub const PHASES: &[&str] = &[DEFAULT_PHASE, "stage-22", "stage-30", "deployment-operations", "deployment-plan"];
 
 /// The phase of an environment with `approval` that names none.
 pub const DEFAULT_PHASE: &str = "phase-06";

@@ -3,81 +3,120 @@
 use super::Engine;
 use crate::{
     error::Result,
-    model::{Deployment, DeploymentState, Directive, JournalEntry, PlanState, Purpose, RunbookId, StepState, Verdict},
-    store::{DeploymentFilter, RunbookState, RunbookVersion},
+    model::{Deployment, DeploymentState, Directive, GateResult, JournalEntry, PlanState, Purpose, RunbookId, StepState, Verdict},
+    phases::{FACTS, Phase},
+    store::{Artifact, DeploymentFilter, RunbookState, RunbookVersion},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use crate::phases::Fact;
 
+/// What the record has of a directive's work.
+pub(super) struct Seen {
+    pub verdicts: Vec<GateResult>,
+    /// The newest forward deployment.
+    pub latest: Option<Deployment>,
+    /// Its journal.
+    pub journal: Vec<JournalEntry>,
+    pub artifacts: Vec<Artifact>,
+}
+
+impl Seen {
+    /// Returns what a gate said last; none while nobody knows.
+    pub fn verdict(&self, gate: &str) -> Option<Verdict> {
+        let verdict = self.verdicts.iter().find(|result| result.gate.as_str() == gate).map(|result| result.verdict);
+        verdict.filter(|verdict| *verdict != Verdict::Inconclusive)
+    }
+}
+
 impl Engine {
-    /// Returns every fact the server can compute about a directive.
-    pub async fn facts(&self, directive: &Directive) -> Result<BTreeMap<String, Fact>> {
-        let mut facts = BTreeMap::new();
-        let mut set = |name: &str, fact: Fact| {
-            // What is missing asks in the words of the catalog of facts.
-            let fact = if matches!(fact, Fact::Missing(_)) { Fact::missing(name, directive.id.as_str()) } else { fact };
-            facts.insert(name.to_owned(), fact);
-        };
-        let verdicts = self.store.verdicts(&directive.id).await?;
-        let said = |verdict: Option<Verdict>| match verdict {
-            Some(Verdict::Pass) => Fact::True,
-            Some(Verdict::Fail) => Fact::False,
-            Some(Verdict::Inconclusive) | None => Fact::Missing(String::new()),
-        };
-        let of = |gate: &str| verdicts.iter().find(|result| result.gate.as_str() == gate).map(|result| result.verdict);
-        let worst = verdicts.iter().map(|result| result.verdict).max_by_key(|verdict| match verdict {
-            Verdict::Pass => 0,
-            Verdict::Inconclusive => 1,
-            Verdict::Fail => 2,
-        });
-        set("gates_pass", said(worst));
-        set("secrets_present", said(of("secrets")));
-        let signed = self.store.sign_offs(&directive.id).await?;
-        let uat = signed.iter().any(|sign_off| sign_off.fact == "uat" && sign_off.digest == directive.digest);
-        set("uat_signed", if uat { Fact::True } else { Fact::Missing(String::new()) });
-
-        let plans = self.store.plans_of(&directive.id).await?;
-        let forward: Vec<_> = plans.iter().filter(|record| record.plan.purpose == Purpose::Deploy).collect();
-        let any = |states: &[PlanState]| forward.iter().any(|record| states.contains(&record.state));
-        use PlanState::{Approved, AwaitingApproval, Planned, Rejected, Used};
-        set("plan_ready", truth(any(&[Planned, AwaitingApproval, Approved, Used])));
-        set(
-            "approved",
-            if any(&[Planned, Approved, Used]) {
-                Fact::True
-            } else if any(&[Rejected]) {
-                Fact::False
-            } else {
-                Fact::Missing(String::new())
-            },
-        );
-
+    /// Returns every fact a phase asks about a directive, and those of every deployment.
+    pub async fn facts(&self, directive: &Directive, phase: Option<&Phase>) -> Result<BTreeMap<String, Fact>> {
         let latest = self.latest_deployment(directive).await?;
-        let state = latest.as_ref().map(|deployment| (deployment.state, deployment.rolled_back_by.is_some()));
-        set(
-            "deployed",
-            match state {
-                Some((DeploymentState::Succeeded, false)) => Fact::True,
-                Some((DeploymentState::RolledBack | DeploymentState::Stuck, _) | (DeploymentState::Succeeded, true)) => Fact::False,
-                _ => Fact::Missing(String::new()),
-            },
-        );
         let journal = match &latest {
             Some(deployment) => self.store.journal(&deployment.id).await?,
             None => Vec::new(),
         };
-        set("smoke_passed", step_fact(&journal, "verify-listener"));
-        set("verified", step_fact(&journal, "bake"));
-        let artifacts = self.store.artifacts(&directive.id).await?;
-        let written = |kind: &str| truth(artifacts.iter().any(|artifact| artifact.name == kind));
-        set("report_written", written("smoke_report"));
-        set("logs_written", written("deploy_logs"));
+        let seen = Seen {
+            verdicts: self.store.verdicts(&directive.id).await?,
+            latest,
+            journal,
+            artifacts: self.store.artifacts(&directive.id).await?,
+        };
+        let mut known: BTreeMap<&str, Option<bool>> = self.facts_of_work(directive, &seen).await?.into_iter().collect();
+        let asked: BTreeSet<&str> = phase.into_iter().flat_map(Phase::asked_facts).collect();
+        if asked.iter().any(|fact| !known.contains_key(fact)) {
+            known.extend(self.facts_of_place(directive, &seen).await?);
+        }
+        let signed = self.store.sign_offs(&directive.id).await?;
+        for kind in FACTS.iter().filter(|kind| kind.signed.is_some()) {
+            let is_over_it = |fact: &str| kind.signed == Some(fact) || kind.denied == Some(fact);
+            let last = signed.iter().rev().find(|sign_off| sign_off.digest == directive.digest && is_over_it(&sign_off.fact));
+            let fact = known.entry(kind.name).or_insert(None);
+            match last {
+                Some(sign_off) if kind.signed == Some(sign_off.fact.as_str()) => *fact = Some(true),
+                // What the record shows, nobody signs away.
+                Some(_) if *fact != Some(true) => *fact = Some(false),
+                _ => (),
+            }
+        }
+        let shown = |(name, known): (&str, Option<bool>)| {
+            let fact = match known {
+                Some(true) => Fact::True,
+                Some(false) => Fact::False,
+                None => Fact::missing(name, directive.id.as_str()),
+            };
+            (name.to_owned(), fact)
+        };
+        Ok(known.into_iter().map(shown).collect())
+    }
+
+    /// Returns the facts of every deployment: gates, plan, approval, what came of it, and what was written.
+    async fn facts_of_work(&self, directive: &Directive, seen: &Seen) -> Result<Vec<(&'static str, Option<bool>)>> {
+        let worst = seen.verdicts.iter().map(|result| result.verdict).max_by_key(|verdict| match verdict {
+            Verdict::Pass => 0,
+            Verdict::Inconclusive => 1,
+            Verdict::Fail => 2,
+        });
+        let said = |verdict: Option<Verdict>| match verdict {
+            Some(Verdict::Pass) => Some(true),
+            Some(Verdict::Fail) => Some(false),
+            Some(Verdict::Inconclusive) | None => None,
+        };
+        let passed = |gate: &str| said(seen.verdict(gate));
+        let plans = self.store.plans_of(&directive.id).await?;
+        let forward: Vec<_> = plans.iter().filter(|record| record.plan.purpose == Purpose::Deploy).collect();
+        let any = |states: &[PlanState]| forward.iter().any(|record| states.contains(&record.state));
+        use PlanState::{Approved, AwaitingApproval, Planned, Rejected, Used};
+        let approved = match any(&[Planned, Approved, Used]) {
+            true => Some(true),
+            false => any(&[Rejected]).then_some(false),
+        };
+        let deployed = match seen.latest.as_ref().map(|deployment| (deployment.state, deployment.rolled_back_by.is_some())) {
+            Some((DeploymentState::Succeeded, false)) => Some(true),
+            Some((DeploymentState::RolledBack | DeploymentState::Stuck, _) | (DeploymentState::Succeeded, true)) => Some(false),
+            _ => None,
+        };
+        let written = |kind: &str| seen.artifacts.iter().any(|artifact| artifact.name == kind).then_some(true);
         let runbooks = self.runbooks_of(directive).await?;
-        let any = |states: &[RunbookState]| runbooks.iter().any(|runbook| states.contains(&runbook.state));
-        set("runbook_written", truth(any(&[RunbookState::InReview, RunbookState::Published])));
-        set("runbook_published", truth(any(&[RunbookState::Published])));
-        Ok(facts)
+        let any_runbook = |states: &[RunbookState]| runbooks.iter().any(|runbook| states.contains(&runbook.state)).then_some(true);
+        Ok(vec![
+            ("gates_pass", said(worst)),
+            ("secrets_present", passed("secrets")),
+            ("environment_ready", passed("secrets").zip(passed("dependencies")).map(|(secrets, dependencies)| secrets && dependencies)),
+            ("rollback_ready", passed("rollback_ready")),
+            ("tested_before", passed("promoted_from")),
+            ("plan_ready", any(&[Planned, AwaitingApproval, Approved, Used]).then_some(true)),
+            ("approved", approved),
+            ("deployed", deployed),
+            ("smoke_passed", step_fact(&seen.journal, "verify-listener")),
+            ("verified", step_fact(&seen.journal, "bake")),
+            ("report_written", written("smoke_report")),
+            ("logs_written", written("deploy_logs")),
+            ("runbook_written", any_runbook(&[RunbookState::InReview, RunbookState::Published])),
+            ("runbook_published", any_runbook(&[RunbookState::Published])),
+            ("uat_signed", None),
+        ])
     }
 
     /// Returns the versions of the runbook that were written for a directive, newest first.
@@ -98,14 +137,14 @@ impl Engine {
 
     /// Returns the exit gates of a directive that do not hold; none means that it is done.
     pub async fn exit_gates(&self, directive: &Directive) -> Result<Vec<(String, Fact)>> {
-        let facts = self.facts(directive).await?;
-        let asked = match self.phase_for(directive).await? {
-            Some(phase) => phase.exit.clone(),
-            None => vec!["deployed".to_owned()],
+        let phase = self.phase_for(directive).await?;
+        let facts = self.facts(directive, phase.as_ref()).await?;
+        let open: Vec<&str> = match &phase {
+            Some(phase) => phase.open_exits(&facts).collect(),
+            None => ["deployed"].into_iter().filter(|fact| facts.get(*fact) != Some(&Fact::True)).collect(),
         };
-        let fact = |name: &String| facts.get(name).cloned().unwrap_or_else(|| Fact::missing(name, directive.id.as_str()));
-        let mut open: Vec<(String, Fact)> =
-            asked.into_iter().map(|name| (name.clone(), fact(&name))).filter(|(_, fact)| *fact != Fact::True).collect();
+        let fact = |name: &str| facts.get(name).cloned().unwrap_or_else(|| Fact::missing(name, directive.id.as_str()));
+        let mut open: Vec<(String, Fact)> = open.into_iter().map(|name| (name.to_owned(), fact(name))).collect();
         for (name, fact) in self.lacks_for_its_stage(directive).await? {
             if open.iter().all(|(known, _)| *known != name) {
                 open.push((name, fact));
@@ -115,14 +154,10 @@ impl Engine {
     }
 }
 
-fn truth(holds: bool) -> Fact {
-    if holds { Fact::True } else { Fact::Missing(String::new()) }
-}
-
-fn step_fact(journal: &[JournalEntry], step: &str) -> Fact {
+fn step_fact(journal: &[JournalEntry], step: &str) -> Option<bool> {
     match journal.iter().find(|entry| entry.step.as_str() == step).map(|entry| entry.state) {
-        Some(StepState::Done) => Fact::True,
-        Some(StepState::Failed) => Fact::False,
-        _ => Fact::Missing(String::new()),
+        Some(StepState::Done) => Some(true),
+        Some(StepState::Failed) => Some(false),
+        _ => None,
     }
 }

@@ -36,9 +36,11 @@ mod interrupted;
 mod judging;
 pub mod lint;
 pub mod metrics;
+pub mod necessity;
 pub mod outcome;
 pub mod own_gates;
 pub mod phase_rules;
+mod place_facts;
 pub mod planner;
 pub mod planning;
 pub mod probing;
@@ -103,6 +105,7 @@ pub struct Engine {
     /// What was read of the configuration.
     parsed: configuration::Parsed,
     recalled: phase_rules::Recalled,
+    changed: place_facts::Changed,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -126,6 +129,7 @@ impl Engine {
             pinning: tokio::sync::Mutex::default(),
             parsed: configuration::Parsed::default(),
             recalled: phase_rules::Recalled::default(),
+            changed: place_facts::Changed::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         })

@@ -5,13 +5,17 @@ use super::{
     checks::JOB,
     facts::Fact,
     freezing,
+    necessity::Necessity,
     stuck::{self, Stuck},
 };
 use crate::{
     error::Result,
-    model::{Choice, Deployment, DeploymentState, Directive, EnvironmentName, GateResult, PlanState, Purpose, ServiceName, Timestamp},
+    model::{
+        Choice, Deployment, DeploymentState, Directive, DirectiveState, EnvironmentName, GateResult, PlanState, Purpose, ServiceName,
+        Timestamp,
+    },
     phases::{Phase, Standing},
-    store::{InForce, Job, PlanRecord, RunbookVersion},
+    store::{InForce, Job, PhaseSkip, PlanRecord, RunbookVersion},
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, sync::Arc};
@@ -38,6 +42,10 @@ pub struct DirectiveView {
     pub phase: Option<Phase>,
     /// The phase's steps, held against the record.
     pub checklist: Checklist,
+    /// Whether its phase is to be gone through at all, where the phase says what skips it.
+    pub necessity: Option<Necessity>,
+    /// Why its phase was skipped.
+    pub skipped: Option<PhaseSkip>,
     /// How its deployment stands.
     pub course: Course,
     /// When it was looked at.
@@ -127,9 +135,15 @@ impl Engine {
             None => None,
         };
         let phase = self.phase_for(&directive).await?;
-        let checklist = match &phase {
-            Some(phase) => Checklist::of(phase, &self.facts(&directive).await?),
-            None => Checklist::default(),
+        let (mut checklist, mut necessity) = (Checklist::default(), None);
+        if let Some(phase) = &phase {
+            let facts = self.facts(&directive, Some(phase)).await?;
+            checklist = Checklist::of(phase, &facts);
+            necessity = self.necessity(&directive, Some(phase), &facts, deployment.as_ref()).await?;
+        }
+        let skipped = match directive.state {
+            DirectiveState::Completed => self.store.phase_skip(&directive.id).await?,
+            _ => None,
         };
         let job = self.store.latest_job(&directive.id, JOB).await?;
         let course = match rollback.as_ref().or(deployment.as_ref().filter(|deployment| is_open(deployment))) {
@@ -146,6 +160,8 @@ impl Engine {
             runbooks: self.runbooks_of(&directive).await?,
             phase,
             checklist,
+            necessity,
+            skipped,
             course,
             now: self.clock.now(),
             directive,

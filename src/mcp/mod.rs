@@ -10,6 +10,7 @@ use crate::{
     error::{Code, Error},
     model::{Caller, CallerKind, Via},
     operations::{self, Entry, Progress, REQUEST_BYTES, Refused, Registry},
+    phases,
 };
 use resources::Address;
 use rmcp::{
@@ -50,6 +51,8 @@ pub struct PromptText {
     pub title: String,
     /// One line.
     pub description: String,
+    /// What may be said of it; each stands in the guidance as `{{name}}`.
+    pub arguments: Vec<phases::Argument>,
     /// The guidance, Markdown.
     pub body: String,
 }
@@ -166,8 +169,13 @@ impl ServerHandler for Handler {
     }
 
     async fn list_prompts(&self, _: Option<PaginatedRequestParams>, _: RequestContext<RoleServer>) -> Result<ListPromptsResult, ErrorData> {
-        let prompts =
-            self.prompts.iter().map(|prompt| Prompt::new(&prompt.name, Some(&prompt.description), None).with_title(&prompt.title));
+        let prompts = self.prompts.iter().map(|prompt| {
+            let argument = |argument: &phases::Argument| {
+                PromptArgument::new(&argument.name).with_description(argument.describe()).with_required(argument.default.is_none())
+            };
+            let arguments: Vec<PromptArgument> = prompt.arguments.iter().map(argument).collect();
+            Prompt::new(&prompt.name, Some(&prompt.description), (!arguments.is_empty()).then_some(arguments)).with_title(&prompt.title)
+        });
         let mut list = ListPromptsResult::with_all_items(prompts.collect());
         (list.ttl_ms, list.cache_scope) = (Some(LIST_TTL_MS), Some(CacheScope::Private));
         Ok(list)
@@ -176,7 +184,11 @@ impl ServerHandler for Handler {
     async fn get_prompt(&self, request: GetPromptRequestParams, _: RequestContext<RoleServer>) -> Result<GetPromptResponse, ErrorData> {
         match self.prompts.iter().find(|prompt| prompt.name == request.name) {
             Some(prompt) => {
-                let message = PromptMessage::new_text(Role::User, &prompt.body);
+                let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                let given = request.arguments.iter().flatten().map(|(name, value)| (name.clone(), text(value))).collect();
+                let body = phases::fill(&prompt.body, &prompt.arguments, &given)
+                    .map_err(|reason| ErrorData::invalid_params(format!("prompt `{}`: {reason}", prompt.name), None))?;
+                let message = PromptMessage::new_text(Role::User, body);
                 Ok(GetPromptResult::new(vec![message]).with_description(&prompt.description).into())
             }
             None => {

@@ -6,11 +6,12 @@ use crate::{
     error::{Code, Error},
     model::{Caller, PlanId, Sha256, digest::canonical_json, text},
     operations::{Context, Progress, Refused},
+    phases,
     store::DeploymentFilter,
 };
 use rmcp::{ErrorData, model::*};
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 const SCHEME: &str = "interlock://";
 const JSON: &str = "application/json";
@@ -102,7 +103,10 @@ impl Address {
         let registry = &handler.registry;
         match self {
             Address::Phase(name) => match handler.prompts.iter().find(|phase| phase.name == *name) {
-                Some(phase) => Ok((phase.body.clone(), MARKDOWN)),
+                // An argument without a default stays open: a resource is asked without any.
+                Some(phase) => {
+                    Ok((phases::fill(&phase.body, &phase.arguments, &BTreeMap::new()).unwrap_or_else(|_| phase.body.clone()), MARKDOWN))
+                }
                 None => Err(registry.refuse(&caller, "phases", &json!({ "phase": name }), Error::not_found("phase", name)).await),
             },
             Address::Plan(id) => {

@@ -38,7 +38,10 @@ impl Operation for CompleteDirective {
     async fn run(ctx: &Context, params: Params) -> Result<Reply<Output>, Error> {
         let id = DirectiveId::from(params.directive);
         let directive = ctx.engine.directive(&id).await?;
-        let missing = ctx.engine.complete(&ctx.caller, &directive).await?;
+        let missing = match ctx.engine.skip(&ctx.caller, &directive).await? {
+            Some(_) => Vec::new(),
+            None => ctx.engine.complete(&ctx.caller, &directive).await?,
+        };
         let directive = ctx.engine.directive(&id).await?;
         let completed = directive.state == crate::model::DirectiveState::Completed;
         let word = |fact: &Fact| if matches!(fact, Fact::False) { "false" } else { "missing" };

@@ -2,7 +2,7 @@
 
 use super::{Context, Effect, NextAction, Operation, Reply, Toolset, guidance, waiting};
 use crate::{
-    engine::status::Place,
+    engine::{necessity::Necessity, status::Place},
     error::Error,
     model::{DirectiveId, PlanId, Sha256, Who},
 };
@@ -63,6 +63,9 @@ pub struct Output {
     /// Gates as `name: verdict (value)`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     gates: Vec<String>,
+    /// Whether the phase is to be gone through, where it says what skips it: `can_execute`, `requires_deployment`, `should_skip`.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    necessity: Option<Necessity>,
     /// What the phase's current step asks, with who answers and how.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     asked: Vec<String>,
@@ -124,6 +127,7 @@ impl Operation for GetStatus {
                         false => Vec::new(),
                     },
                     skipped: view.checklist.skipped.clone(),
+                    necessity: view.necessity.clone(),
                     ..Output::default()
                 };
                 Ok(standing.reply(output))

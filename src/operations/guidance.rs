@@ -65,7 +65,7 @@ impl Standing {
 pub fn of_directive(view: &DirectiveView) -> Standing {
     let mut standing = directive_standing(view);
     // After a failure what matters is the failure, not the step of the checklist it leads back to.
-    let went_wrong = matches!(standing.state.as_str(), "rolled_back" | "rolling_back" | "stuck" | "rejected");
+    let went_wrong = matches!(standing.state.as_str(), "rolled_back" | "rolling_back" | "stuck" | "rejected" | "nothing_to_deploy");
     if view.directive.state.is_open() && !went_wrong {
         if let Some(step) = &view.checklist.step {
             standing.guidance = step.chars().take(1000).collect();
@@ -80,6 +80,9 @@ fn directive_standing(view: &DirectiveView) -> Standing {
     let (id, version) = (&directive.id, &directive.version);
     match directive.state {
         DirectiveState::Completed => {
+            if let Some(skip) = &view.skipped {
+                return Standing::of("completed", format!("{id} is completed without a deployment: {}", skip.reason), "", vec![]);
+            }
             return Standing::of(
                 "completed",
                 format!("{id} is completed: {version} serves {}; nothing to do", directive.environment),
@@ -101,6 +104,12 @@ fn directive_standing(view: &DirectiveView) -> Standing {
             );
         }
         DirectiveState::Active | DirectiveState::InProgress => (),
+    }
+    if let Some(skip) = view.necessity.as_ref().and_then(|necessity| necessity.should_skip.as_ref()) {
+        let complete = NextAction::tool("complete_directive", json!({ "directive": id }), "the skip is recorded with its reason");
+        let check = NextAction::tool("run_predeploy_checks", json!({ "directive": id }), "deploy it all the same");
+        let summary = format!("{id} has nothing to deploy: {}", skip.reason);
+        return Standing::of("nothing_to_deploy", summary, "The phase is skipped where this holds.", vec![complete, check]);
     }
     if let Some(deployment) = view.under_way() {
         return of_deployment(deployment, &view.course);
@@ -157,7 +166,11 @@ fn gates(view: &DirectiveView) -> Standing {
     // What a person must supply comes after what the agent can do itself.
     actions.sort_by_key(|action| action.who != Who::Agent || action.tool.is_none());
     actions.dedup();
-    actions.truncate(MOST_ACTIONS);
+    actions.truncate(MOST_ACTIONS - 1);
+    if actions.iter().all(|action| action.tool.is_none()) {
+        let again = NextAction::tool("run_predeploy_checks", json!({ "directive": id }), "evaluate the gates again, once it is there");
+        actions.push(again);
+    }
     Standing::of(
         "gates_failing",
         format!("{id} waits for gates: {}", names.join(", ")),
@@ -226,7 +239,8 @@ fn deployed(view: &DirectiveView) -> Standing {
     let deployment = view.deployment.as_ref().map(|deployment| deployment.id.to_string()).unwrap_or_default();
     let missing: Vec<&str> = view.missing.iter().map(|(name, _)| name.as_str()).collect();
     let mut actions = Vec::new();
-    if missing.contains(&"runbook_written") {
+    let is_unwritten = missing.contains(&"runbook_published") && view.runbooks.is_empty();
+    if missing.contains(&"runbook_written") || is_unwritten {
         actions.push(NextAction::tool("write_runbook", json!({ "deployment": deployment }), "draft the runbook from the recorded run"));
     }
     if missing.contains(&"runbook_published")

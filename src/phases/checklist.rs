@@ -38,9 +38,26 @@ impl Phase {
         self.steps.iter().map(line).collect()
     }
 
-    /// Returns the exit facts that do not hold.
+    /// Returns the exit facts that do not hold. One that only skipped steps bring is not asked.
     pub fn open_exits<'a>(&'a self, facts: &'a BTreeMap<String, Fact>) -> impl Iterator<Item = &'a str> {
-        self.exit.iter().filter(|fact| facts.get(*fact) != Some(&Fact::True)).map(String::as_str)
+        let checklist = self.checklist(facts);
+        let is_asked = move |fact: &&String| {
+            let bringing = checklist.iter().filter(|(step, _)| step.done_when.contains(fact));
+            let mut standings = bringing.map(|(_, standing)| matches!(standing, Standing::Skipped(_))).peekable();
+            standings.peek().is_none() || !standings.all(|is_skipped| is_skipped)
+        };
+        self.exit.iter().filter(|fact| facts.get(*fact) != Some(&Fact::True)).filter(is_asked).map(String::as_str)
+    }
+
+    /// Returns the fact of `skip_when` that holds, if any does.
+    pub fn skipped_by(&self, facts: &BTreeMap<String, Fact>) -> Option<&str> {
+        self.skip_when.iter().find(|fact| facts.get(*fact) == Some(&Fact::True)).map(String::as_str)
+    }
+
+    /// Tells whether every input is there that is shown by a fact and that no step of its own brings.
+    pub fn has_inputs(&self, facts: &BTreeMap<String, Fact>) -> bool {
+        let is_own = |fact: &String| self.steps.iter().any(|step| step.done_when.contains(fact));
+        self.inputs.iter().filter_map(|input| input.fact.as_ref()).all(|fact| is_own(fact) || facts.get(fact) == Some(&Fact::True))
     }
 
     /// Returns every fact that its steps, exits, inputs and skips name.

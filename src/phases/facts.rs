@@ -26,17 +26,14 @@ const fn computed(name: &'static str, says: &'static str, who: Who, how: &'stati
     FactKind { name, says, who, how, signed: None, denied: None }
 }
 
+/// A fact that a person may sign; what the record says besides, `engine::facts` adds.
+const fn signed(name: &'static str, says: &'static str, how: &'static str, signed: &'static str, denied: Option<&'static str>) -> FactKind {
+    FactKind { name, says, who: Who::Person, how, signed: Some(signed), denied }
+}
+
 /// Every fact.
 pub const FACTS: &[FactKind] = &[
-    FactKind {
-        signed: Some("uat"),
-        ..computed(
-            "uat_signed",
-            "a person has signed user acceptance for exactly this release",
-            Who::Person,
-            "interlock sign-off {directive} uat",
-        )
-    },
+    signed("uat_signed", "a person has signed user acceptance for exactly this release", "interlock sign-off {directive} uat", "uat", None),
     computed("gates_pass", "every gate that binds here passes", Who::Agent, "run_predeploy_checks"),
     computed("secrets_present", "every secret that the service refers to can be resolved", Who::Person, "put the missing secret in place"),
     computed("plan_ready", "a plan is frozen and still starts from what serves", Who::Agent, "plan_deployment"),
@@ -52,6 +49,113 @@ pub const FACTS: &[FactKind] = &[
     computed("runbook_written", "a runbook without lint faults is drafted from this deployment", Who::Agent, "write_runbook"),
     computed("runbook_published", "a person has published that runbook", Who::Person, "interlock runbook publish RUNBOOK"),
     computed("report_written", "the deploy log and the smoke report lie in the workspace", Who::Server, "complete_directive shows it"),
+    computed("ordered", "an open directive orders this work", Who::Agent, "create_directive"),
+    computed(
+        "dependencies_completed",
+        "every directive this one depends on is completed",
+        Who::Agent,
+        "complete the directives it depends on",
+    ),
+    computed("production", "the environment asks for a person's approval", Who::Server, "the applied configuration says it"),
+    computed("environment_new", "nothing of the service served here before", Who::Server, "the record says it"),
+    computed("environment_ready", "secrets and dependencies of the service are there", Who::Agent, "run_predeploy_checks"),
+    computed("rollback_ready", "what serves now can be brought back", Who::Agent, "run_predeploy_checks"),
+    computed(
+        "tested_before",
+        "these bytes have succeeded in the environment before",
+        Who::Agent,
+        "deploy them there first; `after` names it",
+    ),
+    computed("green_ready", "the new set is healthy beside the old one", Who::Server, "get_deployment shows it"),
+    computed("traffic_moved", "traffic has moved to the new set", Who::Server, "get_deployment shows it"),
+    computed("backup_taken", "a backup was taken and verified", Who::Person, "configure `backup`, run `interlock apply`, and deploy"),
+    computed("baseline_recorded", "the figures of the release after its watch are recorded", Who::Server, "get_deployment shows it"),
+    computed(
+        "documents_written",
+        "`docs/deployment.md` and `status.md` are written from the record",
+        Who::Server,
+        "complete_directive shows it",
+    ),
+    signed(
+        "rollback_tested",
+        "the way back was tried",
+        "interlock sign-off {directive} rollback, once it was tried by hand",
+        "rollback",
+        None,
+    ),
+    signed(
+        "infrastructure_specified",
+        "the infrastructure it needs is written down and agreed",
+        "interlock sign-off {directive} infrastructure",
+        "infrastructure",
+        None,
+    ),
+    signed(
+        "release_approved",
+        "a person has approved this release for production",
+        "interlock sign-off {directive} release",
+        "release",
+        None,
+    ),
+    signed(
+        "assessed",
+        "a person has looked at data, threats, risk, way back and monitoring",
+        "interlock sign-off {directive} assessment",
+        "assessment",
+        None,
+    ),
+    signed(
+        "monitoring_active",
+        "dashboards and alerts stand, and a test alert has arrived",
+        "interlock sign-off {directive} monitoring",
+        "monitoring",
+        None,
+    ),
+    signed(
+        "monitoring_required",
+        "it is to be monitored from outside",
+        "interlock sign-off {directive} to_monitor, or else interlock sign-off {directive} no_monitoring",
+        "to_monitor",
+        Some("no_monitoring"),
+    ),
+    signed(
+        "keeps_data",
+        "the service keeps data",
+        "interlock sign-off {directive} data, or else interlock sign-off {directive} no_data",
+        "data",
+        Some("no_data"),
+    ),
+    signed(
+        "handover_required",
+        "other people will operate it",
+        "interlock sign-off {directive} handover, or else interlock sign-off {directive} no_handover",
+        "handover",
+        Some("no_handover"),
+    ),
+    signed("team_trained", "those who operate it know what they need", "interlock sign-off {directive} team", "team", None),
+    signed("stakeholders_told", "those who wait for it know that it is live", "interlock sign-off {directive} told", "told", None),
+    signed(
+        "documentation_only",
+        "nothing but documentation has changed",
+        "interlock sign-off {directive} documentation_only",
+        "documentation_only",
+        None,
+    ),
+    signed(
+        "configuration_only",
+        "nothing but `interlock.toml` has changed, which is applied and not deployed",
+        "interlock sign-off {directive} configuration_only",
+        "configuration_only",
+        None,
+    ),
+    computed(
+        "development_only",
+        "the environment serves development, and nobody approves what goes there",
+        Who::Server,
+        "the applied configuration says it",
+    ),
+    computed("already_deployed", "these bytes serve here already", Who::Server, "the record says it"),
+    computed("emergency_rollback", "a way back is under way here", Who::Server, "the record says it"),
 ];
 
 /// Returns the fact of this name.

@@ -18,6 +18,7 @@ pub use checklist::Standing;
 pub use facts::{FACTS, Fact, FactKind, fact_kind, signable};
 pub use lint::{OPERATIONS, lint_together};
 pub use load::{parse, recall};
+pub use render::fill;
 pub use strictest::{Contradiction, strictest};
 
 use crate::{
@@ -28,7 +29,13 @@ use serde::Deserialize;
 use std::{collections::BTreeMap, sync::LazyLock};
 
 /// The built-in phases: file name and text.
-const FILES: &[(&str, &str)] = &[("prompts/phase-06.md", include_str!("../../prompts/phase-06.md"))];
+const FILES: &[(&str, &str)] = &[
+    ("prompts/phase-06.md", include_str!("../../prompts/phase-06.md")),
+    ("prompts/stage-22.md", include_str!("../../prompts/stage-22.md")),
+    ("prompts/stage-30.md", include_str!("../../prompts/stage-30.md")),
+    ("prompts/deployment-operations.md", include_str!("../../prompts/deployment-operations.md")),
+    ("prompts/deployment-plan.md", include_str!("../../prompts/deployment-plan.md")),
+];
 
 /// The longest guidance a result carries.
 pub const MAX_GUIDANCE_BYTES: usize = 1024;

@@ -24,6 +24,13 @@ pub(super) const PLACES: &[&str] = &[
 ];
 
 impl Argument {
+    /// Returns one line: what it says, what it may be, and what counts when it is left out.
+    pub fn describe(&self) -> String {
+        let choices = if self.choices.is_empty() { String::new() } else { format!(": {}", self.choices.join(", ")) };
+        let default = self.default.as_ref().map(|default| format!("; {default} when left out")).unwrap_or_default();
+        format!("{}{choices}{default}", self.about)
+    }
+
     /// Tells whether it may be this word.
     pub fn allows(&self, word: &str) -> bool {
         self.choices.is_empty() || self.choices.iter().any(|choice| choice == word)
@@ -33,23 +40,15 @@ impl Argument {
 impl Phase {
     /// Returns the body with every place filled in, arguments by their defaults.
     pub fn render(&self) -> String {
-        self.filled_with(&BTreeMap::new())
+        fill(&self.template(), &self.arguments, &BTreeMap::new()).expect("nothing is given, so nothing is wrong")
     }
 
-    /// Returns the body with every place filled in, or what is wrong with an argument.
-    pub fn render_with(&self, given: &BTreeMap<String, String>) -> Result<String, String> {
-        for (name, word) in given {
-            let shown = visible_line(name, 40);
-            let Some(argument) = self.arguments.iter().find(|argument| argument.name == *name) else {
-                let known: Vec<&str> = self.arguments.iter().map(|argument| argument.name.as_str()).collect();
-                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                return Err(format!("`{}` has no argument `{shown}`; there are: {known}", self.name));
-            };
-            if !argument.allows(word) {
-                return Err(format!("`{shown}` is one of {}", argument.choices.join(", ")));
-            }
-        }
-        Ok(self.filled_with(given))
+    /// Returns the body with every place filled in but those of the arguments, for [`fill`].
+    pub fn template(&self) -> String {
+        each_place(&self.body, |place| match self.arguments.iter().any(|argument| argument.name == place) {
+            true => format!("{{{{{place}}}}}"),
+            false => self.filled(place),
+        })
     }
 
     /// Returns what one needs to know to take a step, at most 1 KB.
@@ -73,32 +72,9 @@ impl Phase {
         text
     }
 
-    fn filled_with(&self, given: &BTreeMap<String, String>) -> String {
-        // In one walk, so that what is filled in is not filled in again.
-        let mut text = String::with_capacity(self.body.len() * 2);
-        let mut rest = self.body.as_str();
-        while let Some((before, after)) = rest.split_once("{{") {
-            text.push_str(before);
-            match after.split_once("}}") {
-                Some((place, after)) => {
-                    text.push_str(&self.filled(place, given));
-                    rest = after;
-                }
-                None => {
-                    text.push_str("{{");
-                    rest = after;
-                }
-            }
-        }
-        text + rest
-    }
-
-    fn filled(&self, place: &str, given: &BTreeMap<String, String>) -> String {
+    fn filled(&self, place: &str) -> String {
         match place {
-            "arguments" => list(self.arguments.iter().map(|argument| {
-                let default = argument.default.as_ref().map(|default| format!(", `{default}` when left out")).unwrap_or_default();
-                format!("`{}`: {}{default}", argument.name, argument.about)
-            })),
+            "arguments" => list(self.arguments.iter().map(|argument| format!("`{}`: {}", argument.name, argument.describe()))),
             "inputs" => list(self.inputs.iter().map(|input| {
                 let fact = input.fact.as_ref().map(|fact| format!(", shown by `{fact}`")).unwrap_or_default();
                 format!("{} (from: {}{fact})", input.name, input.from)
@@ -128,13 +104,47 @@ impl Phase {
             },
             "after" => names(&self.after),
             "next" => names(&self.next),
-            name => {
-                let argument = self.arguments.iter().find(|argument| argument.name == name);
-                let given = given.get(name).or(argument.and_then(|argument| argument.default.as_ref()));
-                given.map_or_else(|| format!("<{name}>"), |word| visible_line(word, 80))
-            }
+            unknown => format!("<{unknown}>"),
         }
     }
+}
+
+/// Returns a phase's text with its arguments filled in, or what is wrong with one of them. What is given is shown as data, on one line.
+pub fn fill(template: &str, arguments: &[Argument], given: &BTreeMap<String, String>) -> Result<String, String> {
+    for (name, word) in given {
+        let Some(argument) = arguments.iter().find(|argument| argument.name == *name) else {
+            let known: Vec<&str> = arguments.iter().map(|argument| argument.name.as_str()).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            return Err(format!("there is no argument `{}`; there are: {known}", visible_line(name, 40)));
+        };
+        if !argument.allows(word) {
+            return Err(format!("`{name}` is one of {}", argument.choices.join(", ")));
+        }
+    }
+    let filled = |place: &str| {
+        let argument = arguments.iter().find(|argument| argument.name == place);
+        let word = given.get(place).or(argument.and_then(|argument| argument.default.as_ref()));
+        word.map_or_else(|| format!("<{place}>"), |word| visible_line(word, 80))
+    };
+    Ok(each_place(template, filled))
+}
+
+/// Fills places in one walk, so that what is filled in is not filled in again.
+fn each_place(body: &str, filled: impl Fn(&str) -> String) -> String {
+    let mut text = String::with_capacity(body.len() * 2);
+    let mut rest = body;
+    while let Some((before, after)) = rest.split_once("{{") {
+        text.push_str(before);
+        rest = after;
+        match after.split_once("}}") {
+            Some((place, after)) => {
+                text.push_str(&filled(place));
+                rest = after;
+            }
+            None => text.push_str("{{"),
+        }
+    }
+    text + rest
 }
 
 fn checklist_line(number: usize, step: &PhaseStep) -> String {

@@ -74,9 +74,13 @@ fn an_argument_is_filled_in_when_it_is_one_of_its_choices() {
     let phase = parse("p.md", GOOD).unwrap();
     let given = |name: &str, word: &str| BTreeMap::from([(name.to_owned(), word.to_owned())]);
     assert!(phase.render().starts_with("# Own in staging"));
-    assert!(phase.render_with(&given("env", "production")).unwrap().starts_with("# Own in production"));
-    assert_eq!(phase.render_with(&given("env", "moon")).unwrap_err(), "`env` is one of staging, production");
-    assert!(phase.render_with(&given("en", "moon")).unwrap_err().ends_with("there are: env"));
+    let filled = |given| fill(&phase.template(), &phase.arguments, &given);
+    assert!(filled(given("env", "production")).unwrap().starts_with("# Own in production"));
+    assert_eq!(filled(given("env", "moon")).unwrap_err(), "`env` is one of staging, production");
+    assert!(filled(given("en", "moon")).unwrap_err().ends_with("there are: env"));
+    let free = vec![Argument { choices: vec![], ..phase.arguments[0].clone() }];
+    let twice = fill("{{env}}", &free, &given("env", "{{env}}\n# More")).unwrap();
+    assert!(twice.starts_with("{{env}}") && !twice.contains('\n'), "what is given is data: {twice}");
     assert!(phase.render().contains("`success` (percent): target >= 99, green >= 99, yellow >= 95, else red"));
 }
 

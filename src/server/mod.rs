@@ -106,7 +106,8 @@ fn prompts() -> Arc<[PromptText]> {
         name: phase.name.clone(),
         title: phase.title.clone(),
         description: phase.description.clone(),
-        body: phase.render(),
+        arguments: phase.arguments.clone(),
+        body: phase.template(),
     };
     phases::all().iter().map(prompt).collect()
 }

@@ -188,7 +188,13 @@ impl TestServer {
             name: "phase-06".into(),
             title: "Deploy".into(),
             description: "How.".into(),
-            body: "Do it.".into(),
+            arguments: vec![interlock::phases::Argument {
+                name: "env".into(),
+                about: "where".into(),
+                default: Some("staging".into()),
+                choices: vec!["staging".into(), "production".into()],
+            }],
+            body: "Do it in {{env}}.".into(),
         }]);
         let served = tokio::spawn(bound.serve(Offer { registry, extras: vec![decide], prompts }, stop.clone()));
         TestServer { workspace, address, stop, served }

@@ -32,8 +32,16 @@ async fn agent_sock_speaks_both_revisions() {
     assert_eq!(server.agent().await.call("get_echo", json!({"text": "hi"})).await["structuredContent"]["text"], "hi");
 
     let prompt = new.ask("prompts/get", modern(json!({"name": "phase-06"}))).await;
-    assert_eq!(prompt["result"]["messages"][0]["content"]["text"], "Do it.");
-    assert_eq!(new.ask("prompts/list", modern(json!({}))).await["result"]["prompts"][0]["name"], "phase-06");
+    assert_eq!(prompt["result"]["messages"][0]["content"]["text"], "Do it in staging.");
+    let given = |env: &str| modern(json!({"name": "phase-06", "arguments": {"env": env}}));
+    let prompt = new.ask("prompts/get", given("production")).await;
+    assert_eq!(prompt["result"]["messages"][0]["content"]["text"], "Do it in production.");
+    let refused = new.ask("prompts/get", given("moon")).await;
+    assert_eq!(refused["error"]["message"], "prompt `phase-06`: `env` is one of staging, production", "{refused:#}");
+    let listed = new.ask("prompts/list", modern(json!({}))).await["result"]["prompts"][0].take();
+    assert_eq!(listed["name"], "phase-06");
+    let argument = json!({"name": "env", "description": "where: staging, production; staging when left out", "required": false});
+    assert_eq!(listed["arguments"], json!([argument]));
     let listed = new.ask("resources/list", modern(json!({}))).await["result"]["resources"].take();
     assert_eq!((listed.as_array().unwrap().len(), &listed[0]["uri"]), (1, &json!("interlock://phases/phase-06")), "{listed}");
     server.stop().await;

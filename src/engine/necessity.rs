@@ -1,0 +1,78 @@
+//! Whether there is anything to deploy: what a phase's `skip_when` says of a directive, and the skip with its reason in the record.
+//!
+//! Only a fact of the record or a person's signature skips. Once something was deployed under a directive, nothing skips it any more.
+
+use super::Engine;
+use crate::{
+    error::Result,
+    model::{Caller, Deployment, Directive},
+    phases::{Fact, Phase, fact_kind},
+};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Whether a phase is to be gone through for a directive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Necessity {
+    /// Its inputs are there, there is something to deploy, and nothing skips it.
+    pub can_execute: bool,
+    /// Something has changed that only a deployment brings to customers.
+    pub requires_deployment: bool,
+    /// What skips it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub should_skip: Option<SkipReason>,
+}
+
+/// Why a phase is skipped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SkipReason {
+    /// The fact.
+    pub fact: String,
+    /// In words.
+    pub reason: String,
+}
+
+impl Engine {
+    /// Returns whether a phase is to be gone through; `None` for a phase that nothing skips, and once something was deployed.
+    pub async fn necessity(
+        &self,
+        directive: &Directive,
+        phase: Option<&Phase>,
+        facts: &BTreeMap<String, Fact>,
+        deployment: Option<&Deployment>,
+    ) -> Result<Option<Necessity>> {
+        let Some(phase) = phase.filter(|phase| !phase.skip_when.is_empty() && deployment.is_none() && directive.state.is_open()) else {
+            return Ok(None);
+        };
+        let holds = |fact: &str| facts.get(fact) == Some(&Fact::True);
+        let requires_deployment = !["documentation_only", "configuration_only", "already_deployed"].into_iter().any(holds);
+        let should_skip = match phase.skipped_by(facts) {
+            Some(fact) => Some(SkipReason { fact: fact.to_owned(), reason: self.reason(directive, fact).await? }),
+            None => None,
+        };
+        let can_execute = phase.has_inputs(facts) && requires_deployment && should_skip.is_none();
+        Ok(Some(Necessity { can_execute, requires_deployment, should_skip }))
+    }
+
+    /// Completes a directive whose phase leaves nothing to do, with the reason in the record; `None` when there is something to do.
+    pub async fn skip(&self, by: &Caller, directive: &Directive) -> Result<Option<SkipReason>> {
+        let phase = self.phase_for(directive).await?;
+        if phase.as_ref().is_none_or(|phase| phase.skip_when.is_empty()) {
+            return Ok(None);
+        }
+        let facts = self.facts(directive, phase.as_ref()).await?;
+        let deployment = self.latest_deployment(directive).await?;
+        let necessity = self.necessity(directive, phase.as_ref(), &facts, deployment.as_ref()).await?;
+        let Some(skip) = necessity.and_then(|necessity| necessity.should_skip) else { return Ok(None) };
+        let is_skipped = self.store.skip_phase(by, &directive.id, &skip.fact, &skip.reason).await?;
+        Ok(is_skipped.then_some(skip))
+    }
+
+    async fn reason(&self, directive: &Directive, fact: &str) -> Result<String> {
+        let says = fact_kind(fact).map_or(fact, |kind| kind.says);
+        match self.base(&directive.service, &directive.environment).await? {
+            Some(base) if fact == "already_deployed" => Ok(format!("{says}: {} brought them as {}", base.deployment, base.version)),
+            _ => Ok(says.to_owned()),
+        }
+    }
+}

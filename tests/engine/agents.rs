@@ -1,0 +1,178 @@
+//! An agent that knows nothing but `next_actions`, and people who sign what they are asked for: every built-in phase to its end, and the
+//! ways to leave one out.
+
+use crate::{support::databases::databases, world::Shop};
+use interlock::model::{DecisionKind, DecisionVerdict::Approve};
+use serde_json::{Value, json};
+use std::process::Command;
+
+/// Returns the shop's configuration with this phase in production.
+fn under(shop: &Shop, phase: &str) -> String {
+    shop.text.replace("[environments.production]\n", &format!("[environments.production]\nphase = \"{phase}\"\n"))
+}
+
+/// Follows what each answer offers until the directive is completed; returns every step that was shown as skipped.
+async fn drive(shop: &Shop, directive: &str) -> Vec<String> {
+    let (mut skipped, mut signed) = (Vec::new(), Vec::new());
+    for _ in 0..40 {
+        let status = shop.must("get_status", json!({ "directive": directive })).await;
+        assert!(status.to_string().len() <= 2048, "{} bytes: {status:#}", status.to_string().len());
+        if status["state"] == "completed" {
+            return skipped;
+        }
+        for step in status["skipped"].as_array().into_iter().flatten() {
+            let step = step.as_str().unwrap().to_owned();
+            if !skipped.contains(&step) {
+                skipped.push(step);
+            }
+        }
+        let actions = status["next_actions"].as_array().unwrap();
+        // People sign once, and what they are asked for comes first.
+        let is_new = |action: &&Value| !signed.contains(&action["command"]);
+        let asked = |action: &&Value| action["command"].as_str().is_some_and(|command| command.starts_with("interlock sign-off"));
+        let action = actions
+            .iter()
+            .filter(is_new)
+            .find(asked)
+            .or(actions.iter().find(is_new))
+            .unwrap_or_else(|| panic!("nothing is offered: {status:#}"));
+        take(shop, directive, action).await;
+        signed.extend(action["command"].is_string().then(|| action["command"].clone()));
+    }
+    panic!("no end: {:#}", shop.must("get_status", json!({ "directive": directive })).await);
+}
+
+/// Does what an action names, as whoever is to do it; of two sign-offs the one that says no.
+async fn take(shop: &Shop, directive: &str, action: &Value) {
+    let Some(command) = action["command"].as_str() else {
+        shop.must(action["tool"].as_str().unwrap(), action["arguments"].clone()).await;
+        return;
+    };
+    let command = command.rsplit("or else ").next().unwrap().split(',').next().unwrap();
+    let words: Vec<&str> = command.split(' ').collect();
+    match words[..] {
+        ["interlock", "sign-off", of, fact] => {
+            assert_eq!(of, directive);
+            shop.sign(DecisionKind::SignOff, json!({ "directive": of, "fact": fact }), Approve).await;
+        }
+        ["interlock", "approve", plan] => drop(shop.sign(DecisionKind::Plan, json!(plan), Approve).await),
+        ["interlock", "runbook", "publish", runbook] => drop(shop.sign(DecisionKind::Runbook, json!(runbook), Approve).await),
+        _ => panic!("nobody knows `{command}`"),
+    }
+}
+
+#[tokio::test]
+async fn every_phase_goes_from_its_directive_to_its_end_by_what_it_offers() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        for (index, phase) in ["phase-06", "stage-22", "stage-30", "deployment-operations", "deployment-plan"].into_iter().enumerate() {
+            let version = format!("1.{index}.0");
+            shop.configure(&under(&shop, phase)).await;
+            shop.deploy(&version).await;
+            let directive = shop.order("production", &version).await;
+            let skipped = drive(&shop, &directive).await;
+            assert_eq!(shop.production.serving(), [version.as_str()], "{phase} on {}", database.name);
+            let of = |step: &str| skipped.iter().any(|skipped| skipped.starts_with(step));
+            match phase {
+                "stage-30" => assert!(of("backup: `keeps_data` does not hold"), "{skipped:?}"),
+                "deployment-operations" => assert!(of("setup-backup-recovery") && of("train-operations-team"), "{skipped:?}"),
+                _ => assert!(skipped.is_empty(), "{phase}: {skipped:?}"),
+            }
+            let facts = shop.engine.store.sign_offs(&directive.as_str().into()).await.unwrap();
+            let signed: Vec<&str> = facts.iter().map(|sign_off| sign_off.fact.as_str()).collect();
+            let expected: &[&str] = match phase {
+                "phase-06" => &["uat"],
+                "stage-22" => &["infrastructure", "monitoring", "uat"],
+                "stage-30" => &["monitoring", "no_data", "release"],
+                "deployment-operations" => &["monitoring", "no_data", "no_handover", "uat"],
+                _ => &["assessment", "monitoring"],
+            };
+            assert!(expected.iter().all(|fact| signed.contains(fact)), "{phase}: {signed:?}");
+        }
+    }
+}
+
+fn git(shop: &Shop, words: &[&str]) {
+    let identity = ["-c", "user.name=ann", "-c", "user.email=ann@shop.test"];
+    let done = Command::new("git").args(identity).args(words).current_dir(&shop.engine.workspace.root).output().unwrap();
+    assert!(done.status.success(), "git {words:?}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// Commits a file with this text.
+fn commit(shop: &Shop, path: &str, text: &str) {
+    std::fs::write(shop.engine.workspace.root.join(path), text).unwrap();
+    git(shop, &["add", path]);
+    git(shop, &["commit", "-qm", path]);
+}
+
+#[tokio::test]
+async fn what_needs_no_deployment_is_skipped_with_its_reason_and_only_by_what_the_record_shows() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        git(&shop, &["init", "-q"]);
+        commit(&shop, "main.rs", "fn main() {}");
+        git(&shop, &["tag", "base"]);
+        shop.configure(&under(&shop, "deployment-operations")).await;
+        shop.deploy("1.0.0").await;
+        let first = shop.order("production", "1.0.0").await;
+        drive(&shop, &first).await;
+        let status = async |directive: &str| shop.must("get_status", json!({ "directive": directive })).await;
+
+        commit(&shop, "README.md", "# Shop");
+        let documented = shop.order("production", "1.1.0").await;
+        let seen = status(&documented).await;
+        let expected = json!({ "fact": "documentation_only", "reason": "nothing but documentation has changed" });
+        assert_eq!((&seen["state"], &seen["should_skip"]), (&json!("nothing_to_deploy"), &expected), "{seen:#}");
+        assert_eq!((&seen["can_execute"], &seen["requires_deployment"]), (&json!(false), &json!(false)));
+        let done = shop.must("complete_directive", json!({ "directive": documented })).await;
+        assert_eq!(done["completed"], true, "{done:#}");
+        assert!(done["summary"].as_str().unwrap().ends_with("without a deployment: nothing but documentation has changed"), "{done:#}");
+        let skip = shop.engine.store.phase_skip(&documented.as_str().into()).await.unwrap().unwrap();
+        assert_eq!((skip.fact.as_str(), skip.by.as_str()), ("documentation_only", "agent"), "{}", database.name);
+        assert_eq!(shop.production.serving(), ["1.0.0"]);
+
+        // Code is code, whatever an agent says of it.
+        commit(&shop, "main.rs", "fn main() { loop {} }");
+        let code = shop.order("production", "1.2.0").await;
+        let seen = status(&code).await;
+        assert_eq!((&seen["should_skip"], &seen["requires_deployment"]), (&Value::Null, &json!(true)), "{seen:#}");
+        assert_eq!(seen["can_execute"], false, "nobody has accepted it yet");
+        let refused = shop.must("complete_directive", json!({ "directive": code })).await;
+        assert_eq!(refused["completed"], false, "{refused:#}");
+        shop.sign(DecisionKind::SignOff, json!({ "directive": code, "fact": "uat" }), Approve).await;
+        assert_eq!(status(&code).await["can_execute"], true);
+        shop.sign(DecisionKind::SignOff, json!({ "directive": code, "fact": "documentation_only" }), Approve).await;
+        assert_eq!(status(&code).await["should_skip"]["fact"], "documentation_only", "a person may say so");
+
+        git(&shop, &["checkout", "-q", "base"]);
+        commit(&shop, "interlock.toml", &shop.text);
+        let configured = shop.order("production", "1.3.0").await;
+        assert_eq!(status(&configured).await["should_skip"]["fact"], "configuration_only");
+
+        git(&shop, &["checkout", "-q", "base"]);
+        let again = shop.order("production", "1.0.0").await;
+        assert_ne!(again, first);
+        let reason = status(&again).await["should_skip"]["reason"].take();
+        assert!(reason.as_str().is_some_and(|reason| reason.starts_with("these bytes serve here already: dep_")), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_place_that_nobody_approves_for_serves_development_and_skips_operations() {
+    let databases = databases().await;
+    let shop = Shop::open(&databases[0].url).await;
+    shop.configure(&format!("{}\n[environments.staging]\nphase = \"deployment-operations\"\n", shop.text)).await;
+    let directive = shop.order("staging", "1.0.0").await;
+    let seen = shop.must("get_status", json!({ "directive": directive })).await;
+    assert_eq!((&seen["should_skip"]["fact"], &seen["requires_deployment"]), (&json!("development_only"), &json!(true)), "{seen:#}");
+    // It may be deployed all the same, and then nothing skips it any more.
+    let plan = shop.must("record_evidence", json!({ "directive": directive, "kind": "tests", "content": crate::world::JUNIT })).await;
+    assert!(plan["code"].is_null(), "{plan:#}");
+    shop.sign(DecisionKind::SignOff, json!({ "directive": directive, "fact": "uat" }), Approve).await;
+    shop.must("run_predeploy_checks", json!({ "directive": directive })).await;
+    let plan = shop.must("plan_deployment", json!({ "directive": directive })).await["plan"].take();
+    let deployment = shop.must("execute_deployment", json!({ "plan": plan })).await["deployment"].take();
+    shop.settled(&deployment).await;
+    let seen = shop.must("get_status", json!({ "directive": directive })).await;
+    assert!(seen["should_skip"].is_null() && seen["state"] != "nothing_to_deploy", "{seen:#}");
+}
