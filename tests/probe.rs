@@ -125,3 +125,21 @@ async fn a_body_without_end_is_not_read_to_it() {
     let failure = Probe::new(address).smoke(&[SmokeCheck { http: "/".into(), status: 200, contains: None }]).await.unwrap_err();
     assert!(failure.to_string().contains("the body failed"), "{failure}");
 }
+
+#[tokio::test]
+async fn a_smoke_check_that_failed_once_may_be_run_again_and_is_not_forgotten() {
+    let check = [SmokeCheck { http: "/".into(), status: 200, contains: Some("hello".into()) }];
+    let flaky = [answer(503, "not yet"), answer(200, "hello")];
+    let answers: Vec<&str> = flaky.iter().map(String::as_str).collect();
+    let (address, asked) = served(&answers).await;
+    let report = Probe::new(address).smoke_again(&check, 1).await.unwrap();
+    assert!(report.checks[0].passed);
+    assert_eq!(report.failed_before.iter().map(|check| check.got.as_str()).collect::<Vec<_>>(), ["503"]);
+    assert_eq!(asked.lock().unwrap().len(), 2);
+
+    let (address, _) = served(&answers).await;
+    assert!(Probe::new(address).smoke_again(&check, 0).await.is_err(), "without leave it counts at once");
+    let (address, asked) = served(&[&answer(503, "no")]).await;
+    let ProbeFailure::SmokeFailed { report } = Probe::new(address).smoke_again(&check, 1).await.unwrap_err() else { panic!() };
+    assert_eq!((report.checks.len(), report.failed_before.len(), asked.lock().unwrap().len()), (1, 1, 2));
+}

@@ -3,7 +3,7 @@
 use super::{Engine, git, recheck::artifact_error};
 use crate::{
     error::{Code, Error, Result},
-    model::{Caller, Directive, DirectiveId, DirectiveState, EnvironmentName, PlanState, Release, ServiceName, text},
+    model::{Caller, Directive, DirectiveId, DirectiveState, EnvironmentName, PlanState, Release, ServiceName, Sha256, text},
     phases::{self, Phase},
     store::NewDirective,
 };
@@ -163,8 +163,15 @@ impl Engine {
         if in_force.as_ref().is_some_and(|phase| phase.sha256 == *sha256) {
             return Ok(in_force);
         }
-        let kept = self.store.phase_text(sha256).await?.and_then(|text| self.recalled.of(&text));
-        Ok(kept.or(in_force))
+        Ok(self.phase_with(sha256).await?.or(in_force))
+    }
+
+    /// Returns the phase whose file has this hash: one of Interlock's, or one that something was begun under.
+    pub(super) async fn phase_with(&self, sha256: &Sha256) -> Result<Option<Phase>> {
+        match phases::all().iter().find(|phase| phase.sha256 == *sha256) {
+            Some(phase) => Ok(Some(phase.clone())),
+            None => Ok(self.store.phase_text(sha256).await?.and_then(|text| self.recalled.of(&text))),
+        }
     }
 
     async fn resolve_commit(&self, asked: Option<&str>) -> Result<Option<String>> {

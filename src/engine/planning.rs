@@ -59,6 +59,9 @@ impl Engine {
         let foreseen = self.foreseen(&spec, &directive.digest, &directive.version).await?;
         refuse_contract(&spec, base.as_ref(), &foreseen.migrations)?;
         let phase = self.phase_of(&directive.environment).await?;
+        if let Some(phase) = &phase {
+            self.store.keep_phase(by, &phase.name, &phase.sha256, &phase.text).await?;
+        }
         let spent = plans.iter().filter(|record| matches!(record.state, PlanState::Used | PlanState::Void)).count();
         let approval = environment.approval.clone();
         let plan = plan(PlanInput {

@@ -36,6 +36,9 @@ pub const OPERATIONS: &[&str] = &[
     "read_log",
 ];
 
+/// How often a step may be taken again.
+const MOST_RERUNS: u32 = 3;
+
 /// The units of `expected_duration`.
 const UNITS: &[&str] = &["minutes", "hours", "days"];
 
@@ -131,6 +134,10 @@ impl<'a> Check<'a> {
             }
             self.facts_at(line, &format!("{key}.when"), &step.when);
             self.facts_at(line, &format!("{key}.done_when"), &step.done_when);
+            if step.rerun > MOST_RERUNS {
+                let hint = format!("at most {MOST_RERUNS}: customers wait for the last one");
+                self.fault(line, &format!("{key}.rerun"), &format!("{} is too often", step.rerun), Some(hint));
+            }
             if let Some(operation) = &step.operation {
                 self.operation(&key, &place, operation);
             }

@@ -175,6 +175,7 @@ fn each_kind_of_fault_is_told_with_its_line_and_what_to_write() {
             "id: plan",
             "steps.plan: is never reached: the steps before it bring every fact of `exit`",
         ),
+        ("rerun: 1", "rerun: 9", "id: deploy", "steps.deploy.rerun: 9 is too often; at most 3"),
         ("exit: [deployed]", "exit: []", "exit:", "exit: is empty: nothing would end the phase"),
         ("exit: [deployed]", "exit: [deployed, runbook_published]", "exit:", "exit: `runbook_published` stands in `skip_when` too"),
         ("[ci/deploy", "[../deploy", "artifacts:", "artifacts: `../deploy-logs.txt` leads out"),

@@ -75,6 +75,9 @@ pub struct IdentityReport {
 pub struct SmokeReport {
     /// One per check, in order.
     pub checks: Vec<SmokeResult>,
+    /// What failed before, where the checks were run again: nothing that was flaky is forgotten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_before: Vec<SmokeResult>,
 }
 
 /// How one smoke check was answered.
@@ -236,6 +239,23 @@ impl Probe {
             });
         }
         if report.failed().next().is_some() { Err(ProbeFailure::SmokeFailed { report }) } else { Ok(report) }
+    }
+
+    /// Runs the smoke checks, and all of them again, at most so often, while one fails.
+    pub async fn smoke_again(&self, checks: &[SmokeCheck], reruns: u32) -> Result<SmokeReport, ProbeFailure> {
+        let mut failed_before = Vec::new();
+        for _ in 0..reruns {
+            match self.smoke(checks).await {
+                Err(ProbeFailure::SmokeFailed { report }) => failed_before.extend(report.failed().cloned()),
+                Err(failure) => return Err(failure),
+                Ok(report) => return Ok(SmokeReport { failed_before, ..report }),
+            }
+        }
+        match self.smoke(checks).await {
+            Ok(report) => Ok(SmokeReport { failed_before, ..report }),
+            Err(ProbeFailure::SmokeFailed { report }) => Err(ProbeFailure::SmokeFailed { report: SmokeReport { failed_before, ..report } }),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Sends one GET, and returns its status, if it was answered, and how long it took.

@@ -40,7 +40,7 @@ pub(in crate::cli) fn reject(matches: &ArgMatches) -> Result<()> {
 }
 
 pub(in crate::cli) fn sign_off_command(command: Command) -> Command {
-    command.about("Sign off a fact of a directive, `uat`").args([
+    command.about("Sign off a fact of a directive: `uat`, or what `get-status` asks for").args([
         named("directive", "The directive's id"),
         named("fact", "The fact"),
         signer(),
