@@ -6,6 +6,7 @@ use interlock::{
     targets::fake::Behaviour,
 };
 use serde_json::{Value, json};
+use std::fs;
 
 async fn create(shop: &Shop) {
     let venture = json!({ "name": "Corner Shop", "lifecycle_stage": 22, "workflow_stage": 30 });
@@ -115,5 +116,46 @@ async fn a_stage_is_never_skipped() {
         let nobodys =
             json!({ "service": "web", "environment": "staging", "version": "9.0.0", "artifact": "interlock.toml", "venture": "none" });
         assert_eq!(shop.refused("create_directive", nobodys).await, "not_found");
+    }
+}
+
+/// The shop's configuration with staging governed by the phase of stage 22.
+fn under_stage_22(shop: &Shop) -> String {
+    let folder = shop.engine.workspace.root.join("stages");
+    fs::create_dir_all(&folder).unwrap();
+    let phase = "---\nname: stage-22\ntitle: Stage 22\ndescription: One line.\nphase: 6\nversion: 1.0.0\nscope: venture\nowner: Ann\nsteps:\n  \
+                 - { id: deploy, title: Deploy, by: agent, operation: execute_deployment, done_when: [deployed] }\nexit: [deployed]\n---\n\n\
+                 {{gates}}\n\n{{steps}}\n";
+    fs::write(folder.join("stage-22.md"), phase).unwrap();
+    format!("{}\n[environments.staging]\nphase = \"stage-22\"\n\n[phases]\ndir = \"stages\"\n", shop.text)
+}
+
+#[tokio::test]
+async fn a_directive_under_a_stages_phase_is_that_stages_work_and_no_other() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        shop.configure(&under_stage_22(&shop)).await;
+        shop.must("create_venture", json!({ "name": "Early", "lifecycle_stage": 21, "workflow_stage": 5 })).await;
+        shop.must("create_venture", json!({ "name": "Ready", "lifecycle_stage": 22, "workflow_stage": 4 })).await;
+        let order = |venture: Option<&str>| {
+            let mut order = json!({ "service": "web", "environment": "staging", "version": "1.0.0", "artifact": "interlock.toml" });
+            if let Some(venture) = venture {
+                order["venture"] = json!(venture);
+            }
+            order
+        };
+        // The active one is the furthest in the workflow.
+        for early in [None, Some("early")] {
+            let refused = shop.call("create_directive", order(early)).await.unwrap_err().body;
+            assert_eq!(refused["code"], "stage_skipped", "{}: {refused:#}", database.name);
+            let said = "`early` stands at stage 21 of vision_v2; `stage-22` is the work of stage 22, and no stage is skipped";
+            assert_eq!(refused["message"], said);
+        }
+        let ready = shop.must("create_directive", order(Some("ready"))).await;
+        assert_eq!(ready["directive"]["venture"], "ready", "{ready:#}");
+        let work = shop.engine.store.stage_work("ready").await.unwrap();
+        let carried: Vec<_> = work.iter().map(|work| (work.lifecycle.as_str(), work.stage, work.status.as_str())).collect();
+        assert_eq!(carried, [("vision_v2", 22, "in_progress")], "stage 4 of the workflow asks for no directive");
+        assert_eq!(shop.engine.store.stage_work("early").await.unwrap(), []);
     }
 }
