@@ -131,3 +131,23 @@ async fn bash_completes_commands_and_flags() {
     let (code, _, said) = interlock(root.path(), &["completions", "powershell"], "").await;
     assert!(code == 2 && said.contains("bash, zsh, fish"), "{code} {said}");
 }
+
+#[tokio::test]
+async fn metrics_are_printed_as_a_table_for_other_programs() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("interlock.toml"), "").unwrap();
+    let _ends = Ends::of(root.path());
+    let (code, table, said) = interlock(root.path(), &["get-metrics", "--days", "7", "--format", "csv"], "").await;
+    assert_eq!(code, 0, "{said}");
+    let mut lines = table.split("\r\n");
+    assert_eq!(lines.next(), Some("service,environment,caller,metric,value,unit,n,p50,p95,max,target,rating"));
+    assert_eq!(lines.next(), Some(",,,deployment_success_rate,,percent,0,,,,>= 99,unknown"), "nothing is known of nothing");
+    let columns: Vec<usize> = table.lines().map(|line| line.split(',').count()).collect();
+    assert_eq!(columns, [12; 13], "{table}");
+    let (_, json, _) = interlock(root.path(), &["get-metrics", "--json"], "").await;
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["state"], "unknown");
+    let (_, shown, _) = interlock(root.path(), &["get-metrics"], "").await;
+    assert!(shown.starts_with("unknown: 0 deployments settled in the window: nothing to rate\n"), "{shown}");
+    let (code, _, said) = interlock(root.path(), &["get-metrics", "--days", "0"], "").await;
+    assert!(code == 2 && said.contains("`days` is 1 to 366"), "{code} {said}");
+}
