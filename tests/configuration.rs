@@ -4,7 +4,7 @@ use interlock::{
     config::{self, GateOverride, OnApproval, ProjectConfig, ReportFormat, difference, parse, template},
     error::{Code, Error},
     model::{Comparator, Origin, data::OnRollback, migration::SqlDialect, service::HealthCheck},
-    phases,
+    operations, phases,
 };
 
 /// The shape that is a contract, word for word.
@@ -492,4 +492,22 @@ fn every_phase_that_configuration_knows_is_there() {
     let names: Vec<&str> = phases::all().iter().map(|phase| phase.name.as_str()).collect();
     assert_eq!(names, config::PHASES);
     assert!(names.contains(&config::DEFAULT_PHASE) && phases::builtin("phase-99").is_none());
+}
+
+#[test]
+fn the_page_lists_every_fact_as_it_is() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/phases.md")).unwrap();
+    for kind in phases::FACTS {
+        let row = format!("| `{}` | {} | {}: {} |", kind.name, kind.says, kind.who, kind.how.replace("{directive}", "DIRECTIVE"));
+        assert!(page.contains(&row), "missing in docs/phases.md: {row}");
+    }
+    let section = page.split("## Facts").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("the page lists facts");
+    assert_eq!(section.matches("\n| `").count(), phases::FACTS.len());
+}
+
+#[test]
+fn every_operation_that_a_phase_may_name_is_there() {
+    let unknown: Vec<&&str> = phases::OPERATIONS.iter().filter(|name| operations::find(name).is_none()).collect();
+    assert!(unknown.is_empty() && phases::OPERATIONS.len() >= 16, "{unknown:?}");
+    assert!(operations::find("plan_rollout").is_none());
 }
