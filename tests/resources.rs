@@ -8,6 +8,7 @@ use support::{
     databases::Database,
     mcp::{Client, modern},
     shop::{Shop, text},
+    socket::Socket,
 };
 use tokio::net::UnixStream;
 
@@ -28,7 +29,9 @@ async fn everything_that_is_listed_can_be_read_and_says_what_the_tool_says() {
     let shop = Shop::open(Database::Sqlite).await;
     let mut agent = agent(&shop).await;
     for version in ["1.0.0", "1.1.0"] {
-        assert_eq!(shop.deploy(version, &shop.build(version)).await["state"], "succeeded");
+        let deployed = shop.deploy(version, &shop.build(version)).await;
+        assert_eq!(deployed["state"], "succeeded");
+        shop.until(&text(&deployed["deployment"]["directive"]), "completed").await;
     }
     let directive = shop.directive("staging", "1.2.0").await;
     let plan = shop.plan(&directive).await;
@@ -94,4 +97,61 @@ async fn a_change_is_pushed_to_whoever_listens_in_either_revision_and_to_nobody_
     // A client that has cancelled is told no more, and its connection serves on.
     new.send(json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": listening } })).await;
     assert!(read(&mut new, &uri).await.1.contains("cancelled"));
+}
+
+/// Subscribes to events after this one; returns the socket, open and acknowledged.
+async fn subscribe(shop: &Shop, params: Value) -> Socket {
+    let (address, token) = shop.listens();
+    let mut socket = Socket::open(address, &token).await;
+    socket.send(&json!({ "jsonrpc": "2.0", "id": 1, "method": "subscribe_events", "params": params })).await;
+    let accepted = socket.hear().await;
+    assert!(!accepted["result"].is_null(), "{accepted:#}");
+    socket
+}
+
+/// Returns events up to the first with this action.
+async fn events_to(socket: &mut Socket, action: &str) -> Vec<Value> {
+    let mut events = Vec::new();
+    loop {
+        let mut message = socket.hear().await;
+        assert_eq!(message["method"], "event", "{message:#}");
+        let event = message["params"]["result"].take();
+        let is_last = event["action"] == action;
+        events.push(event);
+        if is_last {
+            return events;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_connects_again_with_a_cursor_misses_no_event_and_hears_none_twice() {
+    let shop = Shop::open(Database::Sqlite).await;
+    let mut before = subscribe(&shop, json!({})).await;
+    let directive = shop.directive("staging", "1.0.0").await;
+    let seen = events_to(&mut before, "create_directive").await;
+    let last = seen.last().unwrap();
+    assert_eq!((&last["subject"], &last["kind"]), (&json!(directive), &json!("operator")), "{last:#}");
+    drop(before);
+
+    shop.directive("staging", "1.1.0").await;
+    shop.must("cancel_directive", json!({ "directive": directive, "reason": "not now" })).await;
+    let mut again = subscribe(&shop, json!({ "after": last["cursor"] })).await;
+    let missed = events_to(&mut again, "set_directive_state").await;
+    let from_the_start = events_to(&mut subscribe(&shop, json!({ "after": 0 })).await, "set_directive_state").await;
+    let cursors: Vec<i64> = from_the_start.iter().map(|event| event["cursor"].as_i64().unwrap()).collect();
+    assert_eq!(cursors, (1..=cursors.len() as i64).collect::<Vec<_>>(), "one after the other from the first on");
+    assert!(missed.len() >= 2);
+    assert_eq!(missed, from_the_start[last["cursor"].as_u64().unwrap() as usize..], "exactly what came meanwhile");
+
+    let (address, token) = shop.listens();
+    let mut socket = Socket::open(address, &token).await;
+    for (wrong, why) in
+        [(json!({ "after": -1 }), "cursor of an event"), (json!({ "after": 1_000_000 }), "so far"), (json!({ "since": 1 }), "CURSOR")]
+    {
+        socket.send(&json!({ "jsonrpc": "2.0", "id": 2, "method": "subscribe_events", "params": wrong })).await;
+        let refused = socket.hear().await;
+        assert_eq!(refused["error"]["data"]["code"], "invalid_arguments", "{refused:#}");
+        assert!(text(&refused["error"]["message"]).contains(why), "{refused:#}");
+    }
 }

@@ -1,6 +1,9 @@
-//! JSON-RPC 2.0 over jsonrpsee: a method per operation, at `/rpc` (HTTP, WebSocket) and on `api.sock` (one request per line).
+//! JSON-RPC 2.0 over jsonrpsee: a method per operation, at `/rpc` (HTTP, WebSocket) and on `api.sock` (one request per line);
+//! over a WebSocket `subscribe_events` tells every change.
 //!
 //! A refusal's numeric code is [`number`] of its code, its message `code: message`, its `data` the body every edge shows.
+
+mod events;
 
 use crate::{
     error::{Code, Error},
@@ -11,7 +14,7 @@ use axum::{extract::Request, response::IntoResponse, routing::MethodRouter};
 use futures_util::future::BoxFuture;
 use jsonrpsee::{
     Methods, RpcModule,
-    server::{BatchRequestConfig, Server, ServerConfig, StopHandle},
+    server::{BatchRequestConfig, PingConfig, Server, ServerConfig, StopHandle},
     types::{ErrorCode, ErrorObjectOwned, Params},
 };
 use serde_json::{Value, json};
@@ -24,6 +27,7 @@ use tower::Service as _;
 
 const CONNECTIONS: u32 = 128;
 const BATCH: u32 = 64;
+const SUBSCRIPTIONS: u32 = 4;
 const RESPONSE_BYTES: u32 = 8 * 1024 * 1024;
 const LINE_BYTES: u64 = 4 * REQUEST_BYTES as u64;
 
@@ -45,15 +49,17 @@ pub fn number(code: Code) -> i32 {
 
 /// Returns the methods of `/rpc`: the operations, called by the agent.
 pub fn agent_methods(registry: &Arc<Registry>) -> Methods {
-    methods(registry, Caller { principal: "agent".into(), kind: CallerKind::Agent, via: Via::Rpc, client: None }, &[])
+    let mut module = methods(registry, Caller { principal: "agent".into(), kind: CallerKind::Agent, via: Via::Rpc, client: None }, &[]);
+    events::register(&mut module).expect("its name is no operation's");
+    module.into()
 }
 
 /// Returns the methods of `api.sock`: the operations and the extras, called by the operator.
 pub fn operator_methods(registry: &Arc<Registry>, extras: &[Extra]) -> Methods {
-    methods(registry, Caller { principal: "operator".into(), kind: CallerKind::Operator, via: Via::ApiSocket, client: None }, extras)
+    methods(registry, Caller { principal: "operator".into(), kind: CallerKind::Operator, via: Via::ApiSocket, client: None }, extras).into()
 }
 
-fn methods(registry: &Arc<Registry>, caller: Caller, extras: &[Extra]) -> Methods {
+fn methods(registry: &Arc<Registry>, caller: Caller, extras: &[Extra]) -> RpcModule<(Arc<Registry>, Caller)> {
     let mut module = RpcModule::new((registry.clone(), caller.clone()));
     // All of them: a call of one that is not offered says so.
     for entry in registry.known() {
@@ -71,7 +77,7 @@ fn methods(registry: &Arc<Registry>, caller: Caller, extras: &[Extra]) -> Method
         };
         module.register_async_method(name, call).expect("names of extras are unique");
     }
-    module.into()
+    module
 }
 
 /// Params as they came; what is not an object is refused where all arguments are checked.
@@ -89,7 +95,8 @@ pub fn route(methods: Methods, stop: StopHandle) -> MethodRouter {
         .max_connections(CONNECTIONS)
         .max_request_body_size(REQUEST_BYTES as u32)
         .max_response_body_size(RESPONSE_BYTES)
-        .max_subscriptions_per_connection(0)
+        .max_subscriptions_per_connection(SUBSCRIPTIONS)
+        .enable_ws_ping(PingConfig::default())
         .set_batch_request_config(BatchRequestConfig::Limit(BATCH))
         .build();
     // Built once: it owns the connection limit.

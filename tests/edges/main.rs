@@ -8,4 +8,6 @@ mod fixtures;
 mod mcp;
 mod refusals;
 mod server;
+#[path = "../support/socket.rs"]
+mod socket;
 mod toolsets;

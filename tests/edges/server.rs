@@ -1,16 +1,12 @@
 //! JSON-RPC, the guard, and one server per workspace.
 
-use crate::fixtures::*;
+use crate::{fixtures::*, socket::Socket};
 use interlock::{
     error::Code,
     server::{Bound, Running, ServeOptions},
 };
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::io::AsyncWriteExt;
 
 #[tokio::test]
 async fn rpc_answers_calls_batches_and_websockets() {
@@ -25,29 +21,9 @@ async fn rpc_answers_calls_batches_and_websockets() {
     // What only people may ask is not there for a token.
     assert_eq!(answers[2]["error"]["code"], -32601);
 
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
-    let token = server.workspace.token().unwrap();
-    let upgrade = format!(
-        "GET /rpc HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        server.address
-    );
-    stream.write_all(upgrade.as_bytes()).await.unwrap();
-    let mut stream = BufReader::new(stream);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        timeout(PATIENCE, stream.read_line(&mut head)).await.unwrap().unwrap();
-    }
-    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
-    let text = call(7, "socket").to_string();
-    assert!(text.len() < 126);
-    // One masked text frame whose mask is zero.
-    stream.write_all(&[&[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0], text.as_bytes()].concat()).await.unwrap();
-    let mut frame = [0; 4];
-    timeout(PATIENCE, stream.read_exact(&mut frame)).await.unwrap().unwrap();
-    assert_eq!((frame[0], frame[1]), (0x81, 126));
-    let mut answer = vec![0; usize::from(u16::from_be_bytes([frame[2], frame[3]]))];
-    timeout(PATIENCE, stream.read_exact(&mut answer)).await.unwrap().unwrap();
-    assert_eq!(serde_json::from_slice::<Value>(&answer).unwrap()["result"]["text"], "socket");
+    let mut socket = Socket::open(server.address, &server.workspace.token().unwrap()).await;
+    socket.send(&call(7, "socket")).await;
+    assert_eq!(socket.hear().await["result"]["text"], "socket");
     server.stop().await;
 }
 

@@ -9,6 +9,7 @@ pub mod postgres;
 pub mod previous;
 pub mod required;
 pub mod shop;
+pub mod socket;
 pub mod standby;
 pub mod wire;
 pub mod workspace;
