@@ -65,6 +65,8 @@ async fn every_unknown_id_is_not_found(database: Database) {
         ("get_runbook", json!({ "runbook": "RB-nowhere" })),
         ("complete_directive", json!({ "directive": "SD-DEPLOY-099" })),
         ("read_log", json!({ "deployment": "dep_99" })),
+        ("get_venture", json!({ "venture": "ven_99" })),
+        ("get_metrics", json!({ "venture": "ven_99" })),
     ];
     for (operation, arguments) in &calls {
         let refusal = shop.refused("not_found", operation, arguments.clone()).await;
@@ -74,7 +76,7 @@ async fn every_unknown_id_is_not_found(database: Database) {
     }
     let asked: std::collections::BTreeSet<&str> = calls.iter().map(|(operation, _)| *operation).collect();
     let left: Vec<&str> = operations::all().iter().map(|entry| entry.name).filter(|name| !asked.contains(name)).collect();
-    assert_eq!(left, ["list_deployments"], "an operation that takes an id is called with an unknown one");
+    assert_eq!(left, ["list_deployments", "create_venture"], "an operation that takes an id is called with an unknown one");
     // Filters that match nothing are an empty list: what is gone from the configuration still has a history.
     assert_eq!(shop.must("list_deployments", json!({ "service": "nothing" })).await["deployments"], json!([]));
     shop.refused("nothing_to_roll_back", "rollback_deployment", json!({ "service": "web", "environment": "nowhere", "reason": "x" })).await;
@@ -222,7 +224,10 @@ async fn a_second_server_and_a_missing_workspace_are_refused(database: Database)
     fs::write(nowhere.path().join("asked"), asked).unwrap();
     let input = fs::File::open(nowhere.path().join("asked")).unwrap();
     let mut command = Command::new(BINARY);
-    let output = finish(command.arg("mcp").current_dir(nowhere.path()).env_remove("INTERLOCK_WORKSPACE").stdin(input)).await;
+    let output = finish(
+        command.args(["mcp", "--toolsets", "core,lifecycle"]).current_dir(nowhere.path()).env_remove("INTERLOCK_WORKSPACE").stdin(input),
+    )
+    .await;
     assert!(output.status.success());
     let answers: Vec<Value> = String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(answers.len(), operations::all().len());

@@ -157,7 +157,7 @@ fn each_rule_tells_its_own_fault() {
         ),
         (environment("[environments.live.services.web]\nrouter = { kind = \"proxy\", listen = \"0.0.0.0:8080\" }"), "taken by staging/web"),
         (environment("[environments.Live]"), "`Live` is no name"),
-        (environment("[environments.live]\nphase = \"phase-7\""), "`phase-7` is unknown; did you mean `phase-06`?"),
+        (environment("[environments.live]\nphase = \"phase-7\""), "there is no phase `phase-7`; there are: phase-06"),
         (environment("[environments.live]\nevidence = []"), "no evidence would count"),
         (live("evidence = [\"observed\", \"claimed\"]"), "`claimed` never counts"),
         (live("gates = { tets = \"off\" }"), "did you mean `tests`? gates are tests, coverage, load, vulnerabilities, rollback_ready"),

@@ -93,6 +93,11 @@ impl Operation for GetMetrics {
         };
         let by = by_of(params.by.as_deref())?;
         let selection = selection_of(ctx.engine.clock.now(), &params)?;
+        if let Some(id) = &params.venture
+            && ctx.engine.store.venture(id).await?.is_none()
+        {
+            return Err(Error::not_found("venture", id));
+        }
         let figures = ctx.engine.metrics(&selection).await?;
         let groups = match by {
             Some(by) => ctx.engine.metrics_by(&selection, &[by]).await?,

@@ -68,7 +68,11 @@ async fn figures_are_told_apart_by_place_caller_and_window() {
         assert_eq!(count(json!({ "environment": "production" })).await, 0);
         assert_eq!(count(json!({ "caller": "person" })).await, 0, "a person asked for a way back only");
         assert_eq!(count(json!({ "caller": "agent" })).await, 4);
-        assert_eq!(count(json!({ "venture": "none" })).await, 0);
+        assert_eq!(
+            shop.refused("get_metrics", json!({ "venture": "none" })).await,
+            "not_found",
+            "a wrong name is no window without deployments"
+        );
         assert_eq!(count(json!({ "from": "2020-01-01", "to": "2020-02-01" })).await, 0);
         assert_eq!(count(json!({ "from": "2020-01-01" })).await, 4);
         shop.clock.advance(std::time::Duration::from_secs(2 * 86_400));
