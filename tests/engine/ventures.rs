@@ -6,7 +6,6 @@ use interlock::{
     targets::fake::Behaviour,
 };
 use serde_json::{Value, json};
-use std::fs;
 
 async fn create(shop: &Shop) {
     let venture = json!({ "name": "Corner Shop", "lifecycle_stage": 22, "workflow_stage": 30 });
@@ -119,15 +118,9 @@ async fn a_stage_is_never_skipped() {
     }
 }
 
-/// The shop's configuration with staging governed by the phase of stage 22.
+/// The shop's configuration with staging under the phase of stage 22.
 fn under_stage_22(shop: &Shop) -> String {
-    let folder = shop.engine.workspace.root.join("stages");
-    fs::create_dir_all(&folder).unwrap();
-    let phase = "---\nname: stage-22\ntitle: Stage 22\ndescription: One line.\nphase: 6\nversion: 1.0.0\nscope: venture\nowner: Ann\nsteps:\n  \
-                 - { id: deploy, title: Deploy, by: agent, operation: execute_deployment, done_when: [deployed] }\nexit: [deployed]\n---\n\n\
-                 {{gates}}\n\n{{steps}}\n";
-    fs::write(folder.join("stage-22.md"), phase).unwrap();
-    format!("{}\n[environments.staging]\nphase = \"stage-22\"\n\n[phases]\ndir = \"stages\"\n", shop.text)
+    format!("{}\n[environments.staging]\nphase = \"stage-22\"\n", shop.text)
 }
 
 #[tokio::test]

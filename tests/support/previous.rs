@@ -48,7 +48,9 @@ fn build(commit: &str) -> Result<PathBuf, String> {
     let manifest = fs::read_to_string(source.join("Cargo.toml")).unwrap();
     let renamed = manifest.replacen("[[bin]]\nname = \"interlock\"", "[[bin]]\nname = \"interlock-previous\"", 1);
     assert_ne!(manifest, renamed, "the program before has another name");
-    fs::write(source.join("Cargo.toml"), renamed).unwrap();
+    // Its folder lies within this workspace and is not of it.
+    let own = if renamed.contains("[workspace]") { "" } else { "\n[workspace]\n" };
+    fs::write(source.join("Cargo.toml"), renamed + own).unwrap();
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--locked", "--bin", "interlock-previous"]).args(is_release.then_some("--release"));
     cargo.env("CARGO_TARGET_DIR", target).env("CARGO_INCREMENTAL", "0").current_dir(&source).stdin(Stdio::null());
