@@ -25,7 +25,6 @@ const SCENARIOS: &[(&str, &[&str])] = &[
             "server-initialize",
             "server-session-lifecycle",
             "ping",
-            "completion-complete",
             "tools-list",
             "server-sse-polling",
             "server-sse-multiple-streams",
@@ -37,7 +36,6 @@ const SCENARIOS: &[(&str, &[&str])] = &[
     (
         "2026-07-28",
         &[
-            "completion-complete",
             "tools-list",
             "server-sse-multiple-streams",
             "resources-list",

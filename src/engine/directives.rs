@@ -154,6 +154,13 @@ impl Engine {
         own.or_else(|| phases::builtin(&name).cloned()).map(Some).ok_or_else(|| Error::not_found("phase", &name))
     }
 
+    /// Returns the project's own phases, as the newest configuration has them.
+    pub async fn own_phases(&self) -> Result<Vec<Phase>> {
+        let newest = self.newest().await?;
+        let texts = newest.iter().flat_map(|applied| applied.config.phases.values());
+        Ok(texts.filter_map(|text| self.recalled.of(text)).collect())
+    }
+
     /// Returns the phase a directive was begun under, as its file stood then; where none was, the one in force.
     ///
     /// Its steps and exits are those it was begun for. Gates are always those in force: what is asked of a release is what is applied now.

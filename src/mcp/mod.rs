@@ -4,13 +4,14 @@
 //! client whose model thinks for a minute, and every session would die with a server restart. Legacy clients work without:
 //! progress comes on the answer's own stream, and nothing here asks the client anything. So there is no session to cap.
 
+mod completion;
 mod resources;
 
 use crate::{
     error::{Code, Error},
     model::{Caller, CallerKind, Via},
     operations::{self, Entry, Progress, REQUEST_BYTES, Refused, Registry},
-    phases,
+    phases::{self, Argument, Prompt as PromptText},
 };
 use resources::Address;
 use rmcp::{
@@ -42,34 +43,34 @@ const MOST_WATCHED: usize = 64;
 
 const INSTRUCTIONS: &str = include_str!("instructions.md");
 
-/// A prompt of the server: one deployment phase.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PromptText {
-    /// `phase-06`.
-    pub name: String,
-    /// For people.
-    pub title: String,
-    /// One line.
-    pub description: String,
-    /// What may be said of it; each stands in the guidance as `{{name}}`.
-    pub arguments: Vec<phases::Argument>,
-    /// The guidance, Markdown.
-    pub body: String,
-}
-
 /// The MCP handler of one way in.
 #[derive(Clone)]
 pub struct Handler {
     registry: Arc<Registry>,
-    prompts: Arc<[PromptText]>,
+    phases: Arc<[PromptText]>,
     via: Via,
     watched: Watched,
 }
 
 impl Handler {
-    /// Returns a handler over a registry; every caller is the agent, come this way.
-    pub fn new(registry: Arc<Registry>, prompts: Arc<[PromptText]>, via: Via) -> Self {
-        Handler { registry, prompts, via, watched: Watched::default() }
+    /// Returns a handler over a registry and the built-in phases; every caller is the agent, come this way.
+    pub fn new(registry: Arc<Registry>, phases: Arc<[PromptText]>, via: Via) -> Self {
+        Handler { registry, phases, via, watched: Watched::default() }
+    }
+
+    /// Returns the built-in phases, then the project's own as they are applied now.
+    async fn phases(&self) -> Vec<PromptText> {
+        let own = match self.registry.engine() {
+            // What cannot be read for a moment is not there for a moment.
+            Some(engine) => engine.own_phases().await.unwrap_or_default(),
+            None => Vec::new(),
+        };
+        self.phases.iter().cloned().chain(own.iter().map(PromptText::from)).collect()
+    }
+
+    /// Returns everything a user can pick: everyday tasks first.
+    async fn prompts(&self) -> Vec<PromptText> {
+        phases::tasks().iter().cloned().chain(self.phases().await).collect()
     }
 
     /// Serves newline-delimited JSON over a stream until its end.
@@ -118,8 +119,13 @@ impl Handler {
 
 impl ServerHandler for Handler {
     fn get_info(&self) -> ServerConfig {
-        let capabilities =
-            ServerCapabilities::builder().enable_tools().enable_prompts().enable_resources().enable_resources_subscribe().build();
+        let capabilities = ServerCapabilities::builder()
+            .enable_tools()
+            .enable_prompts()
+            .enable_completions()
+            .enable_resources()
+            .enable_resources_subscribe()
+            .build();
         ServerConfig::new(capabilities)
             .with_server_info(Implementation::new("interlock", env!("CARGO_PKG_VERSION")).with_title("Interlock"))
             .with_instructions(INSTRUCTIONS.trim())
@@ -169,8 +175,9 @@ impl ServerHandler for Handler {
     }
 
     async fn list_prompts(&self, _: Option<PaginatedRequestParams>, _: RequestContext<RoleServer>) -> Result<ListPromptsResult, ErrorData> {
-        let prompts = self.prompts.iter().map(|prompt| {
-            let argument = |argument: &phases::Argument| {
+        let prompts = self.prompts().await;
+        let prompts = prompts.iter().map(|prompt| {
+            let argument = |argument: &Argument| {
                 PromptArgument::new(&argument.name).with_description(argument.describe()).with_required(argument.default.is_none())
             };
             let arguments: Vec<PromptArgument> = prompt.arguments.iter().map(argument).collect();
@@ -182,7 +189,7 @@ impl ServerHandler for Handler {
     }
 
     async fn get_prompt(&self, request: GetPromptRequestParams, _: RequestContext<RoleServer>) -> Result<GetPromptResponse, ErrorData> {
-        match self.prompts.iter().find(|prompt| prompt.name == request.name) {
+        match self.prompts().await.iter().find(|prompt| prompt.name == request.name) {
             Some(prompt) => {
                 let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 let given = request.arguments.iter().flatten().map(|(name, value)| (name.clone(), text(value))).collect();
@@ -196,6 +203,11 @@ impl ServerHandler for Handler {
                 Err(ErrorData::invalid_params(format!("no prompt `{name}`; `prompts/list` shows what there is"), None))
             }
         }
+    }
+
+    async fn complete(&self, request: CompleteRequestParams, ctx: RequestContext<RoleServer>) -> Result<CompleteResult, ErrorData> {
+        let completed = completion::complete(self, self.caller(&ctx), request).await;
+        completed.map(CompleteResult::new).map_err(|err| resources::refused("", err))
     }
 
     async fn list_resources(
@@ -215,9 +227,9 @@ impl ServerHandler for Handler {
     async fn list_resource_templates(
         &self,
         _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
+        ctx: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        let mut list = ListResourceTemplatesResult::with_all_items(resources::templates());
+        let mut list = ListResourceTemplatesResult::with_all_items(resources::templates(&self.registry, &self.caller(&ctx)));
         (list.ttl_ms, list.cache_scope) = (Some(LIST_TTL_MS), Some(CacheScope::Private));
         Ok(list)
     }

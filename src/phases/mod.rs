@@ -11,6 +11,7 @@ mod load;
 mod prose;
 mod render;
 mod strictest;
+mod tasks;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ pub use lint::{OPERATIONS, lint_together};
 pub use load::{parse, recall};
 pub use render::fill;
 pub use strictest::{Contradiction, strictest};
+pub use tasks::{Prompt, tasks};
 
 use crate::{
     error::Code,

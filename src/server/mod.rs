@@ -17,10 +17,10 @@ use crate::{
     config::Workspace,
     engine::{Engine, adapters::RealAdapters},
     error::{Code, Error},
-    mcp::{self, PromptText},
+    mcp,
     model::{Sha256, SystemClock, Via},
     operations::{Registry, Toolset, asked_in},
-    phases::{self, Phase},
+    phases,
     rpc::{self, Extra},
     store::Store,
     telemetry,
@@ -58,7 +58,7 @@ pub struct Offer {
     /// Further methods of `api.sock`.
     pub extras: Vec<Extra>,
     /// The phases.
-    pub prompts: Arc<[PromptText]>,
+    pub phases: Arc<[phases::Prompt]>,
 }
 
 /// Serves a workspace until SIGTERM or SIGINT.
@@ -93,23 +93,13 @@ pub async fn run(options: ServeOptions) -> Result<(), Error> {
         Some(toolsets) => registry.offering(toolsets),
         None => registry,
     });
-    let served = bound.serve(Offer { registry, extras: people::methods(), prompts: prompts() }, stop).await;
+    let served = bound
+        .serve(Offer { registry, extras: people::methods(), phases: phases::all().iter().map(phases::Prompt::from).collect() }, stop)
+        .await;
     engine.shut_down().await;
     engine.store.close().await;
     // The hold goes last: until here no other server may start in this workspace.
     served.map(drop)
-}
-
-/// Returns every phase as a prompt.
-fn prompts() -> Arc<[PromptText]> {
-    let prompt = |phase: &Phase| PromptText {
-        name: phase.name.clone(),
-        title: phase.title.clone(),
-        description: phase.description.clone(),
-        arguments: phase.arguments.clone(),
-        body: phase.template(),
-    };
-    phases::all().iter().map(prompt).collect()
 }
 
 fn prepare(workspace: &Workspace) -> Result<(), Error> {
@@ -158,11 +148,11 @@ impl Bound {
     /// Serves until `stop`; afterwards nothing is left behind but the hold, which is returned: whoever has it keeps other servers out.
     pub async fn serve(self, offer: Offer, stop: CancellationToken) -> Result<Hold, Error> {
         let Bound { workspace, token, tcp, address, agent, api, hold } = self;
-        let Offer { registry, extras, prompts } = offer;
+        let Offer { registry, extras, phases } = offer;
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving `{}`", workspace.root.display());
 
         let connections = TaskTracker::new();
-        let (offered, texts) = (registry.clone(), prompts.clone());
+        let (offered, texts) = (registry.clone(), phases.clone());
         connections.spawn(accept(agent, connections.clone(), stop.clone(), move |stream| {
             let (read, write) = stream.into_split();
             let (offered, texts) = (offered.clone(), texts.clone());
@@ -189,7 +179,7 @@ impl Bound {
         }));
 
         let (stop_handle, rpc_server) = rpc::stop_channel();
-        let over_http = mcp::Handler::new(registry.clone(), prompts, Via::McpHttp).http_service(stop.clone());
+        let over_http = mcp::Handler::new(registry.clone(), phases, Via::McpHttp).http_service(stop.clone());
         let guarding = guard::Guard { port: address.port(), token: Arc::new(Sha256::of(token.as_bytes())) };
         let (measured, known) = (workspace.clone(), registry.engine().cloned());
         let metrics = async move || ([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], metrics::text(&measured, known.as_deref()).await);

@@ -107,7 +107,7 @@ async fn a_killed_server_is_replaced_under_the_same_client() {
     if answer["error"]["data"]["retryable"] == true {
         answer = client.ask("tools/list", json!({})).await;
     }
-    assert_eq!(answer["result"], tools);
+    assert_eq!(answer["result"], tools, "{answer:#}");
     assert_ne!(Running::of(&workspace).unwrap(), first);
     drop(client);
     assert!(timeout(PATIENCE, child.wait()).await.unwrap().unwrap().success());

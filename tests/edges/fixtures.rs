@@ -184,8 +184,9 @@ impl TestServer {
             name: "decide",
             call: |ctx, params| Box::pin(async move { Ok(json!({"by": ctx.caller.principal, "params": params})) }),
         };
-        let prompts = Arc::new([interlock::mcp::PromptText {
+        let phases = Arc::new([interlock::phases::Prompt {
             name: "phase-06".into(),
+            triggers: Vec::new(),
             title: "Deploy".into(),
             description: "How.".into(),
             arguments: vec![interlock::phases::Argument {
@@ -196,7 +197,7 @@ impl TestServer {
             }],
             body: "Do it in {{env}}.".into(),
         }]);
-        let served = tokio::spawn(bound.serve(Offer { registry, extras: vec![decide], prompts }, stop.clone()));
+        let served = tokio::spawn(bound.serve(Offer { registry, extras: vec![decide], phases }, stop.clone()));
         TestServer { workspace, address, stop, served }
     }
 

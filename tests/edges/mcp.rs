@@ -38,8 +38,10 @@ async fn agent_sock_speaks_both_revisions() {
     assert_eq!(prompt["result"]["messages"][0]["content"]["text"], "Do it in production.");
     let refused = new.ask("prompts/get", given("moon")).await;
     assert_eq!(refused["error"]["message"], "prompt `phase-06`: `env` is one of staging, production", "{refused:#}");
-    let listed = new.ask("prompts/list", modern(json!({}))).await["result"]["prompts"][0].take();
-    assert_eq!(listed["name"], "phase-06");
+    let all = new.ask("prompts/list", modern(json!({}))).await["result"]["prompts"].take();
+    let names: Vec<&str> = all.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["deploy", "roll_back", "investigate_failure", "write_runbook", "phase-06"]);
+    let listed = &all[4];
     let argument = json!({"name": "env", "description": "where: staging, production; staging when left out", "required": false});
     assert_eq!(listed["arguments"], json!([argument]));
     let listed = new.ask("resources/list", modern(json!({}))).await["result"]["resources"].take();

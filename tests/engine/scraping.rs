@@ -98,7 +98,7 @@ async fn scraped(shop: &Shop) -> String {
     let bound = Bound::bind(&options).await.unwrap();
     let (address, stop) = (bound.address(), CancellationToken::new());
     let registry = Arc::new(Registry::over(shop.engine.clone()));
-    let served = tokio::spawn(bound.serve(Offer { registry, extras: Vec::new(), prompts: Arc::new([]) }, stop.clone()));
+    let served = tokio::spawn(bound.serve(Offer { registry, extras: Vec::new(), phases: Arc::new([]) }, stop.clone()));
     let mut stream = TcpStream::connect(address).await.unwrap();
     let token = workspace.token().unwrap();
     let request = format!("GET /metrics HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n");
