@@ -167,6 +167,7 @@ fn a_plan() -> Plan {
         data_return: None,
         returns_to: None,
         guarantees: Guarantees { atomic_switch: true, drain_signal: true, measures: true, summary: "switches at one instant".into() },
+        assessment: None,
         approval: Some(RequiredApproval { role: "chairman".into(), expires_ms: 3_600_000 }),
     })
 }

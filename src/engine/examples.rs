@@ -82,6 +82,7 @@ pub fn plan(gates: &[GateResult], base: Option<Base>) -> Plan {
         data_return: None,
         returns_to: None,
         guarantees: Guarantees { atomic_switch: true, drain_signal: true, measures: true, summary: "all at once".into() },
+        assessment: None,
         approval: None,
     })
 }

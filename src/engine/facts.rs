@@ -107,6 +107,7 @@ impl Engine {
             ("rollback_ready", passed("rollback_ready")),
             ("tested_before", passed("promoted_from")),
             ("plan_ready", any(&[Planned, AwaitingApproval, Approved, Used]).then_some(true)),
+            ("assessed", forward.iter().any(|record| record.state != PlanState::Void && record.plan.assessment.is_some()).then_some(true)),
             ("approved", approved),
             ("deployed", deployed),
             ("smoke_passed", step_fact(&seen.journal, "verify-listener")),

@@ -6,7 +6,8 @@ use super::{
     rehearsal, rollout,
 };
 use crate::model::{
-    Base, DeploymentId, DirectiveId, GateName, GateResult, Guarantees, Plan, PlannedGate, Purpose, ServiceSpec, Sha256, Strategy,
+    Assessment, Base, DeploymentId, DirectiveId, GateName, GateResult, Guarantees, Plan, PlannedGate, Purpose, ServiceSpec, Sha256,
+    Strategy,
     data::PlannedReturn,
     plan::{PlannedPhase, RequiredApproval, Watch},
 };
@@ -57,6 +58,9 @@ pub struct PlanInput<'a> {
     /// What the router promises.
     pub guarantees: Guarantees,
     /// Whose approval it needs.
+    /// What the agent has thought through.
+    pub assessment: Option<Assessment>,
+    /// Whose approval it needs, if any.
     pub approval: Option<RequiredApproval>,
 }
 
@@ -121,6 +125,7 @@ pub fn plan(input: PlanInput<'_>) -> Plan {
             min_samples: MIN_SAMPLES,
         },
         metrics,
+        assessment: input.assessment,
         approval: input.approval,
     }
 }

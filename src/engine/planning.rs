@@ -8,15 +8,25 @@ use super::{
 use crate::{
     error::{Code, Error, Result},
     model::{
-        Caller, Directive, DirectiveState, GateResult, PlanState, Purpose, ServiceSpec, Strategy, Verdict,
+        Assessment, Caller, Directive, DirectiveState, GateResult, PlanState, Purpose, ServiceSpec, Strategy, Verdict,
         plan::{PlannedPhase, RequiredApproval},
         service::RouterKind,
         text,
     },
+    phases::Phase,
     store::PlanRecord,
 };
 use serde_json::json;
 use std::time::Duration;
+
+/// What a caller may choose of a plan.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// The strategy, where the applied configuration fixes none.
+    pub strategy: Option<Strategy>,
+    /// What the agent has thought through; what it said before, when left out.
+    pub assessment: Option<Assessment>,
+}
 
 /// A plan with what stands in its way.
 pub struct Planned {
@@ -31,8 +41,9 @@ pub struct Planned {
 }
 
 impl Engine {
-    /// Returns the frozen plan for a directive; `asked` is the strategy where the applied configuration fixes none.
-    pub async fn plan_deployment(&self, by: &Caller, directive: &Directive, asked: Option<Strategy>) -> Result<Planned> {
+    /// Returns the frozen plan for a directive.
+    pub async fn plan_deployment(&self, by: &Caller, directive: &Directive, wanted: Wanted) -> Result<Planned> {
+        let asked = wanted.strategy;
         self.refuse_unmet_dependencies(directive).await?;
         let plans = self.store.plans_of(&directive.id).await?;
         let plans: Vec<&PlanRecord> = plans.iter().filter(|record| record.plan.purpose == Purpose::Deploy).collect();
@@ -50,6 +61,10 @@ impl Engine {
         if !failing.is_empty() {
             return Err(gates_refusal(&failing));
         }
+        // Whoever plans again without a word leaves standing what was said.
+        let said = plans.iter().max_by_key(|record| record.created_at).and_then(|record| record.plan.assessment.clone());
+        let assessment = wanted.assessment.or(said);
+        self.refuse_unassessed(directive, assessment.as_ref()).await?;
         let base = self.base(&directive.service, &directive.environment).await?;
         if base.as_ref().is_some_and(|base| base.digest == directive.digest) {
             let deployment = base.map(|base| base.deployment.to_string()).unwrap_or_default();
@@ -85,6 +100,7 @@ impl Engine {
             data_return: None,
             returns_to: None,
             guarantees: self.adapters.router(&spec).guarantees(),
+            assessment,
             approval: approval.as_ref().map(|approval| RequiredApproval { role: approval.role.clone(), expires_ms: approval.expires_ms }),
         });
         let state = if approval.is_some() { PlanState::AwaitingApproval } else { PlanState::Planned };
@@ -107,6 +123,30 @@ impl Engine {
         self.store.set_directive_state(by, &directive.id, &active, DirectiveState::InProgress, None).await?;
         let blockers = live.into_iter().filter(|gate| gate.verdict != Verdict::Pass).collect();
         Ok(Planned { record, existing, blockers, gates })
+    }
+
+    /// Tells whether a plan in this environment needs an assessment: where a person approves, under a phase that waits for one.
+    pub async fn needs_assessment(&self, directive: &Directive, phase: Option<&Phase>) -> Result<bool> {
+        let asks = phase.is_some_and(|phase| phase.asked_facts().any(|fact| fact == "assessed"));
+        Ok(asks && self.service(&directive.environment, &directive.service).await?.1.is_production())
+    }
+
+    async fn refuse_unassessed(&self, directive: &Directive, assessment: Option<&Assessment>) -> Result<()> {
+        let faults = assessment.map(Assessment::faults).unwrap_or_default();
+        if !faults.is_empty() {
+            return Err(Error::invalid(format!("the assessment cannot be decided over: {}", faults.join("; "))));
+        }
+        let phase = self.phase_for(directive).await?;
+        if assessment.is_none() && self.needs_assessment(directive, phase.as_ref()).await? {
+            let message = format!(
+                "`{}` asks for an assessment of what goes to `{}`",
+                phase.map_or_else(String::new, |phase| phase.name),
+                directive.environment
+            );
+            let shape = json!({ "directive": directive.id, "assessment": Assessment::template() });
+            return Err(Error::new(Code::InvalidArguments, message).hint(format!("call `plan_deployment` with your own words: {shape}")));
+        }
+        Ok(())
     }
 
     async fn refuse_unmet_dependencies(&self, directive: &Directive) -> Result<()> {

@@ -193,6 +193,7 @@ impl Engine {
             data_return: data,
             returns_to: to.returns_to.cloned(),
             guarantees: self.adapters.router(spec).guarantees(),
+            assessment: None,
             approval,
         }))
     }

@@ -46,6 +46,8 @@ pub struct DirectiveView {
     pub necessity: Option<Necessity>,
     /// Why its phase was skipped.
     pub skipped: Option<PhaseSkip>,
+    /// Whether a plan needs an assessment that nobody has written yet.
+    pub unassessed: bool,
     /// How its deployment stands.
     pub course: Course,
     /// When it was looked at.
@@ -150,7 +152,10 @@ impl Engine {
             Some(deployment) => self.course(deployment).await?,
             None => Course { frozen: self.frozen(&directive.environment).await?, ..Course::default() },
         };
+        let said = newest.as_ref().is_some_and(|record| record.plan.assessment.is_some());
+        let unassessed = !said && directive.state.is_open() && self.needs_assessment(&directive, phase.as_ref()).await?;
         Ok(DirectiveView {
+            unassessed,
             gates: self.store.verdicts(&directive.id).await?,
             checking: job.filter(|job| job.state == crate::store::JobState::Running),
             plan: newest,

@@ -1,6 +1,7 @@
 //! The words of Interlock as types: no I/O, no clock, no other layer. What can be decided without the world is decided here.
 
 pub mod analysis;
+pub mod assessment;
 pub mod caller;
 pub mod catalog;
 pub mod comparator;
@@ -26,6 +27,7 @@ pub mod stickiness;
 pub mod text;
 pub mod time;
 
+pub use assessment::Assessment;
 pub use caller::{Caller, CallerKind, Via};
 pub use comparator::{Comparator, Operator};
 pub use decision::{Decision, DecisionKind, DecisionVerdict, SignedDecision};

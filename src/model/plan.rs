@@ -1,6 +1,7 @@
 //! A plan: the frozen steps of one deployment with its rollback. No clock, port or random value stands in it, so the same input gives the same plan.
 
 use super::{
+    assessment::Assessment,
     data::{DataReturn, HookPoint, PlannedMigration, PlannedReturn},
     digest::Sha256,
     ids::*,
@@ -66,6 +67,9 @@ pub struct Plan {
     /// Figures from outside that the new set is judged by; none for a way back, which is judged by nothing but what serves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<MetricSpec>,
+    /// What the agent has thought through; its words, and no proof of anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assessment: Option<Assessment>,
     /// Whose approval it needs, if any.
     pub approval: Option<RequiredApproval>,
 }

@@ -71,12 +71,6 @@ pub(super) fn read<P: DeserializeOwned>(arguments: Value) -> Result<P, Error> {
         Ok(params) => return Ok(params),
         Err(fault) => fault.to_string(),
     };
-    if let Some(rest) = fault.strip_prefix("missing field ") {
-        return Err(Error::invalid(format!("argument {rest} is missing")));
-    }
-    if let Some(rest) = fault.strip_prefix("unknown field ") {
-        return Err(Error::invalid(text::visible_line(&format!("unknown argument {rest}"), 600)));
-    }
     // serde names no field in a type error; the argument without which the message changes is the one.
     let culprit = arguments.as_object().and_then(|object| {
         object.keys().find(|key| {
@@ -85,8 +79,15 @@ pub(super) fn read<P: DeserializeOwned>(arguments: Value) -> Result<P, Error> {
             serde_json::from_value::<P>(Value::Object(rest)).err().is_none_or(|other| other.to_string() != fault)
         })
     });
-    let named = culprit.map(|name| format!("argument `{name}`: ")).unwrap_or_default();
-    Err(Error::invalid(text::visible_line(&format!("{named}{fault}"), 400)))
+    let said = match culprit.filter(|name| !fault.starts_with(&format!("unknown field `{name}`"))) {
+        Some(name) => format!("argument `{name}`: {fault}"),
+        None => match (fault.strip_prefix("missing field "), fault.strip_prefix("unknown field ")) {
+            (Some(rest), _) => format!("argument {rest} is missing"),
+            (_, Some(rest)) => format!("unknown argument {rest}"),
+            _ => fault,
+        },
+    };
+    Err(Error::invalid(text::visible_line(&said, 600)))
 }
 
 #[cfg(test)]
@@ -102,6 +103,14 @@ mod tests {
         directive: String,
         wait_seconds: Option<u8>,
         held: Option<bool>,
+        limits: Option<Limits>,
+    }
+
+    #[derive(Deserialize, Debug)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code)]
+    struct Limits {
+        most: u8,
     }
 
     fn refused(arguments: Value) -> String {
@@ -114,13 +123,16 @@ mod tests {
         assert_eq!(refused(json!({"directive": null})), "argument `directive` is missing");
         assert_eq!(
             refused(json!({"directive": "a", "force": true})),
-            "unknown argument `force`, expected one of `directive`, `wait_seconds`, `held`"
+            "unknown argument `force`, expected one of `directive`, `wait_seconds`, `held`, `limits`"
         );
         assert_eq!(refused(json!({"directive": 7})), "argument `directive`: invalid type: integer `7`, expected a string");
         assert_eq!(
             refused(json!({"directive": "a", "wait_seconds": 300, "held": true})),
             "argument `wait_seconds`: invalid value: integer `300`, expected u8"
         );
+        let within = |limits: Value| refused(json!({"directive": "a", "limits": limits}));
+        assert_eq!(within(json!({})), "argument `limits`: missing field `most`");
+        assert_eq!(within(json!({"most": 1, "least": 2})), "argument `limits`: unknown field `least`, expected `most`");
         assert_eq!(refused(json!([1])), "arguments are an object: `{\"name\": value}`");
     }
 

@@ -8,7 +8,8 @@ use crate::{
         stuck::{self, Stuck},
     },
     model::{
-        Choice, Deployment, DeploymentId, DeploymentState, DirectiveState, GateResult, PlanState, Purpose, Sha256, Verdict, Who, text,
+        Assessment, Choice, Deployment, DeploymentId, DeploymentState, DirectiveState, GateResult, PlanState, Purpose, Sha256, Verdict,
+        Who, text,
     },
     phases::fact_kind,
 };
@@ -158,7 +159,11 @@ fn gates(view: &DirectiveView) -> Standing {
     }
     let failing: Vec<&GateResult> = view.gates.iter().filter(|gate| gate.verdict != Verdict::Pass && !gate.live).collect();
     if failing.is_empty() {
-        let plan = NextAction::tool("plan_deployment", json!({ "directive": id }), "every bound gate passes: freeze the plan");
+        let mut arguments = json!({ "directive": id });
+        if view.unassessed {
+            arguments["assessment"] = Assessment::template();
+        }
+        let plan = NextAction::tool("plan_deployment", arguments, "every bound gate passes: freeze the plan");
         return Standing::of("checked", format!("the gates of {id} pass; it is not planned yet"), "Plan the deployment.", vec![plan]);
     }
     let names: Vec<String> = failing.iter().map(|gate| format!("{} {}", gate.gate, gate.verdict)).collect();

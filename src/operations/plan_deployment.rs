@@ -2,8 +2,11 @@
 
 use super::{Context, Effect, Operation, Reply, Toolset, guidance};
 use crate::{
+    engine::planning::Wanted,
     error::Error,
-    model::{DirectiveId, GateResult, Plan, PlanId, Sha256, Strategy, Timestamp, data::PlannedMigration, metric::MetricSpec, text},
+    model::{
+        Assessment, DirectiveId, GateResult, Plan, PlanId, Sha256, Strategy, Timestamp, data::PlannedMigration, metric::MetricSpec, text,
+    },
 };
 use clap::Args;
 use schemars::JsonSchema;
@@ -23,6 +26,10 @@ pub struct Params {
     #[arg(long, value_enum)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
+    /// Your assessment; asked in production by some phases
+    #[arg(long, value_name = "JSON")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assessment: Option<Assessment>,
 }
 
 /// What it says beside the envelope.
@@ -65,7 +72,8 @@ impl Operation for PlanDeployment {
 
     async fn run(ctx: &Context, params: Params) -> Result<Reply<Output>, Error> {
         let directive = ctx.engine.open_directive(&DirectiveId::from(params.directive)).await?;
-        let planned = ctx.engine.plan_deployment(&ctx.caller, &directive, params.strategy).await?;
+        let wanted = Wanted { strategy: params.strategy, assessment: params.assessment };
+        let planned = ctx.engine.plan_deployment(&ctx.caller, &directive, wanted).await?;
         let plan: &Plan = &planned.record.plan;
         let waits = planned.record.state == crate::model::PlanState::AwaitingApproval;
         let output = Output {

@@ -97,12 +97,11 @@ pub const FACTS: &[FactKind] = &[
         "release",
         None,
     ),
-    signed(
+    computed(
         "assessed",
-        "a person has looked at data, threats, risk, way back and monitoring",
-        "interlock sign-off {directive} assessment",
-        "assessment",
-        None,
+        "the plan carries an assessment of data, threats, risk, way back and monitoring, for who approves to sign",
+        Who::Agent,
+        "plan_deployment, with `assessment`",
     ),
     signed(
         "monitoring_active",

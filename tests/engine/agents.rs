@@ -45,7 +45,12 @@ async fn drive(shop: &Shop, directive: &str) -> Vec<String> {
 /// Does what an action names, as whoever is to do it; of two sign-offs the one that says no.
 async fn take(shop: &Shop, directive: &str, action: &Value) {
     let Some(command) = action["command"].as_str() else {
-        shop.must(action["tool"].as_str().unwrap(), action["arguments"].clone()).await;
+        let mut arguments = action["arguments"].clone();
+        // What the server cannot know is the agent's to say.
+        if arguments["assessment"].is_object() {
+            arguments["assessment"] = assessment();
+        }
+        shop.must(action["tool"].as_str().unwrap(), arguments).await;
         return;
     };
     let command = command.rsplit("or else ").next().unwrap().split(',').next().unwrap();
@@ -58,6 +63,51 @@ async fn take(shop: &Shop, directive: &str, action: &Value) {
         ["interlock", "approve", plan] => drop(shop.sign(DecisionKind::Plan, json!(plan), Approve).await),
         ["interlock", "runbook", "publish", runbook] => drop(shop.sign(DecisionKind::Runbook, json!(runbook), Approve).await),
         _ => panic!("nobody knows `{command}`"),
+    }
+}
+
+fn assessment() -> Value {
+    json!({
+        "classification": "internal", "threats": ["a wrong price", "a full disk"], "mitigations": ["price tests"], "risk": "medium",
+        "rollback": "one switch back", "monitoring": "orders per minute", "recommendation": "proceed_with_caution"
+    })
+}
+
+#[tokio::test]
+async fn production_under_the_deployment_plan_is_planned_with_an_assessment_that_is_signed_with_it() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        shop.configure(&under(&shop, "deployment-plan")).await;
+        shop.deploy("1.0.0").await;
+        let directive = shop.order("production", "1.0.0").await;
+        shop.must("run_predeploy_checks", json!({ "directive": directive })).await;
+        let status = shop.must("get_status", json!({ "directive": directive })).await;
+        let offered = &status["next_actions"][0];
+        assert_eq!((&offered["tool"], offered["arguments"]["assessment"].is_object()), (&json!("plan_deployment"), true), "{status:#}");
+
+        let plan = async |arguments: Value| shop.call("plan_deployment", arguments).await;
+        let refused = plan(json!({ "directive": directive })).await.unwrap_err();
+        assert_eq!(refused.error.code.as_str(), "invalid_arguments");
+        assert!(refused.error.hint.contains("classification"), "{refused:?}");
+        // A template sent back as it came says nothing.
+        assert_eq!(plan(offered["arguments"].clone()).await.unwrap_err().error.code.as_str(), "invalid_arguments");
+        let mut thin = assessment();
+        thin["threats"] = json!([]);
+        let refused = plan(json!({ "directive": directive, "assessment": thin })).await.unwrap_err();
+        assert!(refused.error.message.contains("`threats` has 0 entries"), "{refused:?}");
+
+        let first = plan(json!({ "directive": directive, "assessment": assessment() })).await.unwrap();
+        let again = plan(json!({ "directive": directive })).await.unwrap();
+        assert_eq!((&again["plan"], &again["existing"]), (&first["plan"], &json!(true)), "what was said stands: {again:#}");
+        let mut other = assessment();
+        other["risk"] = "high".into();
+        let changed = plan(json!({ "directive": directive, "assessment": other })).await.unwrap();
+        assert_ne!(changed["sha256"], first["sha256"], "an approval of one is none of the other");
+        let id = changed["plan"].as_str().unwrap().into();
+        let record = shop.engine.store.plan(&id).await.unwrap().unwrap();
+        assert_eq!(serde_json::to_value(record.plan.assessment).unwrap(), other, "{}", database.name);
+        // Staging asks nobody, and nothing is assessed there.
+        assert!(shop.engine.store.plans_of(&directive.as_str().into()).await.unwrap().len() == 2);
     }
 }
 
@@ -85,7 +135,7 @@ async fn every_phase_goes_from_its_directive_to_its_end_by_what_it_offers() {
                 "stage-22" => &["infrastructure", "monitoring", "uat"],
                 "stage-30" => &["monitoring", "no_data", "release"],
                 "deployment-operations" => &["monitoring", "no_data", "no_handover", "uat"],
-                _ => &["assessment", "monitoring"],
+                _ => &["monitoring"],
             };
             assert!(expected.iter().all(|fact| signed.contains(fact)), "{phase}: {signed:?}");
         }

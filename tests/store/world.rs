@@ -92,6 +92,7 @@ pub fn plan_of(directive: &Directive, attempt: u32) -> Plan {
         guarantees: Guarantees { atomic_switch: true, drain_signal: true, measures: true, summary: "all at once".into() },
         watch: Watch { error_percent: 5, p95_ms: 500, sustained_ms: 1000, min_samples: 20 },
         metrics: Vec::new(),
+        assessment: None,
         approval: None,
     }
 }

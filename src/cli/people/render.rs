@@ -63,6 +63,10 @@ fn plan(plan: &Plan) -> Vec<String> {
     let live: Vec<&str> = plan.live_gates.iter().map(|gate| gate.as_str()).collect();
     lines.push(format!("    checked again at execution: {}", live.join(", ")));
     lines.extend(data(plan));
+    if let Some(assessment) = &plan.assessment {
+        lines.push("  assessment, written by the agent; nothing here checked it:".into());
+        lines.extend(assessment.lines().iter().map(|line| format!("    | {line}")));
+    }
     lines.push("  steps:".into());
     lines.extend(plan.steps.iter().map(|step| format!("    {}: {}", step.id, text::visible_line(&step.title, 200))));
     lines
