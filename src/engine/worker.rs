@@ -347,7 +347,13 @@ impl Run {
         match undo::undo(self, step).await {
             Ok(output) => {
                 failpoint::reach(&format!("undo-{name}:after-effect")).await;
-                self.write(step, &[Undoing], Undone, Some(&json!({ "undone": output }))).await?;
+                let mut undone = json!({ "undone": output });
+                // What was read when traffic moved stays: from there is counted what it cost customers.
+                if let Some(entry) = self.journal().await?.iter().find(|entry| entry.step == step.id && entry.output["before"].is_object())
+                {
+                    undone["before"] = entry.output["before"].clone();
+                }
+                self.write(step, &[Undoing], Undone, Some(&undone)).await?;
                 failpoint::reach(&format!("undo-{name}:after-result")).await;
                 Ok(())
             }

@@ -20,6 +20,10 @@ async fn a_short_watch_is_judged_at_its_end() {
         assert_eq!((&settled["state"], &settled["deployment"]["failure_code"]), (&json!("rolled_back"), &json!("threshold_crossed")));
         assert_eq!(settled["incidents"][0]["rule"], "DEPLOY-002", "{settled:#}");
         assert_eq!(shop.staging.serving(), ["1.1.0"]);
+        shop.rest().await;
+        let told = shop.must("get_deployment", json!({ "deployment": settled["deployment"]["id"], "detail": true })).await;
+        let traffic = &told["traffic"];
+        assert_eq!((&traffic["requests"], &traffic["errors"]), (&json!(100), &json!(50)), "what it cost stays known: {told:#}");
     }
 }
 
