@@ -67,6 +67,9 @@ async fn every_unknown_id_is_not_found(database: Database) {
         ("read_log", json!({ "deployment": "dep_99" })),
         ("get_venture", json!({ "venture": "ven_99" })),
         ("get_metrics", json!({ "venture": "ven_99" })),
+        ("write_document", json!({ "kind": "status", "directive": "SD-DEPLOY-099" })),
+        ("write_document", json!({ "kind": "baseline", "deployment": "dep_99" })),
+        ("write_document", json!({ "kind": "incident", "incident": "inc_99" })),
     ];
     for (operation, arguments) in &calls {
         let refusal = shop.refused("not_found", operation, arguments.clone()).await;
@@ -225,7 +228,11 @@ async fn a_second_server_and_a_missing_workspace_are_refused(database: Database)
     let input = fs::File::open(nowhere.path().join("asked")).unwrap();
     let mut command = Command::new(BINARY);
     let output = finish(
-        command.args(["mcp", "--toolsets", "core,lifecycle"]).current_dir(nowhere.path()).env_remove("INTERLOCK_WORKSPACE").stdin(input),
+        command
+            .args(["mcp", "--toolsets", "core,lifecycle,setup"])
+            .current_dir(nowhere.path())
+            .env_remove("INTERLOCK_WORKSPACE")
+            .stdin(input),
     )
     .await;
     assert!(output.status.success());

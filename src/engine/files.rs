@@ -1,15 +1,20 @@
 //! Writes the files a person expects to find in the workspace, from the record. A file without our marker stays; ours goes beside it.
 
-use super::{Engine, report::Report, runbook::MARKER};
+use super::{Engine, documents::NOT_RECORDED, report::Report, runbook::MARKER};
 use crate::{
     error::{Code, Error, Result},
-    model::{Caller, DeploymentId, DeploymentState, DirectiveId, ServiceSpec, Sha256, Strategy},
+    model::{Caller, Deployment, DeploymentId, DeploymentState, Directive, DirectiveId, Plan, ServiceSpec, Sha256, Strategy, Timestamp},
     store::NewArtifact,
 };
 use std::{
     io::Write,
     path::{Path, PathBuf},
 };
+
+/// Where the plan is written.
+pub(super) const PLAN_PATH: &str = "docs/deployment.md";
+/// Where the state is written.
+pub(super) const STATUS_PATH: &str = "status.md";
 
 impl Engine {
     /// Writes the files of a settled deployment and records each as an artifact; without the service as it ran, only those that
@@ -21,8 +26,10 @@ impl Engine {
         let mut files =
             vec![("deploy_logs", "ci/deploy-logs.txt", report.deploy_log()), ("smoke_report", "post-deploy/smoke-report.json", smoke)];
         if let Some(spec) = spec {
-            files.push(("deployment_plan", "docs/deployment.md", deployment_document(&report, spec)));
-            files.push(("status", "status.md", status_document(&report, spec)));
+            let planned_at = deployment.created_at;
+            files.push(("deployment_plan", PLAN_PATH, deployment_document(&report.plan, planned_at, Some(&report), spec)));
+            let directive = self.directive(&deployment.directive).await?;
+            files.push(("status", STATUS_PATH, status_document(&directive, Some(&deployment), spec)));
         }
         for (kind, path, text) in files {
             self.write_artifact(&deployment.directive, kind, path, &text).await?;
@@ -32,22 +39,31 @@ impl Engine {
 
     /// Writes one file inside the workspace and records it; returns the path it was written to.
     pub(crate) async fn write_artifact(&self, directive: &DirectiveId, kind: &str, path: &str, text: &str) -> Result<String> {
+        let written = self.write_file(path, text).await?;
+        self.store.add_artifact(&Caller::server(), &artifact_of(directive, kind, &written, text)).await?;
+        Ok(written)
+    }
+
+    /// Writes one file inside the workspace; returns the path it was written to.
+    pub(super) async fn write_file(&self, path: &str, text: &str) -> Result<String> {
         let (root, relative, content) = (self.workspace.root.clone(), PathBuf::from(path), text.to_owned());
-        let written = self.blocking(move || place(&root, &relative, &content)).await?.map_err(|error| {
+        self.blocking(move || place(&root, &relative, &content)).await?.map_err(|error| {
             Error::new(
                 if error.kind() == std::io::ErrorKind::StorageFull { Code::DiskFull } else { Code::TargetFailed },
                 format!("writing `{path}`: {error}"),
             )
-        })?;
-        let artifact = NewArtifact {
-            directive: directive.clone(),
-            name: kind.to_owned(),
-            path: written.clone(),
-            sha256: Sha256::of(text.as_bytes()),
-            size_bytes: text.len() as u64,
-        };
-        self.store.add_artifact(&Caller::server(), &artifact).await?;
-        Ok(written)
+        })
+    }
+}
+
+/// Returns what is recorded of a file that was written.
+pub(super) fn artifact_of(directive: &DirectiveId, kind: &str, path: &str, text: &str) -> NewArtifact {
+    NewArtifact {
+        directive: directive.clone(),
+        name: kind.to_owned(),
+        path: path.to_owned(),
+        sha256: Sha256::of(text.as_bytes()),
+        size_bytes: text.len() as u64,
     }
 }
 
@@ -56,8 +72,13 @@ fn place(root: &Path, relative: &Path, text: &str) -> std::io::Result<String> {
     let root = root.canonicalize()?;
     let wanted = root.join(relative);
     let folder = wanted.parent().unwrap_or(&root).to_path_buf();
-    std::fs::create_dir_all(&folder)?;
-    if !folder.canonicalize()?.starts_with(&root) {
+    let is_inside = |folder: &Path| Ok::<_, std::io::Error>(folder.canonicalize()?.starts_with(&root));
+    // What is there is looked at before anything is made below it: nothing appears outside, not even a folder.
+    let there = folder.ancestors().find(|folder| folder.symlink_metadata().is_ok()).unwrap_or(&root);
+    if is_inside(there)? {
+        std::fs::create_dir_all(&folder)?;
+    }
+    if !is_inside(there)? || !is_inside(&folder)? {
         return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, "the folder leads out of the workspace"));
     }
     let theirs = match std::fs::symlink_metadata(&wanted) {
@@ -91,16 +112,16 @@ fn tempfile_in(folder: &Path) -> std::io::Result<(std::fs::File, PathBuf)> {
     Ok((file, path))
 }
 
-fn deployment_document(report: &Report, spec: &ServiceSpec) -> String {
-    let (deployment, plan) = (&report.deployment, &report.plan);
+/// Returns `docs/deployment.md`: of a plan alone, and with what came of it where it ran.
+pub(super) fn deployment_document(plan: &Plan, planned_at: Timestamp, report: Option<&Report>, spec: &ServiceSpec) -> String {
     let mut lines = vec![
         MARKER.to_owned(),
         "# Deployment plan".into(),
         String::new(),
-        format!("- Environment: {}", deployment.environment),
-        format!("- Date: {}", deployment.created_at),
-        format!("- Service: {} {}", deployment.service, deployment.version),
-        format!("- Plan: `{}` ({})", deployment.plan, plan.sha256()),
+        format!("- Environment: {}", plan.environment),
+        format!("- Date: {planned_at}"),
+        format!("- Service: {} {}", plan.service, plan.version),
+        format!("- Plan: `{}` ({})", plan.id(), plan.sha256()),
         format!("- Approval: {}", plan.approval.as_ref().map_or("none needed", |approval| &approval.role)),
         String::new(),
         "## Strategy".into(),
@@ -116,7 +137,7 @@ fn deployment_document(report: &Report, spec: &ServiceSpec) -> String {
     lines.extend([String::new(), "## Secrets".into(), String::new()]);
     let secrets: Vec<String> = spec.secrets().map(|(name, _)| format!("- `{name}` by reference")).collect();
     lines.extend(if secrets.is_empty() { vec!["none".into()] } else { secrets });
-    let data = super::data_document::lines(report);
+    let data = super::data_document::lines(plan, report);
     if !data.is_empty() {
         lines.extend([String::new(), "## Data".into(), String::new()]);
         lines.extend(data);
@@ -126,7 +147,7 @@ fn deployment_document(report: &Report, spec: &ServiceSpec) -> String {
         "## Rollback".into(),
         String::new(),
         format!("- {}", plan.rollback.summary),
-        format!("- rehearsed: {}", report.rollback_tested().as_deref().unwrap_or("no")),
+        format!("- rehearsed: {}", report.and_then(Report::rollback_tested).as_deref().unwrap_or("no")),
         format!(
             "- error rate above {} % or p95 above {} ms for {} s",
             plan.watch.error_percent,
@@ -142,20 +163,23 @@ fn deployment_document(report: &Report, spec: &ServiceSpec) -> String {
             format!("- [{}] {} ({})", if gate.verdict == crate::model::Verdict::Pass { "x" } else { " " }, gate.gate, gate.rule)
         }),
     );
-    lines.push(format!("- [{}] smoke checks through the listener", if report.smoke_passed() { "x" } else { " " }));
-    lines.push(format!("- [{}] watched to its end", if deployment.state == DeploymentState::Succeeded { "x" } else { " " }));
+    let is_watched = |report: &Report| report.deployment.state == DeploymentState::Succeeded;
+    lines.push(format!("- [{}] smoke checks through the listener", if report.is_some_and(Report::smoke_passed) { "x" } else { " " }));
+    lines.push(format!("- [{}] watched to its end", if report.is_some_and(is_watched) { "x" } else { " " }));
     lines.push(String::new());
     lines.join("\n")
 }
 
-fn status_document(report: &Report, spec: &ServiceSpec) -> String {
-    let deployment = &report.deployment;
-    let status = match deployment.state {
-        DeploymentState::Succeeded => "deployed",
-        DeploymentState::RolledBack => "rolledback",
-        DeploymentState::Stuck => "failed",
+/// Returns `status.md`: how a directive's deployment stands, in the seed's words.
+pub(super) fn status_document(directive: &Directive, deployment: Option<&Deployment>, spec: &ServiceSpec) -> String {
+    let status = match deployment.map(|deployment| (deployment.state, deployment.rolled_back_by.is_some())) {
+        Some((DeploymentState::Succeeded, false)) => "deployed",
+        Some((DeploymentState::Succeeded, true) | (DeploymentState::RolledBack, _)) => "rolledback",
+        Some((DeploymentState::Stuck, _)) => "failed",
         _ => "pending",
     };
+    let last = deployment.map(|deployment| deployment.settled_at.unwrap_or(deployment.updated_at).to_string());
+    let logs = deployment.map(|deployment| format!("`interlock read-log --deployment {}`", deployment.id));
     let health = match &spec.health.check {
         crate::model::service::HealthCheck::Http(path) => {
             format!("http://{}{path}", spec.router.listen()) + &spec.host().map_or(String::new(), |host| format!(" (Host: {host})"))
@@ -168,15 +192,15 @@ fn status_document(report: &Report, spec: &ServiceSpec) -> String {
         String::new(),
         "## Deployment state".into(),
         String::new(),
-        format!("- Environment: {}", deployment.environment),
-        format!("- Last deploy: {}", deployment.settled_at.unwrap_or(deployment.updated_at)),
+        format!("- Environment: {}", directive.environment),
+        format!("- Last deploy: {}", last.as_deref().unwrap_or(NOT_RECORDED)),
         format!("- Status: {status}"),
-        format!("- Version: {}", deployment.version),
+        format!("- Version: {}", deployment.map_or(&directive.version, |deployment| &deployment.version)),
         String::new(),
         "## Monitoring state".into(),
         String::new(),
         format!("- Health check: {health}"),
-        format!("- Logs: `interlock read-log --deployment {}`", deployment.id),
+        format!("- Logs: {}", logs.as_deref().unwrap_or(NOT_RECORDED)),
         String::new(),
     ]
     .join("\n")

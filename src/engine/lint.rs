@@ -63,7 +63,7 @@ pub fn lint(text: &str, report: &Report) -> Vec<LintFault> {
         } else if in_argv && !line.trim().is_empty() && !recorded.iter().any(|argv| argv == line.trim()) {
             fault("RB008", number, "this command is not in the recorded run".into(), None);
         }
-        if let Some(shape) = SECRET_SHAPES.iter().find(|shape| line.contains(*shape)).copied().or_else(|| has_secret_assignment(line)) {
+        if let Some(shape) = secret_in(line) {
             fault("RB009", number, format!("this looks like a secret (`{shape}`…): name the reference instead"), None);
         }
         if contains_word(&lower, ":latest") || contains_word(&lower, "@latest") {
@@ -107,6 +107,11 @@ fn contains_word(line: &str, word: &str) -> bool {
         let open = |edge: Option<char>, own: Option<char>| !(own.is_some_and(is_part) && edge.is_some_and(is_part));
         open(before, word.chars().next()) && open(after, word.chars().next_back())
     })
+}
+
+/// Returns the shape of what looks like a secret in a text.
+pub(super) fn secret_in(text: &str) -> Option<&'static str> {
+    text.lines().find_map(|line| SECRET_SHAPES.iter().find(|shape| line.contains(*shape)).copied().or_else(|| has_secret_assignment(line)))
 }
 
 /// Finds `password = hunter2` and its like; references and empty values are fine.

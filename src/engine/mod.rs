@@ -18,6 +18,7 @@ pub mod data_plan;
 pub mod data_steps;
 pub mod decide;
 pub mod directives;
+pub mod documents;
 pub mod down;
 #[cfg(test)]
 mod examples;

@@ -97,7 +97,7 @@ pub fn draft(draft: &Draft<'_>) -> String {
     }
     if !plan.migrations.is_empty() || report.backup.is_some() {
         section(&mut put, "Data");
-        super::data_document::lines(report).into_iter().for_each(&mut put);
+        super::data_document::lines(plan, Some(report)).into_iter().for_each(&mut put);
     }
     section(&mut put, "Verification");
     put(format!(

@@ -29,6 +29,7 @@ mod record_evidence;
 mod rollback_deployment;
 mod run_predeploy_checks;
 mod verify_deployment;
+mod write_document;
 mod write_runbook;
 
 pub use arguments::REQUEST_BYTES;
@@ -68,6 +69,7 @@ static ALL: LazyLock<Vec<Entry>> = LazyLock::new(|| {
         Entry::of::<get_metrics::GetMetrics>(),
         Entry::of::<create_venture::CreateVenture>(),
         Entry::of::<get_venture::GetVenture>(),
+        Entry::of::<write_document::WriteDocument>(),
     ]
 });
 

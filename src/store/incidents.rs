@@ -78,6 +78,18 @@ impl Store {
         let rows = sql("SELECT * FROM incidents WHERE deployment_id = $1 ORDER BY number").bind(deployment).all(self.pool()).await?;
         rows.iter().map(incident_of).collect()
     }
+
+    /// Returns an incident.
+    pub async fn incident(&self, id: &str) -> Result<Option<Incident>> {
+        let row = sql("SELECT * FROM incidents WHERE id = $1").bind(id).one(self.pool()).await?;
+        row.as_ref().map(incident_of).transpose()
+    }
+
+    /// Returns the incident that was opened last, of any deployment.
+    pub async fn newest_incident(&self) -> Result<Option<Incident>> {
+        let row = sql("SELECT * FROM incidents ORDER BY number DESC LIMIT 1").one(self.pool()).await?;
+        row.as_ref().map(incident_of).transpose()
+    }
 }
 
 fn incident_of(row: &AnyRow) -> Result<Incident> {

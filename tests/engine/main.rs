@@ -11,6 +11,7 @@ mod control;
 mod data;
 mod data_commands;
 mod database;
+mod documents;
 mod faults;
 mod figures;
 mod follow_ups;

@@ -4,7 +4,7 @@ use interlock::operations::{self, Effect, Effect::*};
 use std::collections::BTreeSet;
 
 /// Name, required parameters, others, effect.
-const CONTRACT: [(&str, &str, &str, Effect); 19] = [
+const CONTRACT: [(&str, &str, &str, Effect); 20] = [
     ("get_status", "", "directive service environment wait_seconds since", Reads),
     (
         "create_directive",
@@ -29,6 +29,7 @@ const CONTRACT: [(&str, &str, &str, Effect); 19] = [
     ("get_metrics", "", "service environment caller venture days from to by format", Reads),
     ("create_venture", "name", "venture lifecycle_stage workflow_stage", Records),
     ("get_venture", "", "venture", Reads),
+    ("write_document", "kind", "directive deployment incident notes", Records),
 ];
 
 fn words(text: &str) -> BTreeSet<&str> {
