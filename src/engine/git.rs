@@ -1,5 +1,5 @@
-//! The little that is asked of git: which commit the workspace stands at, when it was made, and what lies between two. No hooks, no user
-//! configuration.
+//! The little that is asked of git: which commit the workspace stands at, when it was made, what lies between two, and what a file said at one.
+//! No hooks, no user configuration, no object that stands in for another.
 
 use crate::model::Timestamp;
 use std::path::Path;
@@ -25,6 +25,45 @@ pub async fn changed(workspace: &Path, from: &str, to: &str) -> Option<Vec<Strin
     Some(paths.split('\0').filter(|path| !path.is_empty()).map(str::to_owned).collect())
 }
 
+/// What a commit has under a path.
+pub struct Entry {
+    /// `100644` of a file, `120000` of a symbolic link, `040000` of a folder, `160000` of another repository.
+    pub mode: String,
+    /// The object's id.
+    pub object: String,
+    /// How many bytes; none of what is no file.
+    pub size_bytes: Option<u64>,
+    /// The path from the repository's root.
+    pub path: String,
+}
+
+/// Returns what a commit, given by its full id, has under a path from the repository's root; `None` when it has nothing there.
+pub async fn entry(workspace: &Path, commit: &str, path: &str) -> Option<Entry> {
+    let listed = asked(workspace, &["ls-tree", "--full-tree", "-l", "-z", commit, "--", path]).await?;
+    listed.split('\0').find_map(entry_of).filter(|entry| entry.path == path)
+}
+
+fn entry_of(line: &str) -> Option<Entry> {
+    let (fields, path) = line.split_once('\t')?;
+    let [mode, _, object, size] = fields.split_whitespace().collect::<Vec<_>>()[..] else { return None };
+    Some(Entry { mode: mode.to_owned(), object: object.to_owned(), size_bytes: size.parse().ok(), path: path.to_owned() })
+}
+
+/// Returns the symbolic links of a commit, given by its full id, each with what it names; `None` when git cannot say.
+pub async fn links(workspace: &Path, commit: &str) -> Option<Vec<(String, String)>> {
+    let listed = asked(workspace, &["ls-tree", "--full-tree", "-r", "-l", "-z", commit]).await?;
+    let mut links = Vec::new();
+    for entry in listed.split('\0').filter_map(entry_of).filter(|entry| entry.mode == "120000") {
+        links.push((entry.path, content(workspace, &entry.object).await?));
+    }
+    Some(links)
+}
+
+/// Returns the text of a file's object, as [`entry`] names it; `None` when it is no text.
+pub async fn content(workspace: &Path, object: &str) -> Option<String> {
+    asked(workspace, &["cat-file", "blob", object]).await
+}
+
 /// Returns what git answers on its standard output; `None` when it fails, takes too long, or says what is no text.
 async fn asked(workspace: &Path, arguments: &[&str]) -> Option<String> {
     let mut command = Command::new("git");
@@ -34,6 +73,7 @@ async fn asked(workspace: &Path, arguments: &[&str]) -> Option<String> {
         .current_dir(workspace)
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .envs([("GIT_NO_REPLACE_OBJECTS", "1"), ("GIT_NO_LAZY_FETCH", "1"), ("GIT_LITERAL_PATHSPECS", "1")])
         .stdin(std::process::Stdio::null())
         .kill_on_drop(true);
     let output = tokio::time::timeout(std::time::Duration::from_secs(10), command.output()).await.ok()?.ok()?;

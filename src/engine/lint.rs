@@ -1,7 +1,14 @@
 //! Checks a runbook against the rules that block a review, and says which side must mend each fault. Pure.
 
-use super::{report::Report, runbook};
-use crate::model::{Who, text::is_hidden};
+use super::{
+    citations::{Checked, Mark},
+    report::Report,
+    runbook,
+};
+use crate::model::{
+    Who,
+    text::{is_hidden, visible_line},
+};
 use serde::{Deserialize, Serialize};
 
 /// Sections a runbook must have, with something in them.
@@ -26,8 +33,8 @@ pub struct LintFault {
     pub who: Who,
 }
 
-/// Returns every fault of a runbook's text against the record it was drafted from; none means it may be reviewed.
-pub fn lint(text: &str, report: &Report) -> Vec<LintFault> {
+/// Returns every fault of a runbook's text against the record it was drafted from, and of what its notes cite; none means it may be reviewed.
+pub fn lint(text: &str, report: &Report, citations: &[Checked]) -> Vec<LintFault> {
     let mut faults = Vec::new();
     let notes_from = text.lines().position(|line| line.starts_with("## Notes of the agent")).unwrap_or(usize::MAX);
     let mut fault = |rule: &str, line: usize, message: String, who: Option<Who>| {
@@ -82,6 +89,11 @@ pub fn lint(text: &str, report: &Report) -> Vec<LintFault> {
         if line.contains("![") && line.contains("](http") {
             fault("RB017", number, "an image from elsewhere".into(), None);
         }
+    }
+    for Checked { citation, mark, why } in citations.iter().filter(|checked| checked.mark != Mark::Verified) {
+        let stands = text.lines().enumerate().skip(notes_from).find(|(_, line)| line.contains(&citation.place));
+        let line = stands.map_or(notes_from, |(at, _)| at) + 1;
+        fault("RB021", line, format!("`{}` is {mark}: {why}", visible_line(&citation.place, 200)), Some(Who::Agent));
     }
     faults
 }
@@ -176,11 +188,11 @@ mod tests {
     }
 
     fn written(spec: &ServiceSpec, notes: Option<&str>) -> String {
-        draft(&Draft { runbook: "rb_staging_web", version: 1, report: &report(), spec, written_by: "agent", notes })
+        draft(&Draft { runbook: "rb_staging_web", version: 1, report: &report(), spec, written_by: "agent", notes, citations: &[] })
     }
 
     fn rules(text: &str) -> Vec<(String, Who)> {
-        lint(text, &report()).into_iter().map(|fault| (fault.rule, fault.who)).collect()
+        lint(text, &report(), &[]).into_iter().map(|fault| (fault.rule, fault.who)).collect()
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod analyse;
 pub mod background;
 pub mod bindings;
 pub mod checks;
+pub mod citations;
 mod clocks;
 pub mod commands;
 pub mod configuration;

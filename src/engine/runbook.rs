@@ -1,6 +1,6 @@
 //! Drafts a runbook from a recorded run: real argv, real timings, real thresholds, the real way back. Pure.
 
-use super::report::Report;
+use super::{citations::Checked, report::Report};
 use crate::model::{Action, Reversibility, ServiceSpec, plan::RollbackKind, text};
 use std::fmt::Write;
 
@@ -21,6 +21,8 @@ pub struct Draft<'a> {
     pub written_by: &'a str,
     /// The agent's own words, if any.
     pub notes: Option<&'a str>,
+    /// What they cite, held against the repository.
+    pub citations: &'a [Checked],
 }
 
 /// Returns the runbook's text.
@@ -151,6 +153,13 @@ pub fn draft(draft: &Draft<'_>) -> String {
     }
     section(&mut put, "History");
     put(format!("- version {}: drafted from `{}`", draft.version, deployment.id));
+    if !draft.citations.is_empty() {
+        section(&mut put, "Citations");
+        put("Cited in the notes below, and held against the repository:\n".into());
+        for Checked { citation, mark, .. } in draft.citations {
+            put(format!("- `{}`: {mark}", text::visible_line(&citation.place, 200).replace('`', "'")));
+        }
+    }
     if let Some(notes) = draft.notes {
         section(&mut put, "Notes of the agent (unverified)");
         let _ = write!(text, "{}", fenced(notes));

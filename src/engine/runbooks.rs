@@ -1,7 +1,7 @@
 //! Writes a runbook: drafts it from the record, lints it, keeps every version, and sends a clean draft to review.
 
 use super::{
-    Engine,
+    Engine, citations,
     lint::{LintFault, lint},
     runbook::{Draft, draft},
 };
@@ -41,8 +41,11 @@ impl Engine {
             Some(client) => format!("{} ({client}, self-reported)", by.principal),
             None => by.principal.clone(),
         };
-        let text = draft(&Draft { runbook: id.as_str(), version, report: &report, spec: &spec, written_by: &written_by, notes });
-        let faults = lint(&text, &report);
+        let citations = citations::cited(notes.unwrap_or_default());
+        let citations = citations::check(&self.workspace.root, &report.plan.project, citations).await;
+        let runbook = id.as_str();
+        let text = draft(&Draft { runbook, version, report: &report, spec: &spec, written_by: &written_by, notes, citations: &citations });
+        let faults = lint(&text, &report, &citations);
         let new = NewRunbookVersion {
             runbook: id.clone(),
             service: deployment.service.clone(),

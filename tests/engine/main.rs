@@ -5,6 +5,7 @@
 mod support;
 
 mod agents;
+mod citations;
 mod clocks;
 mod concluding;
 mod control;
