@@ -288,6 +288,49 @@ fn a_strategy_is_read_with_its_defaults_and_faults_are_told() {
 }
 
 #[test]
+fn what_is_said_about_a_service_is_read_and_no_value_of_a_variable_is_taken() {
+    let about = |text: &str| format!("{SMALL}[services.web.about]\n{text}\n");
+    let of = |config: &ProjectConfig| config.environments[&"staging".into()].services[&"web".into()].about.clone();
+    let whole = r#"provider = "AWS"
+region = "eu-central-1"
+ci = "GitHub Actions"
+logging = { platform = "CloudWatch", retention = "30 days" }
+logs = "https://logs.test/web"
+dashboards = ["https://dashboards.test/web?from=now-1h"]
+business_metrics = ["orders per minute"]
+variables = [{ name = "API_KEY", purpose = "signs what goes to the bank", sensitive = true }, { name = "MODE", purpose = "which menu" }]
+contacts = [{ role = "on call", reach = "oncall@shop.test" }]
+[environments.staging.services.web.about]
+region = "eu-west-1"
+"#;
+    let config = read(&about(whole));
+    let read_back = of(&config);
+    assert_eq!((read_back.provider.as_deref(), read_back.region.as_deref()), (Some("AWS"), Some("eu-west-1")), "a place says its own");
+    assert_eq!(read_back.variables.iter().map(|variable| variable.sensitive).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(read_back.contacts[0].reach, "oncall@shop.test");
+    let changed = difference(Some(&read(SMALL)), &config);
+    let paths: Vec<&str> = changed[0].changes.iter().map(|change| change.path.as_str()).collect();
+    assert!(paths.contains(&"environments.staging.services.web.about.region"), "what is said is part of what is applied: {paths:?}");
+    assert!(!json_of(&read(SMALL)).contains("\"about\""), "a configuration without it keeps its hash");
+
+    let cases = [
+        ("provder = \"AWS\"", "did you mean `provider`?"),
+        ("variables = [{ name = \"A\", purpose = \"b\", value = \"hunter2\" }]", "is never written here"),
+        ("variables = [{ name = \"A\", purpose = \"b\" }, { name = \"A\", purpose = \"c\" }]", "`A` stands here twice"),
+        ("variables = [{ name = \"A\" }]", "`purpose` is missing"),
+        ("dashboards = [\"dashboards.test\"]", "starts with neither `https://` nor `http://`"),
+        ("dashboards = [\"https://ann:hunter2@dashboards.test\"]", "holds a user name"),
+        ("logs = \"https://logs.test/?access_token=hunter2\"", "looks like a secret written out"),
+        ("logging = { retention = \"30 days\" }", "`platform` is missing"),
+        ("contacts = [\"ann\"]", "not a table"),
+    ];
+    for (text, expected) in cases {
+        let told = faults(&about(text));
+        assert!(told.len() == 1 && told[0].contains(expected) && !told[0].contains("hunter2"), "{expected}: {told:#?}");
+    }
+}
+
+#[test]
 fn figures_from_outside_are_read_with_their_defaults_and_faults_are_told() {
     let metric =
         |name: &str, source: &str| format!("[[services.web.metrics]]\nname = \"{name}\"\nsource = {source}\nthreshold = \"<= 5\"\n");

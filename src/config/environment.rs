@@ -1,7 +1,7 @@
 //! `[environments.X]`: what differs from place to place, joined with its services to complete specifications.
 
 use super::{
-    ApprovalConfig, DEFAULT_PHASE, EnvironmentConfig, GatesConfig, OnApproval, PHASES, gates, is_name,
+    ApprovalConfig, DEFAULT_PHASE, EnvironmentConfig, GatesConfig, OnApproval, PHASES, about, gates, is_name,
     listeners::{self, Listener},
     metrics,
     reader::{Item, Table},
@@ -11,6 +11,7 @@ use super::{
 };
 use crate::model::{
     EnvironmentName, Origin, Rollout, ServiceName, ServiceSpec, Strategy,
+    about::About,
     fault::suggestion,
     metric::MetricSpec,
     service::{Dependency, RouterKind, TargetKind},
@@ -149,6 +150,7 @@ struct Placement {
     dependencies: Vec<Dependency>,
     rollout: Rollout,
     metrics: Vec<MetricSpec>,
+    about: About,
     /// None where the service's own stand.
     hosts: Option<Vec<String>>,
 }
@@ -169,15 +171,17 @@ fn placement<'a>(item: &Item<'a>, listens: &mut Vec<(SocketAddr, Item<'a>)>) -> 
     let rollout = strategy.as_ref().and_then(rollout::rollout).unwrap_or_default();
     let hosts = table.get("hosts").map(|item| listeners::hosts(&item));
     let metrics = table.get("metrics").map(|item| metrics::metrics(&item)).unwrap_or_default();
+    let about = table.get("about").and_then(|item| about::about(&item)).unwrap_or_default();
     table.close();
-    let placement = Placement { target: target?, router: router?, instances, env, dependencies, rollout, metrics, hosts };
+    let placement = Placement { target: target?, router: router?, instances, env, dependencies, rollout, metrics, about, hosts };
     check_abilities(&placement, item, strategy.as_ref());
     Some(placement)
 }
 
 fn specification(config: ServiceConfig, placement: Placement, service: ServiceName, environment: EnvironmentName) -> ServiceSpec {
-    let ServiceConfig { owner, escalation, command, health, version, smoke, drain_ms, bake_ms, keep, data, hosts, metrics } = config;
-    let Placement { target, router, instances, env, dependencies, rollout, metrics: of_place, hosts: own_hosts } = placement;
+    let ServiceConfig { owner, escalation, command, health, version, smoke, drain_ms, bake_ms, keep, data, hosts, metrics, about } = config;
+    let Placement { target, router, instances, env, dependencies, rollout, metrics: of_place, about: about_place, hosts: own_hosts } =
+        placement;
     ServiceSpec {
         service,
         environment,
@@ -199,6 +203,7 @@ fn specification(config: ServiceConfig, placement: Placement, service: ServiceNa
         rollout,
         data,
         metrics: metrics::joined(metrics, of_place),
+        about: about.at_place(about_place),
     }
 }
 

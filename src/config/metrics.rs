@@ -113,10 +113,7 @@ fn address(item: &Item<'_>) -> Option<String> {
     }
     match HttpAddress::parse(text) {
         Ok(address) => {
-            let query = address.path.split_once('?').map_or("", |(_, query)| query);
-            let is_secret =
-                |pair: &str| pair.split_once('=').is_some_and(|(name, value)| !value.is_empty() && references::names_secret(name));
-            if query.split('&').any(is_secret) {
+            if references::query_names_secret(&address.path) {
                 item.fault("looks like a secret written out", Some("refer to the whole address: \"env:NAME\" or \"file:/path\"".into()));
             }
             item.check_places(&address.path, &PLACES);

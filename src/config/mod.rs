@@ -4,6 +4,7 @@
 //! `effective` says which part of it reaches one service in one environment, and that part's hash is what approvals bind.
 //! To add a key: read it in the file of its table (`service`, `environment`, `gates`), and show it in `template.toml`.
 
+mod about;
 mod data;
 mod effective;
 mod environment;

@@ -22,6 +22,12 @@ pub fn check(item: &Item<'_>, name: &str, value: &str) {
     }
 }
 
+/// Tells whether the query of an address gives a value to what is a secret by its name.
+pub fn query_names_secret(address: &str) -> bool {
+    let query = address.split_once('?').map_or("", |(_, query)| query);
+    query.split('&').any(|pair| pair.split_once('=').is_some_and(|(name, value)| !value.is_empty() && names_secret(name)))
+}
+
 /// Tells whether what has this name is a secret, by all appearance.
 pub fn names_secret(name: &str) -> bool {
     let name = name.to_ascii_uppercase().replace('-', "_");

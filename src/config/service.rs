@@ -1,11 +1,12 @@
 //! `[services.X]`: what a service is, the same in every environment.
 
 use super::{
-    data, is_name, listeners, metrics,
+    about, data, is_name, listeners, metrics,
     reader::{Item, Table},
 };
 use crate::model::{
     ServiceName,
+    about::About,
     data::DataSpec,
     metric::MetricSpec,
     service::{Health, HealthCheck, IdentityCheck, SmokeCheck},
@@ -56,6 +57,8 @@ pub struct ServiceConfig {
     pub hosts: Vec<String>,
     /// Figures from outside that a new set is judged by.
     pub metrics: Vec<MetricSpec>,
+    /// What people want to know about it.
+    pub about: About,
 }
 
 /// Reads `[services]`; a service with faults is `None`, so that its name still counts as declared.
@@ -84,6 +87,7 @@ fn service(item: &Item<'_>) -> Option<ServiceConfig> {
     let data = data::data(&table);
     let hosts = table.get("hosts").map(|item| listeners::hosts(&item)).unwrap_or_default();
     let metrics = table.get("metrics").map(|item| metrics::metrics(&item)).unwrap_or_default();
+    let about = table.get("about").and_then(|item| about::about(&item)).unwrap_or_default();
     table.close();
     Some(ServiceConfig {
         owner,
@@ -98,6 +102,7 @@ fn service(item: &Item<'_>) -> Option<ServiceConfig> {
         data,
         hosts,
         metrics,
+        about,
     })
 }
 

@@ -38,6 +38,7 @@ pub fn spec() -> ServiceSpec {
         rollout: Default::default(),
         data: Default::default(),
         metrics: Default::default(),
+        about: Default::default(),
         hosts: Default::default(),
     }
 }

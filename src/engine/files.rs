@@ -1,6 +1,6 @@
 //! Writes the files a person expects to find in the workspace, from the record. A file without our marker stays; ours goes beside it.
 
-use super::{Engine, documents::NOT_RECORDED, report::Report, runbook::MARKER};
+use super::{Engine, about_document, documents::NOT_RECORDED, report::Report, runbook::MARKER};
 use crate::{
     error::{Code, Error, Result},
     model::{Caller, Deployment, DeploymentId, DeploymentState, Directive, DirectiveId, Plan, ServiceSpec, Sha256, Strategy, Timestamp},
@@ -123,6 +123,9 @@ pub(super) fn deployment_document(plan: &Plan, planned_at: Timestamp, report: Op
         format!("- Service: {} {}", plan.service, plan.version),
         format!("- Plan: `{}` ({})", plan.id(), plan.sha256()),
         format!("- Approval: {}", plan.approval.as_ref().map_or("none needed", |approval| &approval.role)),
+    ];
+    lines.extend(about_document::infrastructure(spec));
+    lines.extend([
         String::new(),
         "## Strategy".into(),
         String::new(),
@@ -132,7 +135,7 @@ pub(super) fn deployment_document(plan: &Plan, planned_at: Timestamp, report: Op
             Strategy::Rolling => "Rolling: instances are replaced batch by batch; a new one serves before an old one goes.".into(),
         },
         String::new(),
-    ];
+    ]);
     lines.extend(plan.steps.iter().enumerate().map(|(at, step)| format!("{}. {}", at + 1, step.title)));
     lines.extend([String::new(), "## Secrets".into(), String::new()]);
     let secrets: Vec<String> = spec.secrets().map(|(name, _)| format!("- `{name}` by reference")).collect();
@@ -142,6 +145,7 @@ pub(super) fn deployment_document(plan: &Plan, planned_at: Timestamp, report: Op
         lines.extend([String::new(), "## Data".into(), String::new()]);
         lines.extend(data);
     }
+    lines.extend(about_document::monitoring(spec));
     lines.extend([
         String::new(),
         "## Rollback".into(),
@@ -180,13 +184,7 @@ pub(super) fn status_document(directive: &Directive, deployment: Option<&Deploym
     };
     let last = deployment.map(|deployment| deployment.settled_at.unwrap_or(deployment.updated_at).to_string());
     let logs = deployment.map(|deployment| format!("`interlock read-log --deployment {}`", deployment.id));
-    let health = match &spec.health.check {
-        crate::model::service::HealthCheck::Http(path) => {
-            format!("http://{}{path}", spec.router.listen()) + &spec.host().map_or(String::new(), |host| format!(" (Host: {host})"))
-        }
-        other => format!("{other:?}"),
-    };
-    [
+    let mut lines = vec![
         MARKER.to_owned(),
         "# Status".into(),
         String::new(),
@@ -199,9 +197,10 @@ pub(super) fn status_document(directive: &Directive, deployment: Option<&Deploym
         String::new(),
         "## Monitoring state".into(),
         String::new(),
-        format!("- Health check: {health}"),
+        format!("- Health check: {}", about_document::health(spec)),
         format!("- Logs: {}", logs.as_deref().unwrap_or(NOT_RECORDED)),
-        String::new(),
-    ]
-    .join("\n")
+    ];
+    lines.extend(about_document::addresses(&spec.about));
+    lines.push(String::new());
+    lines.join("\n")
 }

@@ -3,6 +3,7 @@
 //! What is decided is pure (`decide`, `planner`, `bindings`, `watch`, `gate_rules`, `runbook`); what is done is small and goes
 //! through the journal. Only this layer touches a target or a router, and always with a lease in hand.
 
+mod about_document;
 pub mod adapters;
 mod addresses;
 pub mod analyse;

@@ -1,5 +1,6 @@
 //! The words of Interlock as types: no I/O, no clock, no other layer. What can be decided without the world is decided here.
 
+pub mod about;
 pub mod analysis;
 pub mod assessment;
 pub mod caller;

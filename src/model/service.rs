@@ -1,6 +1,7 @@
 //! A service in one environment, as the applied configuration says it runs. Its canonical JSON is the effective configuration that approvals bind.
 
 use super::{
+    about::About,
     data::DataSpec,
     ids::{EnvironmentName, ServiceName},
     metric::MetricSpec,
@@ -56,6 +57,9 @@ pub struct ServiceSpec {
     /// Figures from outside that a new set is judged by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<MetricSpec>,
+    /// What people want to know about it.
+    #[serde(default, skip_serializing_if = "About::is_default")]
+    pub about: About,
 }
 
 /// When an instance counts as healthy: `successes` in a row before `deadline_ms`.
