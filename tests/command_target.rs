@@ -84,6 +84,7 @@ fn instance(deployment: u32, version: &str) -> InstanceSpec {
         data: Default::default(),
         metrics: Default::default(),
         about: Default::default(),
+        monitoring: Default::default(),
         hosts: Default::default(),
     };
     let id = InstanceId::of(&spec.environment, &spec.service, &format!("dep_{deployment}").as_str().into(), 1);

@@ -331,6 +331,38 @@ region = "eu-west-1"
 }
 
 #[test]
+fn what_watches_a_service_is_read_with_its_defaults_and_faults_are_told() {
+    let of = |config: &ProjectConfig| config.environments[&"staging".into()].services[&"web".into()].monitoring.clone();
+    let watching = "[monitoring]\nprometheus = \"http://127.0.0.1:9090\"\nalertmanager = \"env:ALERTS\"\n";
+    let own = "[services.web.monitoring]\nmetrics = \"/metrics\"\nalerts = [{ name = \"Queue\", expr = \"queue > 10\" }]\n";
+    let read_back = of(&read(&format!("{SMALL}{own}{watching}")));
+    assert_eq!((read_back.metrics.as_deref(), read_back.alerts[0].for_ms), (Some("/metrics"), 60_000));
+    assert_eq!((read_back.watchers.alertmanager.as_deref(), read_back.watchers.interval_ms), (Some("env:ALERTS"), 15_000));
+    assert!(!json_of(&read(SMALL)).contains("\"monitoring\""), "a configuration without it keeps its hash");
+
+    let alert = |text: &str| format!("{SMALL}[services.web.monitoring]\nalerts = [{{ {text} }}]\n");
+    let watchers = |text: &str| format!("{SMALL}[monitoring]\n{text}\n");
+    let cases = [
+        (watchers("alertmanager = \"https://alerts.test\""), "https is not supported yet"),
+        (watchers("alertmanager = \"http://ann:hunter2@alerts.test\""), "it holds a user name"),
+        (watchers("prometheus = \"http://127.0.0.1:9090/?a=b\""), "is no address of a server"),
+        (watchers("notify = \"https://hooks.test/?token=hunter2\""), "looks like a secret written out"),
+        (watchers("interval = \"10ms\""), "interval"),
+        (watchers("grafana = \"x\""), "unknown key"),
+        (alert("name = \"Queue\""), "`expr` is missing"),
+        (alert("name = \"too long\", expr = \"x\""), "`too long` is no name of an alert"),
+        (alert("name = \"InterlockSlow\", expr = \"x\""), "begins as Interlock's own alerts do"),
+        (alert("name = \"A\", expr = \"x\" }, { name = \"A\", expr = \"y\""), "`A` stands here twice"),
+        (alert("name = \"A\", expr = \"x\", severity = \"bad\""), "`bad` is unknown"),
+        (format!("{SMALL}[services.web.monitoring]\nmetrics = \"/metrics?a=b\"\n"), "holds a query"),
+    ];
+    for (text, expected) in cases {
+        let told = faults(&text);
+        assert!(told.len() == 1 && told[0].contains(expected) && !told[0].contains("hunter2"), "{expected}: {told:#?}");
+    }
+}
+
+#[test]
 fn figures_from_outside_are_read_with_their_defaults_and_faults_are_told() {
     let metric =
         |name: &str, source: &str| format!("[[services.web.metrics]]\nname = \"{name}\"\nsource = {source}\nthreshold = \"<= 5\"\n");

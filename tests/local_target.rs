@@ -121,6 +121,7 @@ fn instance(id: &str, script: &str, env: &[(&str, &str)]) -> InstanceSpec {
         data: Default::default(),
         metrics: Default::default(),
         about: Default::default(),
+        monitoring: Default::default(),
         hosts: Default::default(),
     };
     InstanceSpec { id: id.into(), version: "1.2.3".into(), digest: Sha256::of(b"release"), release_dir: "/releases/a".into(), spec }

@@ -179,7 +179,22 @@ fn placement<'a>(item: &Item<'a>, listens: &mut Vec<(SocketAddr, Item<'a>)>) -> 
 }
 
 fn specification(config: ServiceConfig, placement: Placement, service: ServiceName, environment: EnvironmentName) -> ServiceSpec {
-    let ServiceConfig { owner, escalation, command, health, version, smoke, drain_ms, bake_ms, keep, data, hosts, metrics, about } = config;
+    let ServiceConfig {
+        owner,
+        escalation,
+        command,
+        health,
+        version,
+        smoke,
+        drain_ms,
+        bake_ms,
+        keep,
+        data,
+        hosts,
+        metrics,
+        about,
+        monitoring,
+    } = config;
     let Placement { target, router, instances, env, dependencies, rollout, metrics: of_place, about: about_place, hosts: own_hosts } =
         placement;
     ServiceSpec {
@@ -204,6 +219,7 @@ fn specification(config: ServiceConfig, placement: Placement, service: ServiceNa
         data,
         metrics: metrics::joined(metrics, of_place),
         about: about.at_place(about_place),
+        monitoring,
     }
 }
 

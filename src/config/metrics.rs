@@ -105,7 +105,7 @@ fn source(item: &Item<'_>) -> Option<MetricSource> {
 }
 
 /// Reads an address of plain HTTP, or the reference to one.
-fn address(item: &Item<'_>) -> Option<String> {
+pub(super) fn address(item: &Item<'_>) -> Option<String> {
     let text = item.text()?;
     if SecretRef::parse(text).is_some() {
         references::check(item, "address", text);

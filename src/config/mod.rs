@@ -12,6 +12,7 @@ mod gates;
 mod init;
 mod listeners;
 mod metrics;
+mod monitoring;
 mod phases;
 mod reader;
 mod references;
@@ -192,7 +193,9 @@ pub fn parse(file_name: &str, text: &str) -> Result<ProjectConfig, Faults> {
         table.close();
         name.map(str::to_owned)
     });
-    let services = service::services(&root);
+    let mut services = service::services(&root);
+    let watchers = monitoring::watchers(&root);
+    services.values_mut().flatten().for_each(|service| service.monitoring.watchers = watchers.clone());
     let gates = gates::gates(&root);
     let phases = phases::phases(&root);
     let environments = environment::environments(&root, &services, &gates, &phases);

@@ -1,7 +1,7 @@
 //! `[services.X]`: what a service is, the same in every environment.
 
 use super::{
-    about, data, is_name, listeners, metrics,
+    about, data, is_name, listeners, metrics, monitoring,
     reader::{Item, Table},
 };
 use crate::model::{
@@ -9,6 +9,7 @@ use crate::model::{
     about::About,
     data::DataSpec,
     metric::MetricSpec,
+    monitoring::Monitoring,
     service::{Health, HealthCheck, IdentityCheck, SmokeCheck},
 };
 use std::collections::BTreeMap;
@@ -59,6 +60,8 @@ pub struct ServiceConfig {
     pub metrics: Vec<MetricSpec>,
     /// What people want to know about it.
     pub about: About,
+    /// How it is watched from outside.
+    pub monitoring: Monitoring,
 }
 
 /// Reads `[services]`; a service with faults is `None`, so that its name still counts as declared.
@@ -88,6 +91,7 @@ fn service(item: &Item<'_>) -> Option<ServiceConfig> {
     let hosts = table.get("hosts").map(|item| listeners::hosts(&item)).unwrap_or_default();
     let metrics = table.get("metrics").map(|item| metrics::metrics(&item)).unwrap_or_default();
     let about = table.get("about").and_then(|item| about::about(&item)).unwrap_or_default();
+    let monitoring = table.get("monitoring").and_then(|item| monitoring::monitoring(&item)).unwrap_or_default();
     table.close();
     Some(ServiceConfig {
         owner,
@@ -103,6 +107,7 @@ fn service(item: &Item<'_>) -> Option<ServiceConfig> {
         hosts,
         metrics,
         about,
+        monitoring,
     })
 }
 
@@ -155,7 +160,7 @@ fn smoke_check(item: &Item<'_>) -> Option<SmokeCheck> {
 }
 
 /// Reads the path of a request.
-fn path(item: &Item<'_>) -> Option<String> {
+pub(super) fn path(item: &Item<'_>) -> Option<String> {
     let path = item.text()?;
     if !path.starts_with('/') || path.starts_with("//") || path.contains(|c: char| c.is_whitespace() || c == '#' || !c.is_ascii()) {
         item.fault(format!("`{path}` is no path"), Some("write \"/healthz\": it is asked of the instance itself".into()));

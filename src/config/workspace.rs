@@ -136,6 +136,11 @@ impl Workspace {
         self.state_dir().join("server.json")
     }
 
+    /// Returns the file with the server's address as Prometheus' file discovery reads it: it is found wherever it listens.
+    pub fn discovery_file(&self) -> PathBuf {
+        self.state_dir().join("prometheus-targets.json")
+    }
+
     /// Returns the file whose lock the running server holds.
     pub fn lock_file(&self) -> PathBuf {
         self.state_dir().join("server.lock")

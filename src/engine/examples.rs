@@ -39,6 +39,7 @@ pub fn spec() -> ServiceSpec {
         data: Default::default(),
         metrics: Default::default(),
         about: Default::default(),
+        monitoring: Default::default(),
         hosts: Default::default(),
     }
 }

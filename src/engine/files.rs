@@ -39,13 +39,18 @@ impl Engine {
 
     /// Writes one file inside the workspace and records it; returns the path it was written to.
     pub(crate) async fn write_artifact(&self, directive: &DirectiveId, kind: &str, path: &str, text: &str) -> Result<String> {
-        let written = self.write_file(path, text).await?;
-        self.store.add_artifact(&Caller::server(), &artifact_of(directive, kind, &written, text)).await?;
-        Ok(written)
+        Ok(self.place_artifact(directive, kind, path, text).await?.path)
     }
 
-    /// Writes one file inside the workspace; returns the path it was written to.
-    pub(super) async fn write_file(&self, path: &str, text: &str) -> Result<String> {
+    /// Writes one file inside the workspace and records it; returns where, and what of ours stood there.
+    pub(crate) async fn place_artifact(&self, directive: &DirectiveId, kind: &str, path: &str, text: &str) -> Result<Placed> {
+        let placed = self.place_file(path, text).await?;
+        self.store.add_artifact(&Caller::server(), &artifact_of(directive, kind, &placed.path, text)).await?;
+        Ok(placed)
+    }
+
+    /// Writes one file inside the workspace; returns where, and what of ours stood there.
+    pub(super) async fn place_file(&self, path: &str, text: &str) -> Result<Placed> {
         let (root, relative, content) = (self.workspace.root.clone(), PathBuf::from(path), text.to_owned());
         self.blocking(move || place(&root, &relative, &content)).await?.map_err(|error| {
             Error::new(
@@ -67,8 +72,16 @@ pub(super) fn artifact_of(directive: &DirectiveId, kind: &str, path: &str, text:
     }
 }
 
+/// Where a file was written.
+pub(crate) struct Placed {
+    /// Its path in the workspace.
+    pub path: String,
+    /// What stood there before.
+    pub before: Option<String>,
+}
+
 /// Writes a file that is ours, or does not exist; beside one that is somebody's, as `NAME.interlock.EXT`.
-fn place(root: &Path, relative: &Path, text: &str) -> std::io::Result<String> {
+fn place(root: &Path, relative: &Path, text: &str) -> std::io::Result<Placed> {
     let root = root.canonicalize()?;
     let wanted = root.join(relative);
     let folder = wanted.parent().unwrap_or(&root).to_path_buf();
@@ -87,11 +100,13 @@ fn place(root: &Path, relative: &Path, text: &str) -> std::io::Result<String> {
         Err(_) => false,
     };
     let path = if theirs { beside(&wanted) } else { wanted };
+    let before = std::fs::read_to_string(&path).ok();
     let mut file = tempfile_in(&folder)?;
     file.0.write_all(text.as_bytes())?;
     file.0.sync_all()?;
     std::fs::rename(&file.1, &path)?;
-    Ok(path.strip_prefix(&root).unwrap_or(&path).to_string_lossy().into_owned())
+    let path = path.strip_prefix(&root).unwrap_or(&path).to_string_lossy().into_owned();
+    Ok(Placed { path, before })
 }
 
 fn is_ours(text: &str) -> bool {

@@ -39,6 +39,7 @@ mod interrupted;
 mod judging;
 pub mod lint;
 pub mod metrics;
+pub mod monitoring;
 pub mod necessity;
 pub mod outcome;
 pub mod own_gates;

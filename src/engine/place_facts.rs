@@ -33,6 +33,7 @@ impl Engine {
         let rehearsed = rehearsal_of(&seen.journal).map(|rehearsal| rehearsal.proven);
         // A first deployment is withdrawn: there is nothing to go back to, and nothing to rehearse.
         let went_first = seen.latest.is_some() && is_first && shifted;
+        let is_watched = self.coverage(&spec).await?.is_covered();
         let keeps_data = spec.data.backup.is_some() || spec.data.migrations.is_some();
         let is_production = environment.is_production();
 
@@ -61,6 +62,7 @@ impl Engine {
             ("backup_taken", backup_of(&seen.journal).map(|_| true)),
             ("keeps_data", keeps_data.then_some(true)),
             ("monitoring_required", (is_production || !spec.metrics.is_empty()).then_some(true)),
+            ("monitoring_active", is_watched.then_some(true)),
             ("baseline_recorded", measured.then_some(true)),
             ("documents_written", (written("deployment_plan") && written("status")).then_some(true)),
             ("documentation_only", only(&|paths| paths.iter().all(|path| is_document(path)))),

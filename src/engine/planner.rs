@@ -13,11 +13,11 @@ use crate::model::{
 };
 
 /// DEPLOY-002: error rate above which traffic goes back, percent (seed stage-30).
-const ERROR_PERCENT: u32 = 5;
+pub(super) const ERROR_PERCENT: u32 = 5;
 /// DEPLOY-002: p95 above which traffic goes back, milliseconds (seed stage-30).
-const P95_MS: u64 = 500;
+pub(super) const P95_MS: u64 = 500;
 /// DEPLOY-002: how long either must last (seed stage-30).
-const SUSTAINED_MS: u64 = 120_000;
+pub(super) const SUSTAINED_MS: u64 = 120_000;
 /// Requests below which neither is judged.
 const MIN_SAMPLES: u64 = 20;
 

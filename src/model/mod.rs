@@ -17,6 +17,7 @@ pub mod hosts;
 pub mod ids;
 pub mod metric;
 pub mod migration;
+pub mod monitoring;
 pub mod plan;
 pub mod plan_state;
 pub mod recurrence;

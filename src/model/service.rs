@@ -5,6 +5,7 @@ use super::{
     data::DataSpec,
     ids::{EnvironmentName, ServiceName},
     metric::MetricSpec,
+    monitoring::Monitoring,
     rollout::Rollout,
 };
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,9 @@ pub struct ServiceSpec {
     /// What people want to know about it.
     #[serde(default, skip_serializing_if = "About::is_default")]
     pub about: About,
+    /// How it is watched from outside.
+    #[serde(default, skip_serializing_if = "Monitoring::is_default")]
+    pub monitoring: Monitoring,
 }
 
 /// When an instance counts as healthy: `successes` in a row before `deadline_ms`.

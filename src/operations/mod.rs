@@ -28,6 +28,7 @@ mod read_log;
 mod record_evidence;
 mod rollback_deployment;
 mod run_predeploy_checks;
+mod setup_monitoring;
 mod verify_deployment;
 mod write_document;
 mod write_runbook;
@@ -70,6 +71,7 @@ static ALL: LazyLock<Vec<Entry>> = LazyLock::new(|| {
         Entry::of::<create_venture::CreateVenture>(),
         Entry::of::<get_venture::GetVenture>(),
         Entry::of::<write_document::WriteDocument>(),
+        Entry::of::<setup_monitoring::SetupMonitoring>(),
     ]
 });
 

@@ -34,6 +34,7 @@ pub const OPERATIONS: &[&str] = &[
     "complete_directive",
     "list_deployments",
     "read_log",
+    "setup_monitoring",
 ];
 
 /// How often a step may be taken again.

@@ -35,11 +35,16 @@ impl Running {
         start_time_of(self.pid) == Some(self.start_time)
     }
 
-    /// Writes `server.json`, whole or not at all.
+    /// Writes `server.json`, and the address as Prometheus finds it; each whole or not at all.
     pub(super) fn write(&self, workspace: &Workspace) -> io::Result<()> {
-        let (path, new) = (workspace.server_file(), workspace.server_file().with_extension("json.new"));
-        fs::write(&new, serde_json::to_vec_pretty(self)?)?;
-        fs::rename(new, path)
+        let whole = |path: std::path::PathBuf, text: Vec<u8>| {
+            let new = path.with_extension("json.new");
+            fs::write(&new, text)?;
+            fs::rename(new, path)
+        };
+        let found = serde_json::json!([{ "targets": [self.address.to_string()] }]);
+        whole(workspace.discovery_file(), found.to_string().into_bytes())?;
+        whole(workspace.server_file(), serde_json::to_vec_pretty(self)?)
     }
 }
 

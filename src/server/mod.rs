@@ -203,7 +203,7 @@ impl Bound {
             tracing::warn!("connections still open after {PATIENCE:?} were cut");
             http.abort();
         }
-        for path in [workspace.agent_socket(), workspace.api_socket(), workspace.server_file()] {
+        for path in [workspace.agent_socket(), workspace.api_socket(), workspace.server_file(), workspace.discovery_file()] {
             let _ = fs::remove_file(path);
         }
         tracing::info!("stopped");

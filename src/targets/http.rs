@@ -1,7 +1,7 @@
-//! One GET over one connection of plain HTTP/1.1: no redirects, no retries, a bounded body. What is seen is what was answered.
+//! One GET, or one POST of JSON, over one connection of plain HTTP/1.1: no redirects, no retries, a bounded body. What is seen is what was answered.
 
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use hyper::{Request, body::Bytes, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{Method, Request, body::Bytes, header};
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
 use tokio::net::{TcpStream, ToSocketAddrs};
@@ -12,6 +12,8 @@ pub(super) struct Get<'a> {
     pub host: &'a str,
     /// Path and query.
     pub path: &'a str,
+    /// The JSON that is sent; none for a GET.
+    pub posts: Option<&'a str>,
     /// The `User-Agent` header.
     pub agent: &'a str,
     /// Further headers.
@@ -50,13 +52,17 @@ impl Get<'_> {
             let stream = connect(address, self.timeout).await?;
             let failed = |err: hyper::Error| GetError::Failed(err.to_string());
             let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
-            let request = Request::get(self.path)
+            let method = if self.posts.is_some() { Method::POST } else { Method::GET };
+            let request = Request::builder()
+                .method(method)
+                .uri(self.path)
                 .header(header::HOST, self.host)
                 .header(header::USER_AGENT, self.agent)
                 .header(header::CONNECTION, "close");
             let request = self.headers.iter().fold(request, |request, (name, value)| request.header(name, value));
-            let request =
-                request.body(Empty::<Bytes>::new()).map_err(|err| GetError::Failed(format!("`{}` cannot be asked: {err}", self.path)))?;
+            let request = self.posts.iter().fold(request, |request, _| request.header(header::CONTENT_TYPE, "application/json"));
+            let body = Full::new(Bytes::copy_from_slice(self.posts.unwrap_or_default().as_bytes()));
+            let request = request.body(body).map_err(|err| GetError::Failed(format!("`{}` cannot be asked: {err}", self.path)))?;
             let answer = async {
                 let response = sender.send_request(request).await.map_err(|err| GetError::Failed(format!("no answer: {err}")))?;
                 let status = response.status().as_u16();

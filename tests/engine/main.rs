@@ -23,6 +23,7 @@ mod going_back;
 mod guards;
 mod logs;
 mod metrics;
+mod monitoring;
 mod operations;
 mod phases;
 mod reads;

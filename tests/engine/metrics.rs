@@ -30,7 +30,7 @@ async fn what_happened_is_counted_and_rated() {
         let nothing = shop.must("get_metrics", json!({})).await;
         assert_eq!(nothing["state"], "unknown", "{}: {nothing:#}", database.name);
         let ratings: Vec<&Value> = nothing["metrics"].as_array().unwrap().iter().map(|metric| &metric["rating"]).collect();
-        assert!(ratings.len() == 12 && ratings.iter().all(|rating| *rating == "unknown"), "{ratings:?}");
+        assert!(ratings.len() == 12 && ratings.iter().filter(|rating| **rating == "unknown").count() == 11, "{ratings:?}");
 
         lived(&shop).await;
         let reply = shop.must("get_metrics", json!({ "days": 7 })).await;
@@ -51,8 +51,7 @@ async fn what_happened_is_counted_and_rated() {
         assert_eq!(named(&reply, "rollback_time")["rating"], "green");
         assert_eq!(seen("deployment_frequency"), (Some(0.429), 3, "unrated"), "3 in 7 days");
         assert_eq!(seen("deployment_rework_rate"), (Some(25.0), 4, "unrated"), "1.3.0 mends 1.2.0");
-        assert_eq!(seen("monitoring_coverage"), (None, 0, "unknown"));
-        assert!(named(&reply, "monitoring_coverage")["needs"].as_str().unwrap().contains("alert"));
+        assert_eq!(seen("monitoring_coverage"), (Some(0.0), 2, "unrated"), "nobody has seen an alert");
         assert_eq!(seen("change_lead_time"), (None, 0, "unknown"), "no repository, no commit");
         assert!(reply.to_string().len() < 8 * 1024, "{} bytes", reply.to_string().len());
     }

@@ -30,6 +30,7 @@ const CONTRACT: [(&str, &str, &str, Effect); 20] = [
     ("create_venture", "name", "venture lifecycle_stage workflow_stage", Records),
     ("get_venture", "", "venture", Reads),
     ("write_document", "kind", "directive deployment incident notes", Records),
+    ("setup_monitoring", "directive", "", Records),
 ];
 
 fn words(text: &str) -> BTreeSet<&str> {

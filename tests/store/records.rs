@@ -229,6 +229,30 @@ async fn incidents_measurements_and_artifacts_are_found_again() {
 }
 
 #[tokio::test]
+async fn the_newest_proof_of_a_kind_counts_where_it_was_made() {
+    for database in databases().await {
+        let store = database.open().await;
+        let directive = directive(&store, "web", "staging", "1").await.id;
+        let latest = async |environment: &str, kind| store.latest_proof(&"web".into(), &environment.into(), kind).await.unwrap();
+        assert_eq!(latest("staging", ProofKind::Alert).await, None, "{}", database.name);
+        let seen = |detail: Value| NewProof {
+            directive: directive.clone(),
+            service: "web".into(),
+            environment: "staging".into(),
+            kind: ProofKind::Alert,
+            detail,
+        };
+        store.add_proof(&agent(), seen(json!({ "arrived": true }))).await.unwrap();
+        let failed = store.add_proof(&agent(), seen(Value::Null)).await.unwrap();
+        assert_eq!((failed.id.as_str(), failed.proven_by.as_str()), ("proof_2", "agent"));
+        assert_eq!(latest("staging", ProofKind::Alert).await, Some(failed), "one that has shown nothing counts, too");
+        assert_eq!(latest("production", ProofKind::Alert).await, None);
+        assert_eq!(latest("staging", ProofKind::Backup).await, None);
+        assert!(store.add_proof(&agent(), NewProof { directive: "SD-DEPLOY-099".into(), ..seen(Value::Null) }).await.is_err());
+    }
+}
+
+#[tokio::test]
 async fn the_same_refusal_is_counted_until_the_call_succeeds() {
     for database in databases().await {
         let store = database.open().await;

@@ -119,7 +119,7 @@ impl Engine {
         }
         let case = self.case(about, kind.is_of_an_incident()).await?;
         let (text, missing) = text_of(kind, &case, notes)?;
-        let written = self.write_file(&path(kind, &case), &text).await?;
+        let written = self.place_file(&path(kind, &case), &text).await?.path;
         let artifact = files::artifact_of(&case.directive.id, kind.as_str(), &written, &text);
         let existing = case
             .artifacts

@@ -4,7 +4,7 @@
 
 use super::figure::{Figure, Limits, Spread, Unit, percent};
 use crate::{
-    model::{Caller, DeploymentState, Timestamp},
+    model::{Caller, DeploymentState, EnvironmentName, ServiceName, Timestamp},
     store::SettledDeployment,
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -20,6 +20,17 @@ pub struct Run {
     pub downtime: Option<u64>,
     /// Whether a person had to choose how it goes on.
     pub was_decided: bool,
+}
+
+/// A service where it runs, and whether it is watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watched {
+    /// The service.
+    pub service: ServiceName,
+    /// Where it runs.
+    pub environment: EnvironmentName,
+    /// Whether it has a health check, metrics, alerts, and one of them was seen to arrive.
+    pub is_covered: bool,
 }
 
 /// The triggers that turn a deployment back, and the one that completes its directive.
@@ -40,13 +51,13 @@ const FEW_TRIGGERS: Limits = Limits { target: "< 0.1", green: |value| value < 0.
 const BACK_BY_ITSELF: Limits = Limits { target: ">= 99", green: |value| value >= 99.0, yellow: |_| false };
 const FEW_HANDS: Limits = Limits { target: "< 25", green: |value| value < 25.0, yellow: |_| false };
 
-/// Returns every metric of these runs, which settled in a window of this length.
-pub fn figures(runs: &[Run], window: Duration) -> Vec<Figure> {
+/// Returns every metric of these runs, which settled in a window of this length, and of these services.
+pub fn figures(runs: &[Run], window: Duration, watched: &[Watched]) -> Vec<Figure> {
     vec![
         deployment_success_rate(runs),
         downtime(runs),
         rollback_time(runs),
-        monitoring_coverage(),
+        monitoring_coverage(watched),
         trigger_activations(runs),
         automatic_rollback_success(runs),
         manual_intervention(runs),
@@ -77,9 +88,10 @@ fn rollback_time(runs: &[Run]) -> Figure {
     Figure { value: figure.spread.map(|spread| spread.p95), ..figure }.rated(SOON_BACK)
 }
 
-fn monitoring_coverage() -> Figure {
-    let needs = "for each service a health check, metrics, an alert, and an alert that was seen to arrive; the record holds no alerts yet";
-    Figure::unrated("monitoring_coverage", Unit::Percent, 0, None, needs)
+fn monitoring_coverage(watched: &[Watched]) -> Figure {
+    let covered = watched.iter().filter(|place| place.is_covered).count();
+    let value = percent(covered, watched.len());
+    Figure::unrated("monitoring_coverage", Unit::Percent, watched.len(), value, "a service in the configuration in force")
 }
 
 fn trigger_activations(runs: &[Run]) -> Figure {

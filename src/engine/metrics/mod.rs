@@ -17,7 +17,7 @@ use crate::{
     store::MetricsScope,
 };
 use figure::{Figure, Rating};
-use formulas::{Run, figures};
+use formulas::{Run, Watched, figures};
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -132,13 +132,15 @@ pub fn health(figures: &[Figure]) -> Rating {
 impl Engine {
     /// Returns the metrics of a selection.
     pub async fn metrics(&self, selection: &Selection) -> Result<Vec<Figure>> {
-        Ok(figures(&self.runs(selection).await?, window(selection)))
+        let runs = self.runs(selection).await?;
+        Ok(figures(&runs, window(selection), &self.watched(selection, &runs).await?))
     }
 
     /// Returns the metrics of each part of a selection, divided in each of these ways, each in the order of its parts' names.
     pub async fn metrics_by(&self, selection: &Selection, ways: &[By]) -> Result<Vec<GroupFigures>> {
         let runs = self.runs(selection).await?;
-        Ok(ways.iter().flat_map(|by| grouped(&runs, *by, window(selection))).collect())
+        let watched = self.watched(selection, &runs).await?;
+        Ok(ways.iter().flat_map(|by| grouped(&runs, *by, window(selection), &watched)).collect())
     }
 
     async fn runs(&self, selection: &Selection) -> Result<Vec<Run>> {
@@ -159,6 +161,23 @@ impl Engine {
         });
         Ok(runs.filter(|run| is_selected(run, selection)).collect())
     }
+
+    /// Returns the services of a selection, each where it runs, as they are watched now; of a venture, those it has deployed.
+    async fn watched(&self, selection: &Selection, runs: &[Run]) -> Result<Vec<Watched>> {
+        let scope = &selection.scope;
+        let mut watched = Vec::new();
+        for spec in self.environments().await?.into_iter().flat_map(|environment| environment.services.into_values()) {
+            let is_of_it = |run: &Run| run.deployment.service == spec.service && run.deployment.environment == spec.environment;
+            let is_selected = scope.service.as_ref().is_none_or(|service| *service == spec.service)
+                && scope.environment.as_ref().is_none_or(|environment| *environment == spec.environment)
+                && (selection.venture.is_none() || runs.iter().any(is_of_it));
+            if is_selected {
+                let is_covered = self.coverage(&spec).await?.is_covered();
+                watched.push(Watched { service: spec.service, environment: spec.environment, is_covered });
+            }
+        }
+        Ok(watched)
+    }
 }
 
 fn window(selection: &Selection) -> Duration {
@@ -171,7 +190,7 @@ fn is_selected(run: &Run, selection: &Selection) -> bool {
     by_caller && of_venture
 }
 
-fn grouped(runs: &[Run], by: By, window: Duration) -> Vec<GroupFigures> {
+fn grouped(runs: &[Run], by: By, window: Duration, watched: &[Watched]) -> Vec<GroupFigures> {
     let mut groups: BTreeMap<Group, Vec<Run>> = BTreeMap::new();
     for run in runs {
         let deployment = &run.deployment;
@@ -182,5 +201,13 @@ fn grouped(runs: &[Run], by: By, window: Duration) -> Vec<GroupFigures> {
         };
         groups.entry(group).or_default().push(run.clone());
     }
-    groups.into_iter().map(|(group, runs)| GroupFigures { group, figures: figures(&runs, window) }).collect()
+    let is_in = |place: &Watched, group: &Group| {
+        let service = group.service.as_ref().is_none_or(|service| *service == place.service);
+        service && group.environment.as_ref().is_none_or(|environment| *environment == place.environment)
+    };
+    let of = |(group, runs): (Group, Vec<Run>)| {
+        let watched: Vec<Watched> = watched.iter().filter(|place| is_in(place, &group)).cloned().collect();
+        GroupFigures { figures: figures(&runs, window, &watched), group }
+    };
+    groups.into_iter().map(of).collect()
 }

@@ -52,7 +52,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn figure(runs: &[Run], name: &str) -> Figure {
-    figures(runs, DAY).into_iter().find(|figure| figure.name == name).unwrap()
+    figures(runs, DAY, &[]).into_iter().find(|figure| figure.name == name).unwrap()
 }
 
 /// Value, count and rating.
@@ -69,13 +69,13 @@ fn of(good: usize, bad: usize) -> Vec<Run> {
 
 #[test]
 fn nothing_is_known_of_nothing() {
-    for figure in figures(&[], DAY) {
+    for figure in figures(&[], DAY, &[]) {
         assert_eq!((figure.value, figure.n, figure.rating), (None, 0, Rating::Unknown), "{}", figure.name);
         assert!(figure.needs.is_some() && figure.spread.is_none(), "{} says what it needs", figure.name);
     }
-    assert_eq!(health(&figures(&[], DAY)), Rating::Unknown);
+    assert_eq!(health(&figures(&[], DAY, &[])), Rating::Unknown);
     // The same search sees what is known.
-    assert!(figures(&of(1, 0), DAY).iter().filter(|figure| figure.value.is_some()).count() > 5);
+    assert!(figures(&of(1, 0), DAY, &[]).iter().filter(|figure| figure.value.is_some()).count() > 5);
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn the_parts_of_a_selection_are_told_apart() {
     let mut runs = of(2, 1);
     runs[1].deployment.created_by = "operator".into();
     runs[2].deployment.service = "api".into();
-    let groups = grouped(&runs, By { service: true, environment: false, caller: true }, DAY);
+    let groups = grouped(&runs, By { service: true, environment: false, caller: true }, DAY, &[]);
     let named: Vec<_> = groups.iter().map(|one| (one.group.service.clone().unwrap().0, one.group.caller.unwrap(), one.health())).collect();
     assert_eq!(
         named,

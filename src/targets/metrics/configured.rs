@@ -48,8 +48,9 @@ pub async fn read(metric: &MetricSpec, around: Around<'_>) -> Result<f64, String
 }
 
 /// An address and headers with their secrets, and what may be said of them.
-struct Asked {
-    address: String,
+pub(super) struct Asked {
+    /// The address itself.
+    pub address: String,
     headers: Vec<(String, String)>,
     redactor: crate::shim::redact::Redactor,
     /// A part of a secret address that an answer may repeat.
@@ -57,7 +58,8 @@ struct Asked {
 }
 
 impl Asked {
-    async fn resolved(address: &str, headers: &BTreeMap<String, String>) -> Result<Self, String> {
+    /// Resolves what is a reference.
+    pub async fn resolved(address: &str, headers: &BTreeMap<String, String>) -> Result<Self, String> {
         let values = std::iter::once(address.to_owned()).chain(headers.values().cloned()).collect();
         let (values, redactor) = revealed(values).await.map_err(|error| error.to_string())?;
         let mut values = values.into_iter();
@@ -68,7 +70,8 @@ impl Asked {
         Ok(Asked { address: revealed, headers, redactor, hidden })
     }
 
-    fn said(&self, text: String) -> String {
+    /// Returns a text without what is secret of it.
+    pub fn said(&self, text: String) -> String {
         let text = self.redactor.redacted(text);
         self.hidden.as_ref().map_or(text.clone(), |hidden| text.replace(hidden.as_str(), "[redacted]"))
     }

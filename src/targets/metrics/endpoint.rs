@@ -36,8 +36,23 @@ impl Endpoint {
 
     /// Returns the body of a success. A failure's body is handed to `explain` first, which may know better what it says.
     pub async fn fetch(&self, path: &str, timeout: Duration, explain: impl Fn(&[u8]) -> Option<NoData>) -> Result<Bytes, NoData> {
+        self.exchange(path, None, timeout, explain).await
+    }
+
+    /// Sends a JSON document; returns the body of a success.
+    pub async fn post(&self, path: &str, json: &str, timeout: Duration) -> Result<Bytes, NoData> {
+        self.exchange(path, Some(json), timeout, |_| None).await
+    }
+
+    async fn exchange(
+        &self,
+        path: &str,
+        posts: Option<&str>,
+        timeout: Duration,
+        explain: impl Fn(&[u8]) -> Option<NoData>,
+    ) -> Result<Bytes, NoData> {
         let host = format!("{}:{}", self.address.host, self.address.port);
-        let get = Get { host: &host, path, agent: "interlock-metrics", headers: &self.headers, timeout, max_body: MAX_BYTES };
+        let get = Get { host: &host, path, posts, agent: "interlock-metrics", headers: &self.headers, timeout, max_body: MAX_BYTES };
         let name = self.address.host.trim_matches(['[', ']']);
         let answer = get.from((name, self.address.port)).await.map_err(|err| match err {
             GetError::Failed(message) => NoData::Unreachable { message },

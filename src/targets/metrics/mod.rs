@@ -3,6 +3,7 @@
 //! To add a source: one file here with its own [`MetricsSource`], and its pure reading of what came beside it. Plain HTTP only: `https` is
 //! refused when the source is made, so figures should come over loopback or a private network.
 
+pub mod alerting;
 mod command;
 mod configured;
 mod endpoint;

@@ -1,0 +1,152 @@
+//! Alertmanager's API v2, which an alert is sent to and asked for, and Prometheus' list of the rules it has loaded. Plain HTTP; an address
+//! may be the reference to one, and is then never shown.
+
+use super::{
+    NoData,
+    configured::Asked,
+    endpoint::{Endpoint, escaped},
+};
+use serde::Deserialize;
+use serde_json::Value;
+use std::{collections::BTreeMap, time::Duration};
+
+/// The annotation that tells which text of a rule is loaded.
+pub const DIGEST: &str = "interlock_rule";
+
+/// An Alertmanager.
+pub struct Alertmanager {
+    asked: Asked,
+    endpoint: Endpoint,
+    timeout: Duration,
+}
+
+/// An alert that Alertmanager shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownAlert {
+    /// `active`, `suppressed` or `unprocessed`.
+    pub state: String,
+    /// Whom it tells of it.
+    pub receivers: Vec<String>,
+}
+
+/// An alert rule that Prometheus has loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadedRule {
+    /// Its name.
+    pub name: String,
+    /// Its label `service`.
+    pub service: String,
+    /// Its label `environment`.
+    pub environment: String,
+    /// Its annotation [`DIGEST`].
+    pub digest: String,
+    /// Whether its last evaluation went well, or none was made yet.
+    pub is_healthy: bool,
+}
+
+// https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml
+#[derive(Deserialize)]
+struct Gettable {
+    status: Status,
+    #[serde(default)]
+    receivers: Vec<Named>,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    state: String,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+// https://prometheus.io/docs/prometheus/latest/querying/api/#rules
+#[derive(Deserialize)]
+struct Rules {
+    data: Groups,
+}
+
+#[derive(Deserialize)]
+struct Groups {
+    groups: Vec<Group>,
+}
+
+#[derive(Deserialize)]
+struct Group {
+    rules: Vec<Rule>,
+}
+
+#[derive(Deserialize)]
+struct Rule {
+    name: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+    #[serde(default)]
+    health: String,
+}
+
+impl Alertmanager {
+    /// Returns the Alertmanager at an address, which may be the reference to one, or why there is none.
+    pub async fn at(address: &str, timeout: Duration) -> Result<Self, String> {
+        let (asked, endpoint) = resolved(address).await?;
+        Ok(Alertmanager { asked, endpoint, timeout })
+    }
+
+    /// Sends an alert; without `endsAt` it is active until Alertmanager forgets it by itself.
+    pub async fn send(&self, alert: &Value) -> Result<(), String> {
+        let body = Value::from(vec![alert.clone()]).to_string();
+        let sent = self.endpoint.post(&self.path("/api/v2/alerts"), &body, self.timeout).await;
+        sent.map(|_| ()).map_err(|none| self.asked.said(none.to_string()))
+    }
+
+    /// Returns the alerts that have these labels, silenced ones included.
+    pub async fn shown(&self, labels: &[(&str, &str)]) -> Result<Vec<ShownAlert>, String> {
+        let filter = |(name, value): &(&str, &str)| format!("filter={}", escaped(&format!("{name}=\"{value}\"")));
+        let filters: Vec<String> = labels.iter().map(filter).collect();
+        let path = self.path(&format!("/api/v2/alerts?{}", filters.join("&")));
+        let body = self.endpoint.fetch(&path, self.timeout, |_| None).await.map_err(|none| self.asked.said(none.to_string()))?;
+        let found: Vec<Gettable> = serde_json::from_slice(&body).map_err(|err| malformed(&err))?;
+        let shown = |alert: Gettable| ShownAlert {
+            state: alert.status.state,
+            receivers: alert.receivers.into_iter().map(|receiver| receiver.name).collect(),
+        };
+        Ok(found.into_iter().map(shown).collect())
+    }
+
+    fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.endpoint.path().trim_end_matches('/'))
+    }
+}
+
+/// Returns the alert rules that the Prometheus at an address has loaded, or why that is not known.
+pub async fn loaded_rules(address: &str, timeout: Duration) -> Result<Vec<LoadedRule>, String> {
+    let (asked, endpoint) = resolved(address).await?;
+    let path = format!("{}/api/v1/rules?type=alert", endpoint.path().trim_end_matches('/'));
+    let body = endpoint.fetch(&path, timeout, |_| None).await.map_err(|none| asked.said(none.to_string()))?;
+    let rules: Rules = serde_json::from_slice(&body).map_err(|err| malformed(&err))?;
+    let loaded = |mut rule: Rule| LoadedRule {
+        service: rule.labels.remove("service").unwrap_or_default(),
+        environment: rule.labels.remove("environment").unwrap_or_default(),
+        digest: rule.annotations.remove(DIGEST).unwrap_or_default(),
+        is_healthy: rule.health != "err",
+        name: rule.name,
+    };
+    Ok(rules.data.groups.into_iter().flat_map(|group| group.rules).map(loaded).collect())
+}
+
+async fn resolved(address: &str) -> Result<(Asked, Endpoint), String> {
+    let asked = Asked::resolved(address, &BTreeMap::new()).await?;
+    let endpoint = Endpoint::parse(&asked.address).map_err(|error| match error {
+        super::SourceError::Url { why, .. } => format!("its address cannot be fetched from: {why}"),
+        other => other.to_string(),
+    })?;
+    Ok((asked, endpoint))
+}
+
+fn malformed(error: &serde_json::Error) -> String {
+    NoData::Malformed { message: error.to_string() }.to_string()
+}
