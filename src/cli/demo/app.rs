@@ -20,7 +20,10 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::net::{TcpListener, TcpStream};
@@ -117,6 +120,9 @@ pub async fn run(args: AppArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Requests that this process has greeted.
+static GREETED: AtomicU64 = AtomicU64::new(0);
+
 /// The service: what it is, and whether it believes to be in production.
 #[derive(Debug, Clone)]
 pub struct App {
@@ -177,7 +183,11 @@ impl App {
             (&Method::GET, "/ws") => websocket(request, stop, tracker),
             // Health and version stay right: only who looks at the answers themselves can tell.
             _ if self.misbehaves(&request) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("wrong answer from {version}\n")),
-            (&Method::GET, "/") => text(StatusCode::OK, format!("hello from {version}\n")),
+            (&Method::GET, "/") => {
+                GREETED.fetch_add(1, Ordering::Relaxed);
+                text(StatusCode::OK, format!("hello from {version}\n"))
+            }
+            (&Method::GET, "/metrics") => with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics().into()),
             (&Method::POST, "/echo") => Response::new(request.into_body().boxed()),
             (&Method::GET, "/events") => events(request.uri().query().unwrap_or_default()),
             _ => text(StatusCode::NOT_FOUND, "no such page\n"),
@@ -195,6 +205,14 @@ impl App {
             Fault::Wrong | Fault::Broken => true,
         }
     }
+}
+
+/// Returns what the app counts, as Prometheus reads it.
+fn metrics() -> String {
+    let greeted = GREETED.load(Ordering::Relaxed);
+    format!(
+        "# HELP demo_greetings_total Requests that were greeted.\n# TYPE demo_greetings_total counter\ndemo_greetings_total {greeted}\n"
+    )
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
