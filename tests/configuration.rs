@@ -3,7 +3,7 @@
 use interlock::{
     config::{self, GateOverride, OnApproval, ProjectConfig, ReportFormat, difference, parse, template},
     error::{Code, Error},
-    model::{Comparator, Origin, data::OnRollback, migration::SqlDialect, service::HealthCheck},
+    model::{Comparator, Origin, ci::CiPlace, data::OnRollback, migration::SqlDialect, service::HealthCheck},
     operations, phases,
 };
 
@@ -400,6 +400,51 @@ fn figures_from_outside_are_read_with_their_defaults_and_faults_are_told() {
     for (text, expected) in cases {
         let told = faults(&own(&text));
         assert!(told.len() == 1 && told[0].contains(expected) && !told[0].contains("hunter2"), "{expected}: {told:#?}");
+    }
+}
+
+#[test]
+fn a_ci_is_read_with_its_defaults_and_faults_are_told() {
+    let own = |text: &str| format!("{SMALL}[ci]\n{text}");
+    let least = "platform = \"github\"\nrepository = \"shop/web\"\naddress = \"http://127.0.0.1:8300\"\n";
+    let ci = read(&own(least)).ci.unwrap();
+    assert_eq!((ci.base_branch.as_str(), ci.on, ci.required, ci.timeout_ms), ("main", CiPlace::Commit, false, 10_000));
+    let more =
+        "token = \"env:CI_TOKEN\"\nbase_branch = \"release/1\"\nchecks = [\"build\", \"test (linux)\"]\non = \"both\"\nrequired = true\n";
+    let ci = read(&own(&format!("{least}{more}"))).ci.unwrap();
+    assert_eq!(ci.rule(), "`build`, `test (linux)` succeed on the commit and on `release/1`, and `release/1` requires them");
+    let deep = least.replace("github", "gitlab").replace("shop/web", "shop/teams/web");
+    assert_eq!(read(&own(&deep)).ci.unwrap().repository, "shop/teams/web");
+
+    let hash = |text: &str| read(text).effective_sha256(&"staging".into(), &"web".into()).unwrap();
+    assert_ne!(hash(SMALL), hash(&own(least)), "whoever is asked is what an approval rests on");
+    assert!(!json_of(&read(SMALL)).contains("\"ci\""), "a configuration without one keeps its hash");
+    let told = difference(Some(&read(SMALL)), &read(&own(least)));
+    assert!(told[0].changes.iter().any(|change| change.path == "ci.repository"), "{told:#?}");
+
+    let cases = [
+        (least.replace("github", "jenkins"), "`jenkins` is unknown"),
+        (least.replace("shop/web", "web"), "is no repository; write \"owner/name\""),
+        (least.replace("shop/web", "shop/../web"), "is no repository"),
+        (least.replace("shop/web", "shop/teams/web"), "is no repository"),
+        (least.replace("http:", "https:"), "https is not supported yet"),
+        (least.replace("8300", "8300/?token=hunter2"), "holds a query"),
+        (least.replace("//127", "//ann:hunter2@127"), "it holds a user name"),
+        (format!("{least}token = \"hunter2\"\n"), "looks like a secret written out"),
+        (format!("{least}token = \"env:\"\n"), "refers to nothing"),
+        (format!("{least}checks = []\n"), "names no check"),
+        (format!("{least}checks = [\"a\", \"a\"]\n"), "stands here twice"),
+        (format!("{least}base_branch = \"a b\"\n"), "is no branch"),
+        (format!("{least}on = \"tag\"\n"), "`tag` is unknown"),
+        (format!("{least}required = false\n"), "required"),
+        (format!("{least}timeout = \"2m\"\n"), "is not within"),
+        (format!("{least}check = [\"a\"]\n"), "did you mean `checks`?"),
+        (least.replace("repository", "repo"), "repo"),
+    ];
+    for (text, expected) in cases {
+        let told = faults(&own(&text));
+        assert!(told.iter().any(|fault| fault.contains(expected)), "{expected}: {told:#?}");
+        assert!(!told.concat().contains("hunter2"), "{told:#?}");
     }
 }
 

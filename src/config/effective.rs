@@ -42,6 +42,9 @@ impl ProjectConfig {
             "after_listen": earlier.map(|earlier| earlier.router.listen()),
             "gates": self.gates,
         });
+        if let Some(ci) = &self.ci {
+            effective["ci"] = json!(ci);
+        }
         if let Some(hosts) = earlier.map(|earlier| &earlier.hosts).filter(|hosts| !hosts.is_empty()) {
             effective["after_hosts"] = json!(hosts);
         }
@@ -79,6 +82,9 @@ impl ProjectConfig {
             .collect();
         let environments: Map<String, Value> = chain.into_iter().map(|(name, environment)| (name, json!(environment))).collect();
         let mut effective = json!({ "project": { "name": self.project }, "environments": environments, "gates": self.gates });
+        if let Some(ci) = &self.ci {
+            effective["ci"] = json!(ci);
+        }
         if !phases.is_empty() {
             effective["phases"] = json!({ "files": phases });
         }

@@ -5,6 +5,7 @@
 //! To add a key: read it in the file of its table (`service`, `environment`, `gates`), and show it in `template.toml`.
 
 mod about;
+mod ci;
 mod data;
 mod effective;
 mod environment;
@@ -31,7 +32,7 @@ pub use workspace::Workspace;
 
 use crate::{
     error::{Code, Error},
-    model::{Comparator, EnvironmentName, Fault, Faults, GateName, Origin, ServiceName, ServiceSpec},
+    model::{Comparator, EnvironmentName, Fault, Faults, GateName, Origin, ServiceName, ServiceSpec, ci::CiConfig},
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,6 +58,8 @@ pub struct ProjectConfig {
     pub environments: BTreeMap<EnvironmentName, EnvironmentConfig>,
     /// `[gates]`.
     pub gates: GatesConfig,
+    /// `[ci]`.
+    pub ci: Option<CiConfig>,
     /// The texts of the project's own phase files, by name, as they were applied.
     pub phases: BTreeMap<String, String>,
 }
@@ -197,13 +200,14 @@ pub fn parse(file_name: &str, text: &str) -> Result<ProjectConfig, Faults> {
     let watchers = monitoring::watchers(&root);
     services.values_mut().flatten().for_each(|service| service.monitoring.watchers = watchers.clone());
     let gates = gates::gates(&root);
+    let ci = ci::ci(&root);
     let phases = phases::phases(&root);
     let environments = environment::environments(&root, &services, &gates, &phases);
     root.close();
     reader.finish()?;
 
     let services = services.into_iter().filter_map(|(name, service)| Some((name, service?))).collect();
-    Ok(ProjectConfig { project: project.unwrap_or_default(), services, environments, gates, phases })
+    Ok(ProjectConfig { project: project.unwrap_or_default(), services, environments, gates, ci, phases })
 }
 
 /// Tells whether a text is a name, and the fault if it is not.

@@ -44,7 +44,9 @@ pub fn bindings(
         if overridden == Some(&GateOverride::Off) && !own {
             continue;
         }
-        if !own && in_phase.is_none() && overridden.is_none() {
+        // Who says whom to ask wants to be told, where a phase governs what is done.
+        let configured = kind.name == "ci" && phase.is_some() && config.ci.as_ref().is_some_and(|ci| !ci.checks.is_empty());
+        if !own && !configured && in_phase.is_none() && overridden.is_none() {
             continue;
         }
         let feed = config.gates.feeds.get(&name);
@@ -55,7 +57,7 @@ pub fn bindings(
         if let Some(GateOverride::Thresholds(thresholds)) = overridden {
             asking.push((format!("environments.{}.gates", environment.name), thresholds.clone()));
         }
-        let asked_by = asking.first().map_or_else(|| "server".to_owned(), |(asked_by, _)| asked_by.clone());
+        let asked_by = asking.first().map_or_else(|| if configured { "ci" } else { "server" }.to_owned(), |(asked_by, _)| asked_by.clone());
         if let Some(feed) = feed {
             asking.push(("gates".to_owned(), feed.thresholds.clone()));
         }

@@ -11,6 +11,7 @@ pub mod background;
 pub mod bindings;
 pub mod checks;
 pub mod citations;
+pub mod ci;
 mod clocks;
 pub mod commands;
 pub mod configuration;

@@ -3,7 +3,7 @@
 use super::{Engine, gate_rules::Binding};
 use crate::{
     error::{Error, Result},
-    gates::{Ask, artifact_digest, dependencies, freeze, promoted_from, rollback_ready, secrets, sign_off},
+    gates::{Ask, artifact_digest, ci, dependencies, freeze, promoted_from, rollback_ready, secrets, sign_off},
     model::{Directive, GateResult},
     shim,
 };
@@ -11,7 +11,7 @@ use crate::{
 impl Engine {
     /// Evaluates one gate that needs no report.
     pub(crate) async fn evaluate_own(&self, directive: &Directive, binding: &Binding) -> Result<GateResult> {
-        let (_, environment, spec) = self.service(&directive.environment, &directive.service).await?;
+        let (applied, environment, spec) = self.service(&directive.environment, &directive.service).await?;
         let ask = Ask { directive: &directive.id, by: &binding.asked_by, now: self.present() };
         Ok(match binding.rule.gate.as_str() {
             artifact_digest::NAME => {
@@ -61,6 +61,10 @@ impl Engine {
                 let succeeded = succeeded.as_ref().map(|deployment| &deployment.id);
                 promoted_from::evaluate(ask, promoted_from::Promotion { after, digest: &directive.digest, succeeded, latest_other: None })
             }
+            ci::NAME => match applied.config.ci.as_ref().filter(|ci| !ci.checks.is_empty()) {
+                Some(config) => ci::evaluate(ask, config, &super::ci::seen(config, directive.commit.as_deref()).await),
+                None => ci::unconfigured(ask),
+            },
             sign_off::NAME => {
                 let signed = self.store.sign_offs(&directive.id).await?;
                 let signed: Vec<_> = signed

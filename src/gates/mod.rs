@@ -5,6 +5,7 @@
 //! function. To add one: a file with its `NAME` and its function, an entry in [`OWN`], and the engine hands it its inputs.
 
 pub mod artifact_digest;
+pub mod ci;
 pub mod dependencies;
 mod evaluate;
 pub mod formats;
@@ -25,8 +26,16 @@ use crate::model::{DirectiveId, GateResult, Timestamp, Verdict, Who};
 pub const REPORTED: [&str; 4] = ["tests", "coverage", "vulnerabilities", "load"];
 
 /// The gates the server answers by itself.
-pub const OWN: [&str; 7] =
-    [artifact_digest::NAME, secrets::NAME, dependencies::NAME, rollback_ready::NAME, promoted_from::NAME, freeze::NAME, sign_off::NAME];
+pub const OWN: [&str; 8] = [
+    artifact_digest::NAME,
+    secrets::NAME,
+    dependencies::NAME,
+    rollback_ready::NAME,
+    promoted_from::NAME,
+    freeze::NAME,
+    sign_off::NAME,
+    ci::NAME,
+];
 
 /// Who asks for a gate, for which directive, and when.
 #[derive(Debug, Clone, Copy)]

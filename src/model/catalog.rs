@@ -34,6 +34,7 @@ pub const GATES: &[GateKind] = &[
     },
     GateKind { name: "rollback_ready", measures: &[], source: GateSource::Record },
     GateKind { name: "promoted_from", measures: &[], source: GateSource::Record },
+    GateKind { name: "ci", measures: &[], source: GateSource::Record },
     GateKind { name: "sign_off", measures: &["uat"], source: GateSource::Record },
     GateKind { name: "artifact_digest", measures: &[], source: GateSource::Server },
     GateKind { name: "secrets", measures: &[], source: GateSource::Server },

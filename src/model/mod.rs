@@ -5,6 +5,7 @@ pub mod analysis;
 pub mod assessment;
 pub mod caller;
 pub mod catalog;
+pub mod ci;
 pub mod comparator;
 pub mod data;
 pub mod decision;

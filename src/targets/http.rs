@@ -1,23 +1,23 @@
-//! One GET, or one POST of JSON, over one connection of plain HTTP/1.1: no redirects, no retries, a bounded body. What is seen is what was answered.
+//! One exchange over one connection of plain HTTP/1.1: no redirects, no retries, a bounded body. What is seen is what was answered.
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::{Method, Request, body::Bytes, header};
+use hyper::{HeaderMap, Method, Request, body::Bytes, header};
 use hyper_util::rt::TokioIo;
-use std::time::Duration;
+use std::{fmt::Write, time::Duration};
 use tokio::net::{TcpStream, ToSocketAddrs};
 
 /// What is asked.
-pub(super) struct Get<'a> {
+pub(super) struct Exchange<'a> {
     /// The `Host` header.
     pub host: &'a str,
     /// Path and query.
     pub path: &'a str,
-    /// The JSON that is sent; none for a GET.
-    pub posts: Option<&'a str>,
     /// The `User-Agent` header.
     pub agent: &'a str,
     /// Further headers.
     pub headers: &'a [(String, String)],
+    /// Sent by POST as JSON; without it the exchange is a GET.
+    pub body: Option<String>,
     /// Patience with the whole exchange.
     pub timeout: Duration,
     /// No larger body is read.
@@ -27,13 +27,20 @@ pub(super) struct Get<'a> {
 /// What came.
 pub(super) struct Answer {
     pub status: u16,
-    pub location: Option<String>,
+    headers: HeaderMap,
     pub body: Bytes,
+}
+
+impl Answer {
+    /// Returns what a header says.
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    }
 }
 
 /// Why nothing came.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum GetError {
+pub(super) enum ExchangeError {
     /// Nobody listens, or the exchange broke off.
     #[error("{0}")]
     Failed(String),
@@ -45,14 +52,14 @@ pub(super) enum GetError {
     TooLarge { status: u16, limit: usize },
 }
 
-impl Get<'_> {
+impl Exchange<'_> {
     /// Asks whoever listens on this address.
-    pub async fn from(&self, address: impl ToSocketAddrs) -> Result<Answer, GetError> {
+    pub async fn from(&self, address: impl ToSocketAddrs) -> Result<Answer, ExchangeError> {
         let exchange = async {
             let stream = connect(address, self.timeout).await?;
-            let failed = |err: hyper::Error| GetError::Failed(err.to_string());
+            let failed = |err: hyper::Error| ExchangeError::Failed(err.to_string());
             let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
-            let method = if self.posts.is_some() { Method::POST } else { Method::GET };
+            let method = if self.body.is_some() { Method::POST } else { Method::GET };
             let request = Request::builder()
                 .method(method)
                 .uri(self.path)
@@ -60,20 +67,20 @@ impl Get<'_> {
                 .header(header::USER_AGENT, self.agent)
                 .header(header::CONNECTION, "close");
             let request = self.headers.iter().fold(request, |request, (name, value)| request.header(name, value));
-            let request = self.posts.iter().fold(request, |request, _| request.header(header::CONTENT_TYPE, "application/json"));
-            let body = Full::new(Bytes::copy_from_slice(self.posts.unwrap_or_default().as_bytes()));
-            let request = request.body(body).map_err(|err| GetError::Failed(format!("`{}` cannot be asked: {err}", self.path)))?;
+            let request = if self.body.is_some() { request.header(header::CONTENT_TYPE, "application/json") } else { request };
+            let body = Full::<Bytes>::from(self.body.clone().unwrap_or_default());
+            let request = request.body(body).map_err(|err| ExchangeError::Failed(format!("`{}` cannot be asked: {err}", self.path)))?;
             let answer = async {
-                let response = sender.send_request(request).await.map_err(|err| GetError::Failed(format!("no answer: {err}")))?;
+                let response = sender.send_request(request).await.map_err(|err| ExchangeError::Failed(format!("no answer: {err}")))?;
                 let status = response.status().as_u16();
-                let location = response.headers().get(header::LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()).into_owned());
+                let headers = response.headers().clone();
                 let body = Limited::new(response.into_body(), self.max_body).collect().await.map_err(|err| {
                     match err.is::<LengthLimitError>() {
-                        true => GetError::TooLarge { status, limit: self.max_body },
-                        false => GetError::Failed(format!("{status}, and the body failed: {err}")),
+                        true => ExchangeError::TooLarge { status, limit: self.max_body },
+                        false => ExchangeError::Failed(format!("{status}, and the body failed: {err}")),
                     }
                 })?;
-                Ok(Answer { status, location, body: body.to_bytes() })
+                Ok(Answer { status, headers, body: body.to_bytes() })
             };
             // The connection is driven here, so that nothing outlives the answer.
             tokio::pin!(answer, connection);
@@ -83,15 +90,26 @@ impl Get<'_> {
                 _ = &mut connection => answer.await,
             }
         };
-        let late = || GetError::TimedOut(format!("no answer within {} ms", self.timeout.as_millis()));
+        let late = || ExchangeError::TimedOut(format!("no answer within {} ms", self.timeout.as_millis()));
         tokio::time::timeout(self.timeout, exchange).await.unwrap_or_else(|_| Err(late()))
     }
 }
 
 /// Returns a connection to whoever listens on this address.
-pub(super) async fn connect(address: impl ToSocketAddrs, timeout: Duration) -> Result<TcpStream, GetError> {
+pub(super) async fn connect(address: impl ToSocketAddrs, timeout: Duration) -> Result<TcpStream, ExchangeError> {
     match tokio::time::timeout(timeout, TcpStream::connect(address)).await {
-        Ok(connected) => connected.map_err(|err| GetError::Failed(format!("cannot connect: {err}"))),
-        Err(_) => Err(GetError::TimedOut(format!("no connection within {} ms", timeout.as_millis()))),
+        Ok(connected) => connected.map_err(|err| ExchangeError::Failed(format!("cannot connect: {err}"))),
+        Err(_) => Err(ExchangeError::TimedOut(format!("no connection within {} ms", timeout.as_millis()))),
     }
+}
+
+/// Returns the text as a value in a query, or as one part of a path: everything but RFC 3986's unreserved characters as `%XX`.
+pub(super) fn escaped(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut done, byte| {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => done.push(byte.into()),
+            byte => write!(done, "%{byte:02X}").expect("a string takes all"),
+        }
+        done
+    })
 }

@@ -5,6 +5,7 @@
 use crate::model::{Epoch, Guarantees, InstanceId, Lease, ServiceSpec, Sha256, Split, split::Share};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+pub mod ci;
 pub mod command;
 pub mod external;
 pub mod fake;

@@ -2,7 +2,7 @@
 //!
 //! One connection per request, no redirects, no retries by a library: what is seen here is what a customer would see.
 
-use super::http::{Get, connect};
+use super::http::{Exchange, connect};
 use crate::model::{
     service::{Health, HealthCheck, IdentityCheck, SmokeCheck, fill},
     text::{has_whole_token, visible_line},
@@ -279,7 +279,7 @@ impl Probe {
     /// Returns the status and at most 1 MiB of the body; an error says in plain words what went wrong.
     async fn get(&self, path: &str, timeout: Duration) -> Result<(u16, String), String> {
         let host = self.host.clone().unwrap_or_else(|| self.address.to_string());
-        let get = Get { host: &host, path, posts: None, agent: "interlock-probe", headers: &[], timeout, max_body: MAX_BODY };
+        let get = Exchange { host: &host, path, agent: "interlock-probe", headers: &[], body: None, timeout, max_body: MAX_BODY };
         let answer = get.from(self.address).await.map_err(|err| err.to_string())?;
         Ok((answer.status, String::from_utf8_lossy(&answer.body).into_owned()))
     }

@@ -6,10 +6,10 @@ use crate::{
         metric::{AddressFault, HttpAddress},
         text::visible_line,
     },
-    targets::http::{Get, GetError},
+    targets::http::{Exchange, ExchangeError, escaped},
 };
 use hyper::{Uri, body::Bytes};
-use std::{fmt::Write, time::Duration};
+use std::time::Duration;
 
 /// `http://host:port/path?query`, and the headers that are sent there. They may be secrets: it is never shown.
 #[derive(Clone)]
@@ -52,16 +52,19 @@ impl Endpoint {
         explain: impl Fn(&[u8]) -> Option<NoData>,
     ) -> Result<Bytes, NoData> {
         let host = format!("{}:{}", self.address.host, self.address.port);
-        let get = Get { host: &host, path, posts, agent: "interlock-metrics", headers: &self.headers, timeout, max_body: MAX_BYTES };
+        let body = posts.map(str::to_owned);
+        let get = Exchange { host: &host, path, agent: "interlock-metrics", headers: &self.headers, body, timeout, max_body: MAX_BYTES };
         let name = self.address.host.trim_matches(['[', ']']);
         let answer = get.from((name, self.address.port)).await.map_err(|err| match err {
-            GetError::Failed(message) => NoData::Unreachable { message },
-            GetError::TimedOut(_) => NoData::TimedOut { after_ms: timeout.as_millis() as u64 },
-            GetError::TooLarge { limit, .. } => NoData::TooLarge { limit: limit as u64 },
+            ExchangeError::Failed(message) => NoData::Unreachable { message },
+            ExchangeError::TimedOut(_) => NoData::TimedOut { after_ms: timeout.as_millis() as u64 },
+            ExchangeError::TooLarge { limit, .. } => NoData::TooLarge { limit: limit as u64 },
         })?;
         match answer.status {
             200..=299 => Ok(answer.body),
-            status @ 300..=399 => Err(NoData::Redirected { status, to: visible_line(&answer.location.unwrap_or_default(), HEAD) }),
+            status @ 300..=399 => {
+                Err(NoData::Redirected { status, to: visible_line(&answer.header("location").unwrap_or_default(), HEAD) })
+            }
             status => Err(explain(&answer.body).unwrap_or_else(|| NoData::BadStatus { status, head: head(&answer.body) })),
         }
     }
@@ -70,17 +73,6 @@ impl Endpoint {
 /// Fills the places of a path or query, each value written as an address may hold it.
 pub(super) fn filled(path: &str, places: &[(&str, &str)]) -> String {
     places.iter().fold(path.to_owned(), |path, (name, value)| path.replace(&format!("{{{name}}}"), &escaped(value)))
-}
-
-/// Returns the text as a value in a query: everything but RFC 3986's unreserved characters as `%XX`.
-pub(super) fn escaped(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut done, byte| {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => done.push(byte.into()),
-            byte => write!(done, "%{byte:02X}").expect("a string takes all"),
-        }
-        done
-    })
 }
 
 /// Returns the beginning of a body, for people.

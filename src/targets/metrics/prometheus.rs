@@ -1,11 +1,7 @@
 //! A figure from Prometheus, or whatever speaks its HTTP API: one instant query that gives one number.
 
-use super::{
-    MetricsSource, NoData, SourceError,
-    endpoint::{Endpoint, escaped},
-    figure,
-};
-use crate::model::text::visible_line;
+use super::{MetricsSource, NoData, SourceError, endpoint::Endpoint, figure};
+use crate::{model::text::visible_line, targets::http::escaped};
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::Value;

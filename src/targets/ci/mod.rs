@@ -1,0 +1,31 @@
+//! What a CI platform says of a commit and of a branch: [`Platform`], one file each. To add one: a variant of
+//! [`crate::model::ci::CiPlatform`], a file here, an arm in [`platform`].
+//!
+//! Plain HTTP only, as for figures: the address is loopback or a private network, where something forwards to the platform with TLS.
+
+mod endpoint;
+mod github;
+mod gitlab;
+
+use crate::model::ci::{Branch, Check, CiConfig, CiFault, CiPlatform};
+use async_trait::async_trait;
+use endpoint::Endpoint;
+
+/// A CI platform, asked about one repository.
+#[async_trait]
+pub trait Platform: Send + Sync {
+    /// Returns every check of exactly this commit, of several runs of one the newest.
+    async fn checks(&self, commit: &str) -> Result<Vec<Check>, CiFault>;
+    /// Returns the branch of this name.
+    async fn branch(&self, name: &str) -> Result<Branch, CiFault>;
+}
+
+/// Returns the platform that is configured, its secrets resolved for this asking.
+pub async fn platform(config: &CiConfig) -> Result<Box<dyn Platform>, CiFault> {
+    Ok(match config.platform {
+        CiPlatform::Github => {
+            Box::new(github::Github::new(Endpoint::resolved(config, "authorization", "Bearer ").await?, &config.repository))
+        }
+        CiPlatform::Gitlab => Box::new(gitlab::Gitlab::new(Endpoint::resolved(config, "private-token", "").await?, &config.repository)),
+    })
+}

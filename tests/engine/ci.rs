@@ -1,0 +1,321 @@
+//! Gate `ci`, over real sockets: nothing but a success of exactly this commit is one, and whatever else comes says who can do what.
+
+use crate::{
+    forge::{Fault, Forge},
+    support::databases::databases,
+    world::Shop,
+};
+use interlock::{
+    engine::ci::seen,
+    gates::{Ask, ci::evaluate},
+    model::{
+        GateResult, Timestamp, Verdict, Who,
+        ci::{CiConfig, CiPlace, CiPlatform},
+    },
+};
+use serde_json::{Value, json};
+use std::process::Command;
+
+const COMMIT: &str = "1111111111111111111111111111111111111111";
+const HEAD: &str = "2222222222222222222222222222222222222222";
+const OTHER: &str = "3333333333333333333333333333333333333333";
+const PLATFORMS: [CiPlatform; 2] = [CiPlatform::Github, CiPlatform::Gitlab];
+
+/// Returns what the gate says of the commit.
+async fn judged(config: &CiConfig) -> GateResult {
+    let ask = Ask { directive: &"SD-DEPLOY-001".into(), by: "ci", now: Timestamp(0) };
+    evaluate(ask, config, &seen(config, Some(COMMIT)).await)
+}
+
+/// A platform on which `build` and `test` have succeeded for the commit and for `main`.
+async fn green(platform: CiPlatform) -> Forge {
+    let forge = Forge::start(platform, HEAD).await;
+    for commit in [COMMIT, HEAD] {
+        forge.says(commit, "build", "success");
+        forge.says(commit, "test", "success");
+    }
+    forge
+}
+
+#[tokio::test]
+async fn checks_that_succeeded_on_the_commit_pass() {
+    for platform in PLATFORMS {
+        let forge = green(platform).await;
+        let result = judged(&forge.config(&["build", "test"])).await;
+        assert_eq!(result.verdict, Verdict::Pass, "{result:#?}");
+        assert_eq!(result.reason, "`build` is success on commit 111111111111; `test` is success on commit 111111111111");
+        assert_eq!((result.rule.as_str(), result.live), ("`build`, `test` succeed on the commit", true));
+    }
+}
+
+#[tokio::test]
+async fn nothing_but_a_success_passes() {
+    let github = [
+        ("failure", Verdict::Fail, Who::Agent),
+        ("timed_out", Verdict::Fail, Who::Agent),
+        ("startup_failure", Verdict::Fail, Who::Agent),
+        ("in_progress", Verdict::Inconclusive, Who::Ci),
+        ("queued", Verdict::Inconclusive, Who::Ci),
+        ("neutral", Verdict::Inconclusive, Who::Person),
+        ("skipped", Verdict::Inconclusive, Who::Person),
+        ("cancelled", Verdict::Inconclusive, Who::Person),
+        ("stale", Verdict::Inconclusive, Who::Person),
+        ("action_required", Verdict::Inconclusive, Who::Person),
+        ("SUCCESS", Verdict::Inconclusive, Who::Person),
+        ("splendid\u{202e}", Verdict::Inconclusive, Who::Person),
+    ];
+    let gitlab = [
+        ("failed", Verdict::Fail, Who::Agent),
+        ("running", Verdict::Inconclusive, Who::Ci),
+        ("created", Verdict::Inconclusive, Who::Ci),
+        ("canceled", Verdict::Inconclusive, Who::Person),
+        ("skipped", Verdict::Inconclusive, Who::Person),
+        ("manual", Verdict::Inconclusive, Who::Person),
+        ("splendid", Verdict::Inconclusive, Who::Person),
+    ];
+    for (platform, words) in [(CiPlatform::Github, &github[..]), (CiPlatform::Gitlab, &gitlab[..])] {
+        for (word, verdict, who) in words {
+            let forge = green(platform).await;
+            forge.says(COMMIT, "test", word);
+            let result = judged(&forge.config(&["build", "test"])).await;
+            assert_eq!((result.verdict, result.who), (*verdict, Some(*who)), "{word}: {result:#?}");
+            assert!(result.reason.starts_with("`test` is ") && !result.reason.contains('\u{202e}'), "{word}: {result:#?}");
+            assert!(result.needs.is_some() && result.how.is_some(), "{word}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_check_that_did_not_run_is_missing_and_the_others_are_told() {
+    for platform in PLATFORMS {
+        let forge = green(platform).await;
+        let result = judged(&forge.config(&["build", "deploy"])).await;
+        assert_eq!((result.verdict, result.who), (Verdict::Inconclusive, Some(Who::Person)));
+        assert_eq!(result.reason, "no check `deploy` on commit 111111111111; there are `build`, `test`");
+        forge.set(|world| world.checks.clear());
+        let result = judged(&forge.config(&["build"])).await;
+        assert_eq!(
+            (result.verdict, result.reason.as_str()),
+            (Verdict::Inconclusive, "no check `build` on commit 111111111111; there is none")
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_worst_of_several_checks_of_one_name_counts() {
+    let forge = green(CiPlatform::Github).await;
+    forge.set(|world| world.checks.push((COMMIT.into(), "test".into(), "failure".into())));
+    assert_eq!(judged(&forge.config(&["test"])).await.verdict, Verdict::Fail);
+    // And the older commit statuses count as much as check runs.
+    let forge = green(CiPlatform::Github).await;
+    for (word, verdict) in
+        [("success", Verdict::Pass), ("pending", Verdict::Inconclusive), ("error", Verdict::Fail), ("failure", Verdict::Fail)]
+    {
+        forge.set(|world| world.statuses = vec![(COMMIT.into(), "legacy/ci".into(), word.into())]);
+        assert_eq!(judged(&forge.config(&["build", "legacy/ci"])).await.verdict, verdict, "{word}");
+    }
+}
+
+#[tokio::test]
+async fn every_page_is_read() {
+    for platform in PLATFORMS {
+        let forge = Forge::start(platform, HEAD).await;
+        let success = |number: usize| (COMMIT.to_owned(), format!("check {number}"), "success".to_owned());
+        forge.set(|world| {
+            world.checks = (0..257).map(success).collect();
+            world.page = 100;
+        });
+        forge.says(
+            COMMIT,
+            "the last",
+            "failure".replace("failure", if platform == CiPlatform::Gitlab { "failed" } else { "failure" }).as_str(),
+        );
+        let result = judged(&forge.config(&["check 0", "check 256"])).await;
+        assert_eq!(result.verdict, Verdict::Pass, "{result:#?}");
+        assert_eq!(judged(&forge.config(&["the last"])).await.verdict, Verdict::Fail);
+        let of_checks = |head: &&String| head.contains("check-runs") || head.contains("statuses");
+        assert_eq!(forge.asked().iter().filter(of_checks).count(), 6, "three pages, twice");
+        // The positive control: a list that never comes to its end is no list.
+        forge.set(|world| world.fault = Fault::Withholds);
+        let result = judged(&forge.config(&["check 0"])).await;
+        assert_eq!(result.verdict, Verdict::Inconclusive);
+        assert!(result.reason.contains("only 258 of"), "{}", result.reason);
+    }
+}
+
+#[tokio::test]
+async fn the_base_branch_is_judged_by_its_newest_commit() {
+    for platform in PLATFORMS {
+        let forge = green(platform).await;
+        forge.says(HEAD, "test", "running");
+        let mut config = forge.config(&["build", "test"]);
+        assert_eq!(judged(&config).await.verdict, Verdict::Pass, "of the commit alone");
+        for on in [CiPlace::BaseBranch, CiPlace::Both] {
+            config.on = on;
+            let result = judged(&config).await;
+            assert_ne!(result.verdict, Verdict::Pass);
+            assert!(result.reason.contains("`test` is running on `main` at 222222222222"), "{}", result.reason);
+        }
+        forge.says(HEAD, "test", "success");
+        assert_eq!(judged(&config).await.verdict, Verdict::Pass);
+        forge.says(COMMIT, "build", "skipped");
+        assert_eq!(judged(&config).await.verdict, Verdict::Inconclusive);
+        config.base_branch = "gone".into();
+        let result = judged(&config).await;
+        assert!(result.reason.contains("it has no branch `gone` (404)"), "{}", result.reason);
+    }
+}
+
+#[tokio::test]
+async fn a_check_must_be_required_where_that_is_asked() {
+    let forge = green(CiPlatform::Github).await;
+    let mut config = forge.config(&["build", "test"]);
+    config.required = true;
+    let result = judged(&config).await;
+    assert_eq!((result.verdict, result.who), (Verdict::Fail, Some(Who::Person)));
+    assert!(result.reason.contains("`main` requires no check: neither its protection nor a ruleset names one"), "{}", result.reason);
+    // One by branch protection, the other by a ruleset.
+    forge.set(|world| world.required = vec!["build".into()]);
+    assert_eq!(judged(&config).await.reason, "`main` does not require `test`");
+    forge.set(|world| world.ruled = vec!["test".into()]);
+    assert_eq!(judged(&config).await.verdict, Verdict::Pass);
+    forge.set(|world| (world.is_protected, world.ruled) = (false, Vec::new()));
+    assert!(judged(&config).await.reason.contains("it is not protected"), "what a branch was once protected by counts no more");
+
+    let forge = green(CiPlatform::Gitlab).await;
+    let mut config = forge.config(&["build", "test"]);
+    config.required = true;
+    assert_eq!(judged(&config).await.verdict, Verdict::Pass);
+    forge.set(|world| world.may_fail = vec!["test".into()]);
+    assert_eq!(judged(&config).await.reason, "`test` may fail (`allow_failure`), so `main` does not require it");
+    forge.set(|world| world.needs_pipeline = false);
+    assert!(judged(&config).await.reason.contains("merges without a pipeline that succeeds"));
+    forge.set(|world| world.is_protected = false);
+    assert!(judged(&config).await.reason.contains("it is not protected"));
+}
+
+#[tokio::test]
+async fn no_answer_is_ever_a_pass_and_each_says_who_can_do_what() {
+    let limited = "x-ratelimit-limit: 60\r\nx-ratelimit-remaining: 0\r\n";
+    let faults = [
+        (Fault::Says(401, "", r#"{"message":"Bad credentials"}"#), "it refuses the token (401)", Who::Person),
+        (Fault::Says(403, "", r#"{"message":"Resource not accessible"}"#), "does not let the token at commit", Who::Person),
+        (Fault::Says(403, limited, r#"{"message":"API rate limit exceeded"}"#), "its rate limit is used up (for some s)", Who::Agent),
+        (Fault::Says(403, "", r#"{"message":"You have exceeded a secondary rate limit"}"#), "its rate limit is used up", Who::Agent),
+        (Fault::Says(429, "retry-after: 37\r\n", "Retry later"), "its rate limit is used up (for 37 s)", Who::Agent),
+        (Fault::Says(404, "", r#"{"message":"Not Found"}"#), "it has no commit 1111111111111111111111111111111111111111 (404)", Who::Agent),
+        (Fault::Says(422, "", r#"{"message":"No commit found for SHA"}"#), "it has no commit", Who::Agent),
+        (Fault::Says(500, "", "<html>\u{1b}[31mOops"), "it answered 500 for commit", Who::Ci),
+        (Fault::Says(301, "location: http://elsewhere/\r\n", ""), "it answered 301", Who::Person),
+        (Fault::Says(200, "", "{\"total_count\":1,"), "its answer is not readable", Who::Person),
+        (Fault::Says(200, "", r#"{"total_count":"many","check_runs":{}}"#), "its answer is not readable", Who::Person),
+        (Fault::Says(200, "", "\"all green\""), "its answer is not readable", Who::Person),
+        (Fault::Says(204, "", ""), "its answer is not readable", Who::Person),
+        (Fault::Lies(OTHER), "it answered about commit 3333333333333333333333333333333333333333", Who::Person),
+    ];
+    for platform in PLATFORMS {
+        let forge = green(platform).await;
+        for (fault, told, who) in &faults {
+            forge.set(|world| world.fault = fault.clone());
+            for on in [CiPlace::Commit, CiPlace::BaseBranch] {
+                let config = CiConfig { on, ..forge.config(&["build"]) };
+                let result = judged(&config).await;
+                assert_eq!(result.verdict, Verdict::Inconclusive, "{fault:?}: {result:#?}");
+                assert!(result.reason.contains("CI says nothing of ") && !result.reason.contains('\u{1b}'), "{fault:?}: {result:#?}");
+                if on == CiPlace::Commit {
+                    assert!(result.reason.contains(told), "{fault:?}: {result:#?}");
+                    assert_eq!(result.who, Some(*who), "{fault:?}: {result:#?}");
+                    assert!(result.how.is_some_and(|how| how.contains("call `run_predeploy_checks`")));
+                }
+            }
+        }
+        // The positive control: the same platform, telling the truth.
+        forge.set(|world| world.fault = Fault::None);
+        assert_eq!(judged(&forge.config(&["build"])).await.verdict, Verdict::Pass);
+    }
+}
+
+#[tokio::test]
+async fn a_platform_that_does_not_answer_is_not_waited_for() {
+    for platform in PLATFORMS {
+        let forge = green(platform).await;
+        forge.set(|world| world.fault = Fault::Silent);
+        let config = CiConfig { timeout_ms: 100, ..forge.config(&["build"]) };
+        let result = judged(&config).await;
+        assert_eq!(result.verdict, Verdict::Inconclusive);
+        assert!(result.reason.contains("it gave no answer within 100 ms"), "{}", result.reason);
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let result = judged(&CiConfig { address: format!("http://{nobody}"), ..config }).await;
+        assert!(result.reason.contains("it cannot be reached"), "{}", result.reason);
+    }
+}
+
+#[tokio::test]
+async fn a_release_without_a_commit_is_asked_for_one() {
+    let forge = green(CiPlatform::Github).await;
+    let config = forge.config(&["build"]);
+    let ask = Ask { directive: &"SD-DEPLOY-001".into(), by: "ci", now: Timestamp(0) };
+    let result = evaluate(ask, &config, &seen(&config, None).await);
+    assert_eq!((result.verdict, result.who), (Verdict::Inconclusive, Some(Who::Agent)));
+    assert_eq!(forge.asked(), [""; 0]);
+}
+
+/// Makes the workspace a git repository of one commit, and returns its id.
+fn committed(shop: &Shop) -> String {
+    let git = |arguments: &[&str]| {
+        let identity = ["-c", "user.name=ann", "-c", "user.email=ann@shop.test"];
+        let output = Command::new("git").current_dir(&shop.engine.workspace.root).args(identity).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    git(&["init", "-q"]);
+    git(&["commit", "-q", "--allow-empty", "-m", "a release"]);
+    git(&["rev-parse", "HEAD"])
+}
+
+fn gate(reply: &Value) -> Value {
+    reply["gates"].as_array().into_iter().flatten().find(|gate| gate["gate"] == "ci").unwrap_or_else(|| panic!("{reply:#}")).clone()
+}
+
+#[tokio::test]
+async fn a_release_goes_to_production_when_ci_is_green_and_the_token_is_nowhere() {
+    for database in databases().await {
+        let forge = Forge::start(CiPlatform::Github, HEAD).await;
+        let token = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(token.path(), "hunter2hunter2\n").unwrap();
+        let shop = Shop::open(&database.url).await;
+        let commit = committed(&shop);
+        let ci = format!(
+            "\n[ci]\nplatform = \"github\"\nrepository = \"shop/web\"\naddress = \"http://{}\"\ntoken = \"file:{}\"\nchecks = [\"build\"]\n",
+            forge.address,
+            token.path().display()
+        );
+        shop.configure(&format!("{}{ci}", shop.text)).await;
+        forge.says(&commit, "build", "in_progress");
+        assert_eq!(shop.deploy("1.0.0").await["state"], "succeeded", "no phase governs staging, so nobody asks there");
+        assert_eq!(forge.asked(), [""; 0]);
+
+        let directive = shop.order("production", "1.0.0").await;
+        let checked = gate(&shop.must("run_predeploy_checks", json!({ "directive": directive })).await);
+        assert_eq!((&checked["verdict"], &checked["asked_by"], &checked["who"]), (&json!("inconclusive"), &json!("ci"), &json!("ci")));
+        shop.must("cancel_directive", json!({ "directive": directive, "reason": "later" })).await;
+
+        forge.says(&commit, "build", "success");
+        let settled = shop.deploy_to_production("1.0.0").await;
+        assert_eq!(settled["state"], "succeeded", "{}: {settled:#}", database.name);
+
+        // The platform says what it was sent; nothing of it comes through.
+        forge.set(|world| world.fault = Fault::Says(500, "", "token hunter2hunter2 is not wanted"));
+        assert!(forge.asked()[0].contains("authorization: Bearer hunter2hunter2"), "{:?}", forge.asked());
+        shop.deploy("1.1.0").await;
+        let directive = shop.order("production", "1.1.0").await;
+        let checked = shop.must("run_predeploy_checks", json!({ "directive": directive })).await;
+        assert_eq!(gate(&checked)["verdict"], "inconclusive");
+        let status = shop.must("get_status", json!({ "directive": directive })).await;
+        let said = format!("{checked} {settled} {status}");
+        assert!(said.contains("[redacted]") && !said.contains("hunter2"), "{}: {said}", database.name);
+        std::fs::remove_file(token.path()).unwrap();
+        let checked = gate(&shop.must("run_predeploy_checks", json!({ "directive": directive })).await);
+        assert_eq!((&checked["verdict"], &checked["who"]), (&json!("inconclusive"), &json!("person")), "{checked:#}");
+    }
+}
