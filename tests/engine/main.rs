@@ -6,8 +6,8 @@ mod support;
 
 mod about;
 mod agents;
-mod citations;
 mod ci;
+mod citations;
 mod clocks;
 mod concluding;
 mod control;

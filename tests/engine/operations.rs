@@ -4,7 +4,7 @@ use interlock::operations::{self, Effect, Effect::*};
 use std::collections::BTreeSet;
 
 /// Name, required parameters, others, effect.
-const CONTRACT: [(&str, &str, &str, Effect); 20] = [
+const CONTRACT: [(&str, &str, &str, Effect); 21] = [
     ("get_status", "", "directive service environment wait_seconds since", Reads),
     (
         "create_directive",
@@ -15,7 +15,7 @@ const CONTRACT: [(&str, &str, &str, Effect); 20] = [
     ("cancel_directive", "directive reason", "", Records),
     ("record_evidence", "directive kind", "path content", Records),
     ("run_predeploy_checks", "directive", "", Records),
-    ("plan_deployment", "directive", "strategy", Records),
+    ("plan_deployment", "directive", "strategy assessment", Records),
     ("execute_deployment", "plan", "", Deploys),
     ("get_deployment", "deployment", "wait_seconds until since detail", Reads),
     ("hold_deployment", "deployment held", "", Deploys),

@@ -1,11 +1,8 @@
 //! Alertmanager's API v2, which an alert is sent to and asked for, and Prometheus' list of the rules it has loaded. Plain HTTP; an address
 //! may be the reference to one, and is then never shown.
 
-use super::{
-    NoData,
-    configured::Asked,
-    endpoint::{Endpoint, escaped},
-};
+use super::{NoData, configured::Asked, endpoint::Endpoint};
+use crate::targets::http::escaped;
 use serde::Deserialize;
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
