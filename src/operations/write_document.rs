@@ -2,7 +2,7 @@
 
 use super::{Context, Effect, NextAction, Operation, Reply, Toolset};
 use crate::{
-    engine::documents::{About, DocumentKind, WrittenDocument},
+    engine::documents::{About, DocumentKind, Said, WrittenDocument},
     error::Error,
     model::Sha256,
 };
@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// Names of what is missing that an answer carries; the file says the rest.
-const MOST_MISSING: usize = 20;
+/// How much of what is missing or wrong an answer tells; the file says the rest.
+const MOST_TOLD: usize = 20;
 
 /// The operation.
 pub struct WriteDocument;
@@ -40,6 +40,18 @@ pub struct Params {
     #[arg(long)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notes: Option<String>,
+    /// dossier: claims, each citing repo@commit:path:lines "quote"; kept when left out
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims: Option<Vec<String>>,
+    /// dossier: read-only commands that regenerate it; kept when left out
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commands: Option<Vec<String>>,
+    /// dossier: run its commands again
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun: Option<bool>,
 }
 
 /// What it says beside the envelope.
@@ -58,6 +70,12 @@ pub struct Output {
     /// What the record does not have.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     missing: Vec<String>,
+    /// What keeps a dossier from counting.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    faults: Vec<String>,
+    /// How far the work is proven, from 0 to 5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score: Option<f64>,
 }
 
 impl Operation for WriteDocument {
@@ -70,14 +88,15 @@ impl Operation for WriteDocument {
 
     async fn run(ctx: &Context, params: Params) -> Result<Reply<Output>, Error> {
         let about = About { directive: params.directive, deployment: params.deployment, incident: params.incident };
-        let written = ctx.engine.write_document(&ctx.caller, params.kind, &about, params.notes.as_deref()).await?;
+        let said = Said { claims: params.claims, commands: params.commands, rerun: params.rerun.unwrap_or(false) };
+        let written = ctx.engine.write_document(&ctx.caller, params.kind, &about, params.notes.as_deref(), &said).await?;
         let lacks = match written.missing.len() {
             0 => "the record has all it asks for".to_owned(),
             count => format!("{count} values are not recorded, and said so"),
         };
         let (kind, verb) = (params.kind.as_str(), if written.existing { "stands unchanged" } else { "is written" });
         Ok(Reply {
-            state: "written".into(),
+            state: if written.faults.is_empty() { "written" } else { "draft" }.into(),
             summary: format!("{kind} of {} {verb} at `{}`; {lacks}", written.directive, written.path),
             guidance: "The text is in the file and comes from the record: it is not edited by hand. Only your notes are your words.".into(),
             next_actions: next(params.kind, &written),
@@ -89,7 +108,9 @@ impl Operation for WriteDocument {
                 sha256: written.sha256,
                 bytes: written.size_bytes,
                 existing: written.existing,
-                missing: written.missing.into_iter().take(MOST_MISSING).collect(),
+                missing: written.missing.into_iter().take(MOST_TOLD).collect(),
+                faults: written.faults.into_iter().take(MOST_TOLD).collect(),
+                score: written.score.map(|score| (score * 10.0).round() / 10.0),
             },
         })
     }
@@ -100,6 +121,11 @@ fn next(kind: DocumentKind, written: &WrittenDocument) -> Vec<NextAction> {
     let sign = |fact: &str, why: &str| NextAction::command(format!("interlock sign-off {directive} {fact}"), why);
     let status = NextAction::tool("get_status", json!({ "directive": directive }), "see what is open");
     match kind {
+        DocumentKind::Dossier if !written.faults.is_empty() => {
+            let mended = json!({ "kind": kind, "directive": directive, "claims": ["<mended claims, all of them>"] });
+            let why = format!("{} faults keep it a draft; {}", written.faults.len(), written.faults[0]);
+            vec![NextAction::tool("write_document", mended, why).recommended(), status]
+        }
         DocumentKind::Handover if written.is_open => {
             vec![sign("team", "those who operate it say that they have what they need").recommended(), status]
         }

@@ -15,6 +15,7 @@ mod data;
 mod data_commands;
 mod database;
 mod documents;
+mod dossiers;
 mod faults;
 mod figures;
 mod follow_ups;

@@ -29,7 +29,7 @@ const CONTRACT: [(&str, &str, &str, Effect); 21] = [
     ("get_metrics", "", "service environment caller venture days from to by format", Reads),
     ("create_venture", "name", "venture lifecycle_stage workflow_stage", Records),
     ("get_venture", "", "venture", Reads),
-    ("write_document", "kind", "directive deployment incident notes", Records),
+    ("write_document", "kind", "directive deployment incident notes claims commands rerun", Records),
     ("setup_monitoring", "directive", "", Records),
 ];
 

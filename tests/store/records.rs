@@ -272,3 +272,35 @@ async fn the_same_refusal_is_counted_until_the_call_succeeds() {
         assert_eq!(store.audit_entries(0, 1).await.unwrap()[0].action, "refused");
     }
 }
+
+#[tokio::test]
+async fn a_dossier_is_kept_once_and_replaced_by_the_next() {
+    for database in databases().await {
+        let store = database.open().await;
+        let directive = directive(&store, "web", "staging", "1").await.id;
+        assert_eq!(store.dossier(&directive).await.unwrap(), Dossier::default(), "{}", database.name);
+        let run = |output: &str, exit_code| CommandRun {
+            commit: "c".into(),
+            at: Timestamp(7),
+            exit_code,
+            fault: None,
+            sha256: Sha256::of(output.as_bytes()),
+            size_bytes: output.len() as u64,
+            output: output.into(),
+        };
+        let command = vec!["cat".to_owned(), "a \"b\"".into()];
+        let runs = CommandRuns { command: command.clone(), first: run("one", Some(0)), last: run("one", Some(0)) };
+        assert!(runs.holds());
+        assert!(!CommandRuns { last: run("two", Some(0)), ..runs.clone() }.holds());
+        assert!(!CommandRuns { last: run("one", None), ..runs.clone() }.holds());
+        let kept = Dossier { claims: vec!["it holds — 'so'".into()], commands: vec![command], runs: vec![runs] };
+        store.keep_dossier(&agent(), &directive, &kept).await.unwrap();
+        let recorded = store.sequence().await.unwrap();
+        store.keep_dossier(&agent(), &directive, &kept).await.unwrap();
+        assert_eq!(store.sequence().await.unwrap(), recorded, "nothing changed, nothing recorded");
+        assert_eq!(store.dossier(&directive).await.unwrap(), kept);
+        let next = Dossier { claims: vec![], ..kept };
+        store.keep_dossier(&agent(), &directive, &next).await.unwrap();
+        assert_eq!(store.dossier(&directive).await.unwrap(), next);
+    }
+}

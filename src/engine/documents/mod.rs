@@ -6,21 +6,27 @@
 mod after;
 mod before;
 mod case;
+mod dossier;
 mod page;
+mod regenerate;
+mod rubric;
 mod trouble;
 
 pub use case::About;
+pub use dossier::Said;
 pub use page::NOT_RECORDED;
 
 use super::{Engine, files};
 use crate::{
     error::{Code, Error, Result},
     model::{Caller, DirectiveId, Sha256},
+    store::Artifact,
 };
 use case::Case;
 use page::{Page, finished};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// The longest notes an agent may add, in characters.
 const NOTES_CHARS: usize = 8_000;
@@ -50,11 +56,13 @@ pub enum DocumentKind {
     GoLive,
     /// How the release performs.
     Baseline,
+    /// Claims with their sources, and how far the work is proven.
+    Dossier,
 }
 
 impl DocumentKind {
     /// Every kind.
-    pub const ALL: [DocumentKind; 10] = [
+    pub const ALL: [DocumentKind; 11] = [
         DocumentKind::DeploymentPlan,
         DocumentKind::Status,
         DocumentKind::Checklist,
@@ -65,6 +73,7 @@ impl DocumentKind {
         DocumentKind::Postmortem,
         DocumentKind::GoLive,
         DocumentKind::Baseline,
+        DocumentKind::Dossier,
     ];
 
     /// Returns the word, which is the artifact's name too.
@@ -80,6 +89,7 @@ impl DocumentKind {
             DocumentKind::Postmortem => "postmortem",
             DocumentKind::GoLive => "go_live",
             DocumentKind::Baseline => "baseline",
+            DocumentKind::Dossier => "dossier",
         }
     }
 
@@ -108,23 +118,49 @@ pub struct WrittenDocument {
     pub existing: bool,
     /// The names of what the record does not have.
     pub missing: Vec<String>,
+    /// What keeps a dossier from counting: it is written as a draft, and is no artifact `dossier`.
+    pub faults: Vec<String>,
+    /// How far the work is proven, from 0 to 5, as a dossier has it.
+    pub score: Option<f64>,
 }
 
 impl Engine {
     /// Writes a document from the record into the workspace and records it as an artifact of its directive; one that is the same as
     /// before is recorded once.
-    pub async fn write_document(&self, by: &Caller, kind: DocumentKind, about: &About, notes: Option<&str>) -> Result<WrittenDocument> {
+    pub async fn write_document(
+        self: &Arc<Self>,
+        by: &Caller,
+        kind: DocumentKind,
+        about: &About,
+        notes: Option<&str>,
+        said: &Said,
+    ) -> Result<WrittenDocument> {
         if let Some(notes) = notes {
             check_notes(notes)?;
         }
+        if kind != DocumentKind::Dossier && said.is_something() {
+            return Err(Error::invalid("`claims`, `commands` and `rerun` are of a dossier"));
+        }
         let case = self.case(about, kind.is_of_an_incident()).await?;
-        let (text, missing) = text_of(kind, &case, notes)?;
-        let written = self.place_file(&path(kind, &case), &text).await?.path;
-        let artifact = files::artifact_of(&case.directive.id, kind.as_str(), &written, &text);
-        let existing = case
-            .artifacts
-            .iter()
-            .any(|known| known.name == artifact.name && known.path == artifact.path && known.sha256 == artifact.sha256);
+        let (mut name, mut path, mut faults, mut score) = (kind.as_str(), path(kind, &case), Vec::new(), None);
+        let (text, missing) = match kind {
+            DocumentKind::Dossier => {
+                let material = self.material(by, &case, said).await?;
+                faults = material.faults();
+                if !faults.is_empty() {
+                    // What does not hold takes no good dossier's place.
+                    (name, path) = ("dossier_draft", path.replace(".md", ".draft.md"));
+                }
+                let (page, proven) = dossier::dossier(&case, &material);
+                score = proven;
+                page.finish(notes)
+            }
+            kind => text_of(kind, &case, notes)?,
+        };
+        let written = self.place_file(&path, &text).await?.path;
+        let artifact = files::artifact_of(&case.directive.id, name, &written, &text);
+        let is_this = |known: &Artifact| known.name == artifact.name && known.path == artifact.path && known.sha256 == artifact.sha256;
+        let existing = case.artifacts.iter().any(is_this);
         if !existing {
             self.store.add_artifact(by, &artifact).await?;
         }
@@ -137,6 +173,8 @@ impl Engine {
             size_bytes: artifact.size_bytes,
             existing,
             missing,
+            faults,
+            score,
         })
     }
 }
@@ -167,6 +205,7 @@ fn text_of(kind: DocumentKind, case: &Case, notes: Option<&str>) -> Result<(Stri
         DocumentKind::Incident => trouble::incident(case)?,
         DocumentKind::IncidentProcedures => trouble::incident_procedures(case)?,
         DocumentKind::Postmortem => trouble::postmortem(case)?,
+        DocumentKind::Dossier => unreachable!("a dossier has material of its own"),
     };
     Ok(page.finish(notes))
 }
@@ -196,6 +235,7 @@ fn path(kind: DocumentKind, case: &Case) -> String {
         DocumentKind::Baseline => format!("docs/baselines/{place}.md"),
         DocumentKind::IncidentProcedures => format!("docs/incident-procedures/{place}.md"),
         DocumentKind::Postmortem => format!("docs/postmortems/{deployment}.md"),
+        DocumentKind::Dossier => format!("docs/dossiers/{directive}.md"),
         DocumentKind::Incident => match &case.incident {
             Some(incident) => format!("docs/incidents/{}.md", incident.id),
             None => format!("docs/incidents/{deployment}.md"),
