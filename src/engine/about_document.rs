@@ -8,7 +8,8 @@ use crate::model::{
     text::visible_line,
 };
 
-const NOT_SAID: &str = "not said";
+/// What stands where nobody has said anything.
+pub(super) const NOT_SAID: &str = "not said";
 const CHARS: usize = 300;
 
 /// Returns the sections about infrastructure, configuration and contacts of `docs/deployment.md`.

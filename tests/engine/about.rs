@@ -37,6 +37,18 @@ async fn the_files_of_a_deployment_say_where_it_is_hosted_logged_and_whom_to_cal
         for line in ["- Logs: https://logs.test/web", "- Dashboard: https://dashboards.test/web"] {
             assert!(status.lines().any(|found| found == line), "`{line}` is missing in\n{status}");
         }
+        for (kind, line) in [
+            ("handover", "- Dashboard: https://dashboards.test/web"),
+            ("handover", "- `on call`: `ann@shop.test`"),
+            ("incident_procedures", "- Logs: https://logs.test/web"),
+            ("go_live", "- `on call`: `ann@shop.test`"),
+        ] {
+            let written = shop.must("write_document", serde_json::json!({ "kind": kind })).await;
+            let text = read(written["path"].as_str().unwrap());
+            assert!(text.lines().any(|found| found == line), "`{line}` is missing in {kind}\n{text}");
+        }
+        let plan = shop.must("write_document", serde_json::json!({ "kind": "deployment_plan" })).await;
+        assert_eq!(plan["missing"], serde_json::json!(["Region", "CI platform", "`API_KEY` (sensitive)"]), "what nobody said is told");
         assert!(!document.contains("hunter2") && !status.contains("hunter2"), "a variable's value is in no file");
     }
 }

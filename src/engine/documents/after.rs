@@ -7,12 +7,12 @@ use super::{
 };
 use crate::{
     engine::{
-        data_document,
+        about_document, data_document,
         report::{Report, Traffic},
         runbook::rollback_argv,
     },
     error::Result,
-    model::{Deployment, DeploymentState, ServiceSpec, plan::Watch, service::HealthCheck},
+    model::{Deployment, DeploymentState, ServiceSpec, plan::Watch},
 };
 
 /// What the deployment did, step by step, what was checked and seen, and what it cost customers.
@@ -101,14 +101,14 @@ pub fn handover(case: &Case) -> Result<Page> {
     page.fact("Customers since", deployment.shifted_at.map(|at| at.to_string()));
     page.fact("Where", Some(code(&spec.front())));
     page.fact("Instances", Some(spec.instances.to_string()));
-    page.fact("Owner", spec.owner.clone());
-    page.fact("Call", spec.escalation.clone());
+    people(&mut page, spec);
     page.section("What it needs");
     let secrets: Vec<&str> = spec.secrets().map(|(name, _)| name).collect();
     page.say(format!("- Secrets, by reference: {}", if secrets.is_empty() { "none".to_owned() } else { secrets.join(", ") }));
     spec.dependencies.iter().for_each(|one| page.say(format!("- `{}` answers at `{}`", one.name, one.tcp)));
     page.section("What to watch");
-    page.say(format!("- Health: {}", health(spec)));
+    page.say(format!("- Health: {}, asked every {} ms", about_document::health(spec), spec.health.interval_ms));
+    about_document::addresses(&spec.about).iter().for_each(|line| page.say(line));
     spec.smoke.iter().for_each(|check| page.say(format!("- `GET {}` answers {}", check.http, check.status)));
     limits(&mut page, &report.plan.watch);
     report.plan.metrics.iter().for_each(|metric| page.say(format!("- {}", metric.summary())));
@@ -171,6 +171,15 @@ pub fn incidents(page: &mut Page, report: &Report) {
     }
 }
 
+/// Adds who owns the service, and whom to call.
+pub fn people(page: &mut Page, spec: &ServiceSpec) {
+    page.fact("Owner", spec.owner.clone());
+    page.fact("Call", spec.escalation.clone());
+    for contact in &spec.about.contacts {
+        page.say(format!("- {}: {}", code(&contact.role), code(&contact.reach)));
+    }
+}
+
 /// Adds the runbook as it stands.
 pub fn runbook(page: &mut Page, case: &Case) {
     page.fact("Runbook", case.runbook.as_ref().map(|one| format!("{} version {}, {}", one.runbook, one.version, one.state.as_str())));
@@ -198,15 +207,5 @@ pub fn times(page: &mut Page, deployment: &Deployment) {
     page.fact("Took", between(Some(deployment.created_at), deployment.settled_at));
     if let Some(why) = deployment.undo_reason.as_deref() {
         page.fact("Went back because", Some(code(why)));
-    }
-}
-
-fn health(spec: &ServiceSpec) -> String {
-    let interval = spec.health.interval_ms;
-    match &spec.health.check {
-        HealthCheck::Http(path) => format!("`GET {path}` answers 2xx, asked every {interval} ms"),
-        HealthCheck::Tcp => format!("the port opens, asked every {interval} ms"),
-        HealthCheck::Exec(argv) => format!("{} exits 0, run every {interval} ms", code(&argv.join(" "))),
-        HealthCheck::Alive => "the process is alive".into(),
     }
 }

@@ -1,6 +1,7 @@
 //! Documents that stand before a deployment as well as after it: the checklist of its phase, and the word that it is live.
 
 use super::{
+    after::people,
     case::Case,
     page::{NOT_RECORDED, Page, code},
 };
@@ -92,8 +93,7 @@ pub fn go_live(case: &Case) -> Page {
     page.section("If it goes wrong");
     page.fact("Way back", case.plan.as_ref().map(|record| record.plan.rollback.summary.clone()));
     page.fact("Way back tried", case.report.as_ref().and_then(|report| report.rollback_tested()));
-    page.fact("Owner", case.spec.owner.clone());
-    page.fact("Call", case.spec.escalation.clone());
+    people(&mut page, &case.spec);
     page.section("Who decided");
     page.fact("Approved by", approved_by(case));
     page.fact("Those who wait for it were told, says", vouched(case, "told"));

@@ -1,7 +1,10 @@
 //! A page of Markdown, line by line. Words from outside stand in code spans and fences they cannot leave; what is not known is said. Pure.
 
 use crate::{
-    engine::runbook::{MARKER, fenced},
+    engine::{
+        about_document,
+        runbook::{MARKER, fenced},
+    },
     model::{JournalEntry, Timestamp, text},
 };
 
@@ -66,7 +69,8 @@ impl Page {
 
 /// Adds an agent's notes to a page, and returns the page with the names of what the record does not have.
 pub fn finished(mut page: String, notes: Option<&str>) -> (String, Vec<String>) {
-    let lacks = |line: &str| Some(line.strip_prefix("- ")?.split_once(": ").filter(|(_, value)| *value == NOT_RECORDED)?.0.to_owned());
+    let is_missing = |value: &str| value == NOT_RECORDED || value.starts_with(about_document::NOT_SAID);
+    let lacks = |line: &str| Some(line.strip_prefix("- ")?.split_once(": ").filter(|(_, value)| is_missing(value))?.0.to_owned());
     let missing = page.lines().filter_map(lacks).collect();
     if let Some(notes) = notes {
         page += &format!("\n## Notes of the agent (unverified)\n\n{}", fenced(notes));

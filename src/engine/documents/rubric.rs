@@ -28,7 +28,7 @@ pub struct Proof {
     pub verified: [bool; 3],
     /// Requests the release has answered, and how many are enough to judge; none where it was not deployed.
     pub requests: Option<(u64, u64)>,
-    /// Whether a person has seen a test alert arrive.
+    /// Whether a test alert has arrived, proven or signed.
     pub monitored: bool,
     /// How the runbook stands: `published` …; none where there is none.
     pub runbook: Option<&'static str>,
@@ -70,8 +70,8 @@ pub fn scores(proof: &Proof) -> Vec<Score> {
             Some((seen, enough)) => score("Traffic", Some(2.0), format!("{seen} requests; {enough} are needed to judge")),
         },
         match proof.monitored {
-            true => score("Monitoring", Some(5.0), "a person has seen a test alert arrive".into()),
-            false => score("Monitoring", Some(0.0), "nobody has signed for it".into()),
+            true => score("Monitoring", Some(5.0), "a test alert has arrived".into()),
+            false => score("Monitoring", Some(0.0), "no test alert is known to have arrived".into()),
         },
         match proof.runbook {
             Some("published") => score("Runbook", Some(5.0), "a person has published it".into()),

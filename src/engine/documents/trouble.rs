@@ -1,13 +1,13 @@
 //! Documents of what went wrong, and of what to do when it does.
 
 use super::{
-    after::{figures, outcome, times},
+    after::{figures, outcome, people, times},
     before::{gates, head},
     case::Case,
     page::{Page, between, code, took},
 };
 use crate::{
-    engine::{report::Report, runbook::rollback_argv, stuck},
+    engine::{about_document, report::Report, runbook::rollback_argv, stuck},
     error::{Error, Result},
     model::{Choice, StepState, Timestamp, plan::RollbackKind},
     store::Incident,
@@ -101,8 +101,7 @@ pub fn incident_procedures(case: &Case) -> Result<Page> {
     let (service, environment) = (&directive.service, &directive.environment);
     let mut page = Page::titled(&format!("Incident procedures of {service} in {environment}"));
     page.section("Whom to call");
-    page.fact("Owner", case.spec.owner.clone());
-    page.fact("Call", case.spec.escalation.clone());
+    people(&mut page, &case.spec);
     page.section("What the server does by itself");
     let watch = case.plan.as_ref().map(|record| &record.plan.watch);
     let limits = watch.map(|watch| {
@@ -126,6 +125,7 @@ pub fn incident_procedures(case: &Case) -> Result<Page> {
         page.say(format!("2. What the last deployment did: `interlock get-deployment --deployment {} --detail`.", deployment.id));
         page.say(format!("3. What its instances wrote: `interlock read-log --deployment {}`.", deployment.id));
     }
+    about_document::addresses(&case.spec.about).iter().for_each(|line| page.say(line));
     page.section("Take it back");
     page.fact("As planned", case.plan.as_ref().map(|record| record.plan.rollback.summary.clone()));
     if let Some(report) = &case.report {
