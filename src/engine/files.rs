@@ -44,6 +44,7 @@ impl Engine {
 
     /// Writes one file inside the workspace and records it; returns where, and what of ours stood there.
     pub(crate) async fn place_artifact(&self, directive: &DirectiveId, kind: &str, path: &str, text: &str) -> Result<Placed> {
+        let _placing = self.placing.lock().await;
         let placed = self.place_file(path, text).await?;
         self.store.add_artifact(&Caller::server(), &artifact_of(directive, kind, &placed.path, text)).await?;
         Ok(placed)

@@ -107,6 +107,8 @@ pub struct Engine {
     setbacks: setbacks::Setbacks,
     /// Held while bytes are pinned and not yet named by a directive, so that they are not removed in between.
     pinning: tokio::sync::Mutex<()>,
+    /// Held while a file is written and not yet recorded, so that the record has the hash of what stands there.
+    placing: tokio::sync::Mutex<()>,
     /// What was read of the configuration.
     parsed: configuration::Parsed,
     recalled: phase_rules::Recalled,
@@ -132,6 +134,7 @@ impl Engine {
             walking: Mutex::default(),
             setbacks: setbacks::Setbacks::default(),
             pinning: tokio::sync::Mutex::default(),
+            placing: tokio::sync::Mutex::default(),
             parsed: configuration::Parsed::default(),
             recalled: phase_rules::Recalled::default(),
             changed: place_facts::Changed::default(),

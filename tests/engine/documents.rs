@@ -121,6 +121,7 @@ async fn a_report_tells_each_step_and_outcome_of_the_deployment() {
         let asked = json!({ "deployment": "dep_2", "reason": "the till is empty" });
         shop.must("rollback_deployment", asked).await;
         shop.settled(&json!("dep_3")).await;
+        shop.rest().await;
         let (_, text) = write(&shop, json!({ "kind": "post_deploy_report", "deployment": "dep_2" })).await;
         assert_eq!(said(&text, "Outcome"), "succeeded, later taken back by dep_3", "{}", database.name);
         let (_, text) = write(&shop, json!({ "kind": "status", "deployment": "dep_2" })).await;

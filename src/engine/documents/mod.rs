@@ -157,10 +157,11 @@ impl Engine {
             }
             kind => text_of(kind, &case, notes)?,
         };
+        let _placing = self.placing.lock().await;
         let written = self.place_file(&path, &text).await?.path;
         let artifact = files::artifact_of(&case.directive.id, name, &written, &text);
         let is_this = |known: &Artifact| known.name == artifact.name && known.path == artifact.path && known.sha256 == artifact.sha256;
-        let existing = case.artifacts.iter().any(is_this);
+        let existing = self.store.artifacts(&case.directive.id).await?.iter().any(is_this);
         if !existing {
             self.store.add_artifact(by, &artifact).await?;
         }
