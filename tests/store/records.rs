@@ -188,7 +188,7 @@ async fn incidents_measurements_and_artifacts_are_found_again() {
         };
         let recorded = store.add_incident(&server(), incident).await.unwrap();
         assert_eq!(recorded.id, "inc_1");
-        assert_eq!(store.incidents(&deployment.id).await.unwrap(), [recorded.clone()], "{}", database.name);
+        assert_eq!(store.incidents(&deployment.id).await.unwrap(), std::slice::from_ref(&recorded), "{}", database.name);
         assert_eq!(store.incidents(&"dep_99".into()).await.unwrap(), []);
         assert_eq!(store.incident("inc_1").await.unwrap(), Some(recorded.clone()));
         assert_eq!(store.incident("inc_2").await.unwrap(), None);
