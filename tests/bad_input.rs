@@ -71,6 +71,7 @@ async fn every_unknown_id_is_not_found(database: Database) {
         ("write_document", json!({ "kind": "baseline", "deployment": "dep_99" })),
         ("write_document", json!({ "kind": "incident", "incident": "inc_99" })),
         ("setup_monitoring", json!({ "directive": "SD-DEPLOY-099" })),
+        ("setup_backup", json!({ "directive": "SD-DEPLOY-099" })),
     ];
     for (operation, arguments) in &calls {
         let refusal = shop.refused("not_found", operation, arguments.clone()).await;

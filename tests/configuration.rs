@@ -471,6 +471,8 @@ fn what_happens_to_data_is_read_with_its_defaults_and_faults_are_told() {
         ("prepare = { run = [\"p\", \"{port}\"] }", "`{port}` is not filled in here; places here: {release}, {version}"),
         ("backup = true", "not a table"),
         ("backup = { run = [\"b\"], verify = [\"v\"] }", "does not say which backup; put {location} in it"),
+        ("backup = { run = [\"b\"], rehearse = [\"r\", \"{scratch}\"] }", "does not say which backup; put {location} in it"),
+        ("backup = { run = [\"b\"], rehearse = [\"r\", \"{location}\"] }", "does not say where to; put {scratch} in it"),
         ("backup = { run = [\"b\"], on_rollback = \"automatic\" }", "nothing unverified is restored by itself"),
         ("backup = { run = [\"b\"], on_rollback = \"always\" }", "`always` is unknown"),
         ("migrations = { command = [\"m\"], dir = \"d\", run = [\"m\"], history = [\"h\"] }", "unknown key"),

@@ -39,16 +39,22 @@ fn backup(item: &Item<'_>) -> Option<Backup> {
     let table = item.table()?;
     let hint = "write run = [\"./backup.sh\"]: its last line says where the backup is";
     let run = table.require("run", hint).and_then(|item| command(&item, &[]));
-    let of_location = |name| {
+    let of_location = |name, places: &[&str]| {
         let item: Item<'_> = table.get(name)?;
-        let argv = command(&item, &["location"])?;
+        let argv = command(&item, places)?;
         if !argv.iter().any(|word| word.contains("{location}")) {
             item.fault("does not say which backup", Some("put {location} in it".into()));
         }
         Some(argv)
     };
-    let verify = of_location("verify");
-    let restore = of_location("restore");
+    let verify = of_location("verify", &["location"]);
+    let restore = of_location("restore", &["location"]);
+    let rehearse = of_location("rehearse", &["location", "scratch"]);
+    if let (Some(argv), Some(item)) = (&rehearse, table.get("rehearse"))
+        && !argv.iter().any(|word| word.contains("{scratch}"))
+    {
+        item.fault("does not say where to", Some("put {scratch} in it: an empty folder, so that no data is overwritten".into()));
+    }
     let timeout_ms = timeout(&table, BACKUP_MS);
     let choices = [("ask", OnRollback::Ask), ("automatic", OnRollback::Automatic)];
     let on_rollback_item = table.get("on_rollback");
@@ -59,7 +65,7 @@ fn backup(item: &Item<'_>) -> Option<Backup> {
         item.fault("nothing unverified is restored by itself", Some("write `verify` and `restore`, or on_rollback = \"ask\"".into()));
     }
     table.close();
-    Some(Backup { run: run?, verify, restore, timeout_ms, on_rollback })
+    Some(Backup { run: run?, verify, restore, rehearse, timeout_ms, on_rollback })
 }
 
 fn migrations(item: &Item<'_>) -> Option<Migrations> {

@@ -1,6 +1,7 @@
 //! What the configuration says about a service, and how it is watched, as lines of `docs/deployment.md` and `status.md`. What nobody has
 //! said is `not said`: an empty place would read as if there were nothing.
 
+use super::monitoring::{Coverage, rules::rules};
 use crate::model::{
     ServiceSpec,
     about::{About, Contact, Variable},
@@ -49,6 +50,15 @@ pub(super) fn monitoring(spec: &ServiceSpec) -> Vec<String> {
 pub(super) fn addresses(about: &About) -> Vec<String> {
     let logs = about.logs.iter().map(|logs| format!("- Logs: {}", shown(logs)));
     logs.chain(about.dashboards.iter().map(|dashboard| format!("- Dashboard: {}", shown(dashboard)))).collect()
+}
+
+/// Says which alerts watch it, and whether one was seen to arrive.
+pub(super) fn alerts(spec: &ServiceSpec, coverage: Coverage) -> String {
+    let names: Vec<String> = rules(spec).into_iter().map(|rule| rule.name).collect();
+    match coverage.is_covered() {
+        true => format!("- Alerts: {}; a test alert has arrived", names.join(", ")),
+        false => "- Alerts: none that was seen to arrive; `setup_monitoring` sets them up".to_owned(),
+    }
 }
 
 /// Says where health is asked.

@@ -63,6 +63,20 @@ impl Commands<'_> {
         Ok(self.target().run_job(lease, job).await?)
     }
 
+    /// Runs a command with a lease where a deployment runs it, and without one where nothing is changed that a deployment works with.
+    pub async fn run_or_read(
+        &self,
+        lease: Option<&Lease>,
+        argv: &[String],
+        timeout_ms: u64,
+        more: &[(&str, &str)],
+    ) -> Result<JobReport, StepFailure> {
+        match lease {
+            Some(lease) => self.run(lease, argv, timeout_ms, more).await,
+            None => Ok(self.target().read_job(self.job(argv, timeout_ms, more).await?).await?),
+        }
+    }
+
     /// Looks at which migrations of the release have not run.
     pub async fn look(&self, migrations: &Migrations) -> Result<Looked> {
         let job = self.job(&migrations.history, HISTORY_MS.min(migrations.timeout_ms), &[]).await?;

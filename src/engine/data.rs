@@ -2,6 +2,7 @@
 
 use super::{
     Engine,
+    backups::hashed,
     commands::{Commands, Looked},
     data_plan::Foreseen,
     run::Run,
@@ -11,15 +12,11 @@ use crate::{
     error::{Code, Result},
     model::{
         JournalEntry, ServiceSpec, Sha256, Step, StepState,
-        data::{Backup, BackupEvidence, DataReturn, Migrations},
+        data::{BackupEvidence, DataReturn, Migrations},
         text,
     },
 };
 use serde_json::{Value, json};
-use std::path::Path;
-
-/// No location is longer.
-const LOCATION_CHARS: usize = 1_000;
 
 impl Engine {
     /// Looks at what stands before a release in its database.
@@ -63,50 +60,10 @@ impl Run {
     /// Takes a backup, looks at it, and has it verified.
     pub(super) async fn back_up(&self) -> Result<Value, StepFailure> {
         let Some(backup) = &self.spec.data.backup else { return Ok(Value::Null) };
-        let failed =
-            |failure: StepFailure| StepFailure { code: Code::BackupFailed, message: format!("no backup: {}", failure.message), ..failure };
-        let report = self.commands().run(&self.lease, &backup.run, backup.timeout_ms, &[]).await.map_err(failed)?;
-        let told = told(&report.answer).map_err(|why| StepFailure::new(Code::BackupFailed, format!("no backup: `run` {why}")))?;
-        let (root, location) = (self.engine.workspace.root.clone(), told.location.clone());
-        let read = self.engine.blocking(move || hashed(&root.join(location))).await?;
-        let (sha256, size_bytes) = read.map_or((None, None), |(sha256, size)| (Some(sha256), Some(size)));
-        if let (Some(here), Some(claimed)) = (&sha256, &told.sha256)
-            && here != claimed
-        {
-            let message = format!("no backup: `run` says sha256 {claimed}, and the file has {here}");
-            return Err(StepFailure::new(Code::BackupFailed, message));
-        }
-        let mut evidence = BackupEvidence {
-            hashed_here: sha256.is_some(),
-            sha256: sha256.or(told.sha256),
-            location: told.location,
-            size_bytes,
-            taken_at: self.engine.clock.now(),
-            verified: false,
-            restore_rehearsed: false,
-        };
-        self.verify_backup(backup, &mut evidence).await?;
+        let commands = self.commands();
+        let (mut evidence, report) = commands.take_backup(Some(&self.lease), backup).await?;
+        commands.verify_backup(Some(&self.lease), backup, &mut evidence).await?;
         Ok(json!({ "backup": evidence, "millis": report.millis, "left_running": report.left_running }))
-    }
-
-    async fn verify_backup(&self, backup: &Backup, evidence: &mut BackupEvidence) -> Result<(), StepFailure> {
-        let Some(verify) = &backup.verify else { return Ok(()) };
-        let refused = |why: String, details: Value| StepFailure {
-            code: Code::BackupFailed,
-            message: format!("the backup at `{}` does not verify: {why}", text::visible_line(&evidence.location, 200)),
-            details,
-        };
-        let places = [("location", evidence.location.as_str())];
-        let report = match self.commands().run(&self.lease, verify, backup.timeout_ms, &places).await {
-            Ok(report) => report,
-            Err(failure) => return Err(refused(failure.message, json!({ "backup": evidence }))),
-        };
-        let said: Value = last_line(&report.answer).and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
-        if said["verified"] == false || said["restored"] == false {
-            return Err(refused(text::visible_line(&said.to_string(), 300), json!({ "backup": evidence })));
-        }
-        (evidence.verified, evidence.restore_rehearsed) = (true, said["restored"] == true);
-        Ok(())
     }
 
     /// Runs the migrations, and reads in the history that they have run.
@@ -273,61 +230,5 @@ impl Run {
             Some(_) => Err(StepFailure::new(Code::BackupFailed, format!("the backup at `{}` is not what was taken", backup.location))),
             None => Err(StepFailure::new(Code::BackupFailed, format!("the backup at `{}` cannot be read any more", backup.location))),
         }
-    }
-}
-
-/// What a backup's command has printed.
-struct Told {
-    location: String,
-    sha256: Option<Sha256>,
-}
-
-/// Reads the last line: the location itself, or JSON with it.
-fn told(answer: &str) -> Result<Told, String> {
-    let line = last_line(answer).ok_or("printed no location")?;
-    let (location, sha256) = match serde_json::from_str::<Value>(line) {
-        Ok(Value::Object(fields)) => {
-            let location = fields.get("location").and_then(Value::as_str).unwrap_or_default().trim().to_owned();
-            let claimed = fields.get("sha256").and_then(Value::as_str);
-            (location, claimed.map(|claimed| Sha256(claimed.trim_start_matches("sha256:").to_ascii_lowercase())))
-        }
-        _ => (line.to_owned(), None),
-    };
-    if location.is_empty() {
-        return Err("printed no location".into());
-    }
-    if location.chars().count() > LOCATION_CHARS || location.chars().any(char::is_control) {
-        return Err("printed a location that is none".into());
-    }
-    if sha256.as_ref().is_some_and(|sha256| sha256.0.len() != 64 || !sha256.0.bytes().all(|byte| byte.is_ascii_hexdigit())) {
-        return Err("printed a sha256 that is none".into());
-    }
-    Ok(Told { location, sha256 })
-}
-
-fn last_line(answer: &str) -> Option<&str> {
-    answer.lines().map(str::trim).rfind(|line| !line.is_empty())
-}
-
-/// Returns hash and size of a regular file that can be read.
-fn hashed(path: &Path) -> Option<(Sha256, u64)> {
-    let file = std::fs::File::open(path).ok().filter(|file| file.metadata().is_ok_and(|found| found.is_file()))?;
-    Sha256::of_reader(std::io::BufReader::new(file)).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_backup_says_where_it_is_in_its_last_line() {
-        let location = |answer: &str| told(answer).map(|told| (told.location, told.sha256.is_some()));
-        assert_eq!(location("dumping …\n/var/backups/1.dump\n\n"), Ok(("/var/backups/1.dump".into(), false)));
-        let json = format!("{{\"location\": \"s3://shop/1\", \"sha256\": \"{}\"}}", "a".repeat(64));
-        assert_eq!(location(&json), Ok(("s3://shop/1".into(), true)));
-        for nothing in ["", "\n \n", "{\"sha256\": \"x\"}", "{\"location\": \" \"}"] {
-            assert_eq!(location(nothing), Err("printed no location".into()), "{nothing}");
-        }
-        assert!(location("{\"location\": \"x\", \"sha256\": \"short\"}").is_err() && location(&"x".repeat(2000)).is_err());
     }
 }

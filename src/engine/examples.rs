@@ -110,7 +110,7 @@ pub fn with_data(on_rollback: OnRollback, pivots: &[&str]) -> ServiceSpec {
     };
     let data = DataSpec {
         prepare: Some(Prepare { run: argv(), timeout_ms: 1_000 }),
-        backup: Some(Backup { run: argv(), verify: Some(argv()), restore: Some(argv()), timeout_ms: 1_000, on_rollback }),
+        backup: Some(Backup { run: argv(), verify: Some(argv()), restore: Some(argv()), rehearse: None, timeout_ms: 1_000, on_rollback }),
         migrations: Some(Migrations {
             dir: "migrations".into(),
             run: argv(),

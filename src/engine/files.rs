@@ -1,6 +1,6 @@
 //! Writes the files a person expects to find in the workspace, from the record. A file without our marker stays; ours goes beside it.
 
-use super::{Engine, about_document, documents::NOT_RECORDED, report::Report, runbook::MARKER};
+use super::{Engine, about_document, documents::NOT_RECORDED, monitoring::Coverage, report::Report, runbook::MARKER};
 use crate::{
     error::{Code, Error, Result},
     model::{Caller, Deployment, DeploymentId, DeploymentState, Directive, DirectiveId, Plan, ServiceSpec, Sha256, Strategy, Timestamp},
@@ -29,7 +29,7 @@ impl Engine {
             let planned_at = deployment.created_at;
             files.push(("deployment_plan", PLAN_PATH, deployment_document(&report.plan, planned_at, Some(&report), spec)));
             let directive = self.directive(&deployment.directive).await?;
-            files.push(("status", STATUS_PATH, status_document(&directive, Some(&deployment), spec)));
+            files.push(("status", STATUS_PATH, status_document(&directive, Some(&deployment), spec, self.coverage(spec).await?)));
         }
         for (kind, path, text) in files {
             self.write_artifact(&deployment.directive, kind, path, &text).await?;
@@ -191,7 +191,7 @@ pub(super) fn deployment_document(plan: &Plan, planned_at: Timestamp, report: Op
 }
 
 /// Returns `status.md`: how a directive's deployment stands, in the seed's words.
-pub(super) fn status_document(directive: &Directive, deployment: Option<&Deployment>, spec: &ServiceSpec) -> String {
+pub(super) fn status_document(directive: &Directive, deployment: Option<&Deployment>, spec: &ServiceSpec, coverage: Coverage) -> String {
     let status = match deployment.map(|deployment| (deployment.state, deployment.rolled_back_by.is_some())) {
         Some((DeploymentState::Succeeded, false)) => "deployed",
         Some((DeploymentState::Succeeded, true) | (DeploymentState::RolledBack, _)) => "rolledback",
@@ -216,6 +216,7 @@ pub(super) fn status_document(directive: &Directive, deployment: Option<&Deploym
         format!("- Health check: {}", about_document::health(spec)),
         format!("- Logs: {}", logs.as_deref().unwrap_or(NOT_RECORDED)),
     ];
+    lines.push(about_document::alerts(spec, coverage));
     lines.extend(about_document::addresses(&spec.about));
     lines.push(String::new());
     lines.join("\n")

@@ -8,6 +8,8 @@ pub mod adapters;
 mod addresses;
 pub mod analyse;
 pub mod background;
+pub mod backup_proof;
+pub mod backups;
 pub mod bindings;
 pub mod checks;
 pub mod ci;

@@ -3,7 +3,7 @@
 use super::{Engine, gate_rules::Binding};
 use crate::{
     error::{Error, Result},
-    gates::{Ask, artifact_digest, ci, dependencies, freeze, promoted_from, rollback_ready, secrets, sign_off},
+    gates::{Ask, artifact_digest, backup, ci, dependencies, freeze, promoted_from, rollback_ready, secrets, sign_off},
     model::{Directive, GateResult},
     shim,
 };
@@ -29,6 +29,11 @@ impl Engine {
                 secrets::evaluate(ask, &self.blocking(check).await?)
             }
             dependencies::NAME => dependencies::evaluate(ask, &dependencies::check(&spec.dependencies).await),
+            backup::NAME => {
+                let last = self.last_backup(&spec).await?;
+                let limits: Vec<_> = binding.rule.thresholds.values().map(|(limit, _)| *limit).collect();
+                backup::evaluate(ask, &limits, backup::LastBackup::of(&spec, last.as_ref().map(|(_, seen)| seen)))
+            }
             freeze::NAME => {
                 let freezes = self.store.active_freezes(&directive.environment, self.clock.now()).await?;
                 let freezes: Vec<_> = freezes

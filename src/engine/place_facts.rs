@@ -34,6 +34,8 @@ impl Engine {
         // A first deployment is withdrawn: there is nothing to go back to, and nothing to rehearse.
         let went_first = seen.latest.is_some() && is_first && shifted;
         let is_watched = self.coverage(&spec).await?.is_covered();
+        let last = self.last_backup(&spec).await?.filter(|(proof, _)| proof.directive == directive.id);
+        let backed_up = last.and_then(|(_, seen)| seen.backup).is_some_and(|backup| backup.verified);
         let keeps_data = spec.data.backup.is_some() || spec.data.migrations.is_some();
         let is_production = environment.is_production();
 
@@ -59,7 +61,7 @@ impl Engine {
             ("green_ready", green(&seen.journal)),
             ("traffic_moved", shifted.then_some(true)),
             ("rollback_tested", rehearsed.or(went_first.then_some(true))),
-            ("backup_taken", backup_of(&seen.journal).map(|_| true)),
+            ("backup_taken", backup_of(&seen.journal).map(|_| true).or(backed_up.then_some(true))),
             ("keeps_data", keeps_data.then_some(true)),
             ("monitoring_required", (is_production || !spec.metrics.is_empty()).then_some(true)),
             ("monitoring_active", is_watched.then_some(true)),

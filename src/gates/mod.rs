@@ -5,6 +5,7 @@
 //! function. To add one: a file with its `NAME` and its function, an entry in [`OWN`], and the engine hands it its inputs.
 
 pub mod artifact_digest;
+pub mod backup;
 pub mod ci;
 pub mod dependencies;
 mod evaluate;
@@ -26,7 +27,7 @@ use crate::model::{DirectiveId, GateResult, Timestamp, Verdict, Who};
 pub const REPORTED: [&str; 4] = ["tests", "coverage", "vulnerabilities", "load"];
 
 /// The gates the server answers by itself.
-pub const OWN: [&str; 8] = [
+pub const OWN: [&str; 9] = [
     artifact_digest::NAME,
     secrets::NAME,
     dependencies::NAME,
@@ -34,6 +35,7 @@ pub const OWN: [&str; 8] = [
     promoted_from::NAME,
     freeze::NAME,
     sign_off::NAME,
+    backup::NAME,
     ci::NAME,
 ];
 

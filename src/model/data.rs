@@ -52,6 +52,9 @@ pub struct Backup {
     /// Brings `{location}` back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore: Option<Vec<String>>,
+    /// Restores `{location}` into the empty folder `{scratch}`, or elsewhere beside the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearse: Option<Vec<String>>,
     /// How long each of them may take.
     pub timeout_ms: u64,
     /// Who decides that data goes back.

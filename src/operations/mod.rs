@@ -28,6 +28,7 @@ mod read_log;
 mod record_evidence;
 mod rollback_deployment;
 mod run_predeploy_checks;
+mod setup_backup;
 mod setup_monitoring;
 mod verify_deployment;
 mod write_document;
@@ -72,6 +73,7 @@ static ALL: LazyLock<Vec<Entry>> = LazyLock::new(|| {
         Entry::of::<get_venture::GetVenture>(),
         Entry::of::<write_document::WriteDocument>(),
         Entry::of::<setup_monitoring::SetupMonitoring>(),
+        Entry::of::<setup_backup::SetupBackup>(),
     ]
 });
 

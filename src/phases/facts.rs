@@ -68,7 +68,12 @@ pub const FACTS: &[FactKind] = &[
     ),
     computed("green_ready", "the new set is healthy beside the old one", Who::Server, "get_deployment shows it"),
     computed("traffic_moved", "traffic has moved to the new set", Who::Server, "get_deployment shows it"),
-    computed("backup_taken", "a backup was taken and verified", Who::Person, "configure `backup`, run `interlock apply`, and deploy"),
+    computed(
+        "backup_taken",
+        "a backup was taken and verified",
+        Who::Person,
+        "configure `backup`, run `interlock apply`, and deploy, or setup_backup",
+    ),
     computed("baseline_recorded", "the figures of the release after its watch are recorded", Who::Server, "get_deployment shows it"),
     computed(
         "documents_written",

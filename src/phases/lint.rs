@@ -35,6 +35,7 @@ pub const OPERATIONS: &[&str] = &[
     "list_deployments",
     "read_log",
     "setup_monitoring",
+    "setup_backup",
 ];
 
 /// How often a step may be taken again.

@@ -8,6 +8,7 @@ mod about;
 mod agents;
 mod ci;
 mod citations;
+mod backups;
 mod clocks;
 mod concluding;
 mod control;

@@ -164,6 +164,9 @@ async fn a_service_is_covered_once_its_rules_are_loaded_and_an_alert_was_seen() 
         let proven = shop.must("setup_monitoring", asked.clone()).await;
         assert_eq!((&proven["state"], &proven["existing"]), (&json!("proven"), &json!(false)), "{proven:#}");
         assert_eq!(coverage(&shop, "staging").await.0, json!(100.0));
+        assert_eq!(shop.deploy("1.1.0").await["state"], "succeeded");
+        let status = fs::read_to_string(shop.engine.workspace.root.join("status.md")).unwrap();
+        assert!(status.contains("- Alerts: InterlockErrors, ") && status.contains("; a test alert has arrived"), "{status}");
         assert_eq!(coverage(&shop, "production").await.0, json!(0.0), "what is proven in one place says nothing of another");
         let again = shop.must("setup_monitoring", asked.clone()).await;
         assert_eq!((&again["state"], &again["existing"], watchers.sent.lock().unwrap().len()), (&json!("proven"), &json!(true), 4));

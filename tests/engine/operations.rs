@@ -31,6 +31,7 @@ const CONTRACT: [(&str, &str, &str, Effect); 21] = [
     ("get_venture", "", "venture", Reads),
     ("write_document", "kind", "directive deployment incident notes claims commands rerun", Records),
     ("setup_monitoring", "directive", "", Records),
+    ("setup_backup", "directive", "wait_seconds", Records),
 ];
 
 fn words(text: &str) -> BTreeSet<&str> {
