@@ -1,5 +1,5 @@
-//! The proof that a backup can be brought back: taken, verified and restored into a scratch place by the commands that are configured, outside
-//! of a deployment. Recorded each time it is tried, also when it fails; it counts for exactly these commands.
+//! The proof that a backup can be brought back: taken, verified and restored into a scratch place by the configured commands, outside of a
+//! deployment. Recorded each time it is tried, also when it fails; it counts for exactly these commands.
 
 use super::{Engine, backups::Restored, commands::Commands, steps::StepFailure};
 use crate::{

@@ -52,8 +52,8 @@ pub struct Output {
     seen: Option<BackupProof>,
 }
 
-const GUIDANCE: &str = "A backup counts once `verify` has accepted it and `rehearse` has restored it into a scratch place; `restore`, which overwrites \
-     data, is never run for a try. What is missing is configured in `backup` of the service by a person, and applied.";
+const GUIDANCE: &str = "A backup counts once `verify` has accepted it and `rehearse` has restored it into a scratch place; `restore`, \
+     which overwrites data, is never run for a try. What is missing is configured in `backup` of the service by a person, and applied.";
 
 impl Operation for SetupBackup {
     const NAME: &'static str = "setup_backup";

@@ -33,8 +33,8 @@ pub struct Output {
     setup: Setup,
 }
 
-const GUIDANCE: &str = "Written is not active: a service counts as monitored once Prometheus has loaded these rules and a test alert was seen in \
-     Alertmanager. A person starts both with the files, and names their addresses in [monitoring]; then call `setup_monitoring` again.";
+const GUIDANCE: &str = "Written is not active: a service counts as monitored once Prometheus has loaded these rules and a test alert \
+     was seen in Alertmanager. A person starts both with the files, and names their addresses in [monitoring]; then call `setup_monitoring` again.";
 
 impl Operation for SetupMonitoring {
     const NAME: &'static str = "setup_monitoring";

@@ -56,14 +56,18 @@ impl Watchers {
                 String::new()
             }
             ["GET", path] if path.starts_with("/api/v2/alerts?filter=alertname%3D%22InterlockTestAlert%22") => {
-                let shown = |alert: &Value| json!({ "labels": alert["labels"], "status": { "state": "active" }, "receivers": [{ "name": "staging/web" }] });
+                let receivers = json!([{ "name": "staging/web" }]);
+                let shown = |alert: &Value| json!({ "labels": alert["labels"], "status": { "state": "active" }, "receivers": receivers });
                 json!(self.sent.lock().unwrap().iter().map(shown).collect::<Vec<_>>()).to_string()
             }
             ["GET", "/api/v1/rules?type=alert"] => {
                 let rules = self.rules.lock().unwrap().as_ref().map(|path| fs::read_to_string(path).unwrap());
                 let file: Value = rules.map_or(json!({ "groups": [] }), |text| yaml_serde::from_str(&text).unwrap());
                 let rules = file["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap());
-                let loaded = |rule: &Value| json!({ "name": rule["alert"], "labels": rule["labels"], "annotations": rule["annotations"], "health": "ok", "type": "alerting" });
+                let loaded = |rule: &Value| {
+                    let (labels, annotations) = (&rule["labels"], &rule["annotations"]);
+                    json!({ "name": rule["alert"], "labels": labels, "annotations": annotations, "health": "ok", "type": "alerting" })
+                };
                 let rules: Vec<Value> = rules.map(loaded).collect();
                 json!({ "status": "success", "data": { "groups": [{ "name": "web", "rules": rules }] } }).to_string()
             }

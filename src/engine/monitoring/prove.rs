@@ -1,5 +1,5 @@
-//! The proof that an alert arrives: Prometheus has the rules, and a test alert sent to Alertmanager is shown there. Recorded each time it is
-//! tried, also when it fails; it counts for exactly the rules it was made with.
+//! The proof that an alert arrives: Prometheus has the rules, and a test alert sent to Alertmanager is shown there. Recorded each time it
+//! is tried, also when it fails; it counts for exactly the rules it was made with.
 
 use super::rules::{self, rules};
 use crate::{

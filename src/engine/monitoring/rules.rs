@@ -97,9 +97,8 @@ pub fn file(spec: &ServiceSpec) -> String {
 fn of_every_service(spec: &ServiceSpec) -> Vec<Rule> {
     let name = spec.routed_as();
     let of = promql(&name);
-    let ratio = format!(
-        "sum(rate(interlock_requests_total{{service={of},class=\"5xx\"}}[{WINDOW}])) / sum(rate(interlock_requests_total{{service={of}}}[{WINDOW}]))"
-    );
+    let requests = |more: &str| format!("sum(rate(interlock_requests_total{{service={of}{more}}}[{WINDOW}]))");
+    let ratio = format!("{} / {}", requests(",class=\"5xx\""), requests(""));
     let p95 = format!("histogram_quantile(0.95, sum by (le) (rate(interlock_request_duration_seconds_bucket{{service={of}}}[{WINDOW}])))");
     let failures = |counter: &str| format!("sum(increase({counter}{{service={of}}}[5m]))");
     let rule = |name: &str, expr: String, for_ms, severity, summary: String| Rule { name: name.into(), expr, for_ms, severity, summary };
