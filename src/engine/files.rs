@@ -95,12 +95,7 @@ fn place(root: &Path, relative: &Path, text: &str) -> std::io::Result<Placed> {
     if !is_inside(there)? || !is_inside(&folder)? {
         return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, "the folder leads out of the workspace"));
     }
-    let theirs = match std::fs::symlink_metadata(&wanted) {
-        Ok(found) if !found.is_file() => true,
-        Ok(_) => !is_ours(&std::fs::read_to_string(&wanted).unwrap_or_default()),
-        Err(_) => false,
-    };
-    let path = if theirs { beside(&wanted) } else { wanted };
+    let path = ours(wanted);
     let before = std::fs::read_to_string(&path).ok();
     let mut file = tempfile_in(&folder)?;
     file.0.write_all(text.as_bytes())?;
@@ -108,6 +103,28 @@ fn place(root: &Path, relative: &Path, text: &str) -> std::io::Result<Placed> {
     std::fs::rename(&file.1, &path)?;
     let path = path.strip_prefix(&root).unwrap_or(&path).to_string_lossy().into_owned();
     Ok(Placed { path, before })
+}
+
+/// Returns where a file of ours would stand, inside the workspace, and what stands there now; nothing where none does.
+pub(super) fn there(root: &Path, relative: &Path) -> std::io::Result<(String, String)> {
+    let root = root.canonicalize()?;
+    let path = ours(root.join(relative));
+    let text = match std::fs::read(&path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error),
+    };
+    Ok((path.strip_prefix(&root).unwrap_or(&path).to_string_lossy().into_owned(), text))
+}
+
+/// Returns the path itself where nothing stands or what is ours, else the one beside it.
+fn ours(wanted: PathBuf) -> PathBuf {
+    let theirs = match std::fs::symlink_metadata(&wanted) {
+        Ok(found) if !found.is_file() => true,
+        Ok(_) => !is_ours(&std::fs::read_to_string(&wanted).unwrap_or_default()),
+        Err(_) => false,
+    };
+    if theirs { beside(&wanted) } else { wanted }
 }
 
 fn is_ours(text: &str) -> bool {

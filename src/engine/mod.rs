@@ -72,6 +72,7 @@ pub mod undo;
 pub mod ventures;
 pub mod watch;
 pub mod worker;
+pub mod workflows;
 
 use crate::{
     config::Workspace,

@@ -16,6 +16,7 @@ mod complete_directive;
 mod create_directive;
 mod create_venture;
 mod execute_deployment;
+mod generate_workflow;
 mod get_deployment;
 mod get_metrics;
 mod get_runbook;
@@ -74,6 +75,7 @@ static ALL: LazyLock<Vec<Entry>> = LazyLock::new(|| {
         Entry::of::<write_document::WriteDocument>(),
         Entry::of::<setup_monitoring::SetupMonitoring>(),
         Entry::of::<setup_backup::SetupBackup>(),
+        Entry::of::<generate_workflow::GenerateWorkflow>(),
     ]
 });
 

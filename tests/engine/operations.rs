@@ -4,7 +4,7 @@ use interlock::operations::{self, Effect, Effect::*};
 use std::collections::BTreeSet;
 
 /// Name, required parameters, others, effect.
-const CONTRACT: [(&str, &str, &str, Effect); 21] = [
+const CONTRACT: &[(&str, &str, &str, Effect)] = &[
     ("get_status", "", "directive service environment wait_seconds since", Reads),
     (
         "create_directive",
@@ -32,6 +32,7 @@ const CONTRACT: [(&str, &str, &str, Effect); 21] = [
     ("write_document", "kind", "directive deployment incident notes claims commands rerun", Records),
     ("setup_monitoring", "directive", "", Records),
     ("setup_backup", "directive", "wait_seconds", Records),
+    ("generate_workflow", "platform", "service build artifact write directive", Records),
 ];
 
 fn words(text: &str) -> BTreeSet<&str> {

@@ -4,6 +4,7 @@ use crate::{
     engine::{
         Engine,
         facts::Fact,
+        monitoring::Coverage,
         report::{Report, Traffic},
     },
     error::{Code, Error, Result},
@@ -54,6 +55,8 @@ pub struct Case {
     pub runbook: Option<RunbookVersion>,
     /// Directives that carry what failed in this one.
     pub follow_ups: Vec<Directive>,
+    /// What is watched of the service.
+    pub coverage: Coverage,
 }
 
 impl Case {
@@ -155,6 +158,7 @@ impl Engine {
         let mut follow_ups = self.store.directives_of(&directive.service, &directive.environment).await?;
         follow_ups.retain(|follow_up| follow_up.follows.as_ref() == Some(&directive.id));
         Ok(Case {
+            coverage: self.coverage(&spec).await?,
             facts: self.facts(&directive, phase.as_ref()).await?,
             open: if directive.state.is_open() { self.exit_gates(&directive).await? } else { Vec::new() },
             gates: self.store.verdicts(&directive.id).await?,

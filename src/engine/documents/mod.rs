@@ -197,7 +197,9 @@ fn check_notes(notes: &str) -> Result<()> {
 fn text_of(kind: DocumentKind, case: &Case, notes: Option<&str>) -> Result<(String, Vec<String>)> {
     let page: Page = match kind {
         DocumentKind::DeploymentPlan => return Ok(finished(deployment_plan(case)?, notes)),
-        DocumentKind::Status => return Ok(finished(files::status_document(&case.directive, case.deployment(), &case.spec), notes)),
+        DocumentKind::Status => {
+            return Ok(finished(files::status_document(&case.directive, case.deployment(), &case.spec, case.coverage), notes));
+        }
         DocumentKind::Checklist => before::checklist(case),
         DocumentKind::GoLive => before::go_live(case),
         DocumentKind::Handover => after::handover(case)?,
