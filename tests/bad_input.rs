@@ -72,6 +72,7 @@ async fn every_unknown_id_is_not_found(database: Database) {
         ("write_document", json!({ "kind": "incident", "incident": "inc_99" })),
         ("setup_monitoring", json!({ "directive": "SD-DEPLOY-099" })),
         ("setup_backup", json!({ "directive": "SD-DEPLOY-099" })),
+        ("trigger_workflow", json!({ "directive": "SD-DEPLOY-099" })),
         ("generate_workflow", json!({ "platform": "github", "service": "nothing", "build": "make", "artifact": "dist" })),
     ];
     for (operation, arguments) in &calls {

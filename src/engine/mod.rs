@@ -24,6 +24,7 @@ pub mod data_steps;
 pub mod decide;
 pub mod directives;
 pub mod documents;
+pub mod dispatch;
 pub mod down;
 #[cfg(test)]
 mod examples;
@@ -150,6 +151,12 @@ impl Engine {
     pub async fn start(self: &Arc<Self>) -> Result<()> {
         // A command that a killed server had started is not waited for; whoever asks next runs it anew.
         for job in self.store.running_jobs().await? {
+            // What runs at a CI platform goes on without a server, and is followed again.
+            if job.kind == dispatch::KIND {
+                let directive = self.directive(&job.directive).await?;
+                self.follow(job.id, directive);
+                continue;
+            }
             let detail = serde_json::json!({ "interrupted": "the server ended" });
             self.store.finish_job(&crate::model::Caller::server(), &job.id, crate::store::JobState::Interrupted, &detail).await?;
         }

@@ -1,7 +1,7 @@
 //! `[ci]` of the configuration, and what a CI platform says of a commit and of a branch.
 
 use super::{gate::Who, text::visible_line};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// `[ci]`: whom to ask, and what must have succeeded there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -90,7 +90,8 @@ pub struct Check {
 }
 
 /// How a check stands, best first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CheckState {
     /// It succeeded.
     Passed,
@@ -120,6 +121,34 @@ pub enum Requires {
     Pipeline,
     /// Nothing, and why.
     Nothing(String),
+}
+
+/// A workflow to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dispatch {
+    /// GitHub's file in `.github/workflows`; GitLab has one pipeline.
+    pub workflow: String,
+    /// The branch it runs on.
+    pub branch: String,
+    /// Where it deploys to.
+    pub environment: String,
+    /// What it is told to be called, so that it is found again.
+    pub name: String,
+}
+
+/// A run of a workflow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CiRun {
+    /// The platform's id.
+    pub id: String,
+    /// The commit it runs on.
+    pub commit: String,
+    /// Where a person sees it.
+    pub address: String,
+    /// The platform's own word for how it stands.
+    pub word: String,
+    /// How it stands.
+    pub state: CheckState,
 }
 
 /// Why a platform gave no answer that counts. No fault is ever a success.

@@ -31,6 +31,7 @@ mod rollback_deployment;
 mod run_predeploy_checks;
 mod setup_backup;
 mod setup_monitoring;
+mod trigger_workflow;
 mod verify_deployment;
 mod write_document;
 mod write_runbook;
@@ -76,6 +77,7 @@ static ALL: LazyLock<Vec<Entry>> = LazyLock::new(|| {
         Entry::of::<setup_monitoring::SetupMonitoring>(),
         Entry::of::<setup_backup::SetupBackup>(),
         Entry::of::<generate_workflow::GenerateWorkflow>(),
+        Entry::of::<trigger_workflow::TriggerWorkflow>(),
     ]
 });
 

@@ -319,3 +319,94 @@ async fn a_release_goes_to_production_when_ci_is_green_and_the_token_is_nowhere(
         assert_eq!((&checked["verdict"], &checked["who"]), (&json!("inconclusive"), &json!("person")), "{checked:#}");
     }
 }
+
+/// The configuration of a shop that asks this platform.
+fn asking(shop: &Shop, forge: &Forge) -> String {
+    let platform = if forge.platform == CiPlatform::Github { "github" } else { "gitlab" };
+    format!("{}\n[ci]\nplatform = \"{platform}\"\nrepository = \"shop/web\"\naddress = \"http://{}\"\n", shop.text, forge.address)
+}
+
+#[tokio::test]
+async fn a_workflow_is_started_once_and_followed_to_its_end() {
+    for (platform, done, failed) in [(CiPlatform::Github, "success", "failure"), (CiPlatform::Gitlab, "success", "failed")] {
+        for database in databases().await {
+            let mut shop = Shop::open(&database.url).await;
+            let commit = committed(&shop);
+            let forge = Forge::start(platform, &commit).await;
+            shop.configure(&asking(&shop, &forge)).await;
+            let word = |word: &str| forge.set(|world| world.runs.last_mut().unwrap().2 = word.into());
+            let directive = shop.order("staging", "1.0.0").await;
+            let asked = json!({ "directive": directive });
+            let started = shop.must("trigger_workflow", asked.clone()).await;
+            assert_eq!(
+                (&started["state"], &started["existing"], &started["run"]["id"]),
+                (&json!("running"), &json!(false), &json!("100")),
+                "{started:#}"
+            );
+            let again = shop.must("trigger_workflow", asked.clone()).await;
+            assert_eq!((&again["existing"], &again["job"]), (&json!(true), &started["job"]));
+            let mut runs = 0;
+            forge.set(|world| runs = world.runs.iter().filter(|(_, environment, ..)| environment == "staging").count());
+            assert_eq!(runs, 1, "nothing is started twice");
+
+            // A server that ends takes nothing along.
+            shop.restart().await;
+            word(done);
+            let ended = shop.must("trigger_workflow", asked.clone()).await;
+            assert_eq!((&ended["state"], &ended["run"]["word"]), (&json!("succeeded"), &json!("success")), "{}: {ended:#}", database.name);
+            assert_eq!(shop.must("trigger_workflow", asked).await["state"], "succeeded");
+
+            let directive = shop.order("staging", "1.1.0").await;
+            let asked = json!({ "directive": directive });
+            shop.must("trigger_workflow", asked.clone()).await;
+            word(failed);
+            assert_eq!(shop.must("trigger_workflow", asked.clone()).await["state"], "failed");
+            assert_eq!(shop.must("trigger_workflow", asked).await["existing"], true, "a run that failed is not begun again unasked");
+
+            // A success of another commit is none.
+            let asked = json!({ "directive": shop.order("staging", "1.2.0").await });
+            shop.must("trigger_workflow", asked.clone()).await;
+            word(done);
+            forge.set(|world| world.runs.last_mut().unwrap().3 = OTHER.into());
+            let lied = shop.must("trigger_workflow", asked).await;
+            assert_eq!((&lied["state"], &lied["fault"]), (&json!("failed"), &json!("it runs on another commit than the release's")));
+            shop.rest().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_workflow_is_no_way_around_approval_freeze_or_commit() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        let commit = committed(&shop);
+        let forge = Forge::start(CiPlatform::Github, &commit).await;
+        let staging = shop.order("staging", "1.0.0").await;
+        let asked = json!({ "directive": staging });
+        assert_eq!(shop.refused("trigger_workflow", asked.clone()).await, "invalid_configuration", "no CI is configured");
+        shop.configure(&asking(&shop, &forge)).await;
+        let production = json!({ "directive": shop.order("production", "1.0.0").await });
+        assert_eq!(shop.refused("trigger_workflow", production.clone()).await, "denied_by_policy");
+        assert_eq!(shop.call_as_person("trigger_workflow", production).await.unwrap_err().body["code"], "denied_by_policy", "whoever asks");
+
+        forge.set(|world| world.head = OTHER.into());
+        assert_eq!(shop.refused("trigger_workflow", asked.clone()).await, "wrong_state", "the branch has moved on");
+        forge.set(|world| (world.head, world.fault) = (commit.clone(), Fault::Says(403, "", "no hunter2 for you")));
+        let refused = shop.call("trigger_workflow", asked.clone()).await.unwrap_err().body;
+        assert_eq!((&refused["code"], &refused["who"]), (&json!("target_failed"), &json!("person")), "{refused:#}");
+        let mut runs = 0;
+        forge.set(|world| (runs, world.fault) = (world.runs.len(), Fault::None));
+        assert_eq!(runs, 0, "nothing was started");
+
+        // The positive control: what was refused by the platform is tried again, and a run that does not show yet is waited for.
+        forge.set(|world| world.shows_runs = false);
+        let started = shop.must("trigger_workflow", asked.clone()).await;
+        assert_eq!((&started["state"], started.get("run")), (&json!("dispatched"), None), "{started:#}");
+        forge.set(|world| world.fault = Fault::Says(500, "", "oops"));
+        assert!(shop.must("trigger_workflow", asked.clone()).await["fault"].as_str().unwrap().contains("500"), "nothing is lost meanwhile");
+        forge.set(|world| world.fault = Fault::None);
+        shop.clock.advance(std::time::Duration::from_secs(601));
+        let lost = shop.must("trigger_workflow", asked).await;
+        assert_eq!(lost["state"], "failed", "{}: {lost:#}", database.name);
+    }
+}

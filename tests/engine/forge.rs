@@ -41,6 +41,10 @@ pub struct World {
     /// No page is longer.
     pub page: usize,
     pub fault: Fault,
+    /// Runs of workflows that were started: name, environment, the platform's word, commit.
+    pub runs: Vec<(String, String, String, String)>,
+    /// Whether a run that was started shows.
+    pub shows_runs: bool,
 }
 
 /// What goes wrong.
@@ -72,6 +76,8 @@ impl Forge {
             needs_pipeline: true,
             page: 100,
             fault: Fault::None,
+            runs: Vec::new(),
+            shows_runs: true,
         };
         let address = listener.local_addr().unwrap();
         let forge = Forge { address, platform, world: Arc::new(Mutex::new(world)), asked: Arc::default() };
@@ -118,9 +124,9 @@ impl Forge {
     }
 
     async fn answer(self, mut stream: TcpStream) {
-        let Some((head, _)) = request(&mut stream).await else { return };
+        let Some((head, body)) = request(&mut stream).await else { return };
         self.asked.lock().unwrap().push(head.clone());
-        let world = self.world.lock().unwrap().clone();
+        let mut world = self.world.lock().unwrap().clone();
         let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
         let (status, headers, body) = match world.fault {
             Fault::Silent => {
@@ -129,6 +135,11 @@ impl Forge {
                 return;
             }
             Fault::Says(status, headers, body) => (status, headers.to_owned(), body.to_owned()),
+            _ if head.starts_with("POST ") => {
+                let (status, body) = world.started(&target, &serde_json::from_str(&body).unwrap_or_default());
+                self.world.lock().unwrap().runs = world.runs.clone();
+                (status, String::new(), body)
+            }
             _ => {
                 let (path, query) = target.split_once('?').unwrap_or((&target, ""));
                 let (status, headers, body) = match self.platform {
@@ -178,6 +189,15 @@ impl World {
                     "protection": { "enabled": self.is_protected, "required_status_checks": required }, "protection_url": "" });
                 (200, String::new(), body)
             }
+            ["actions", "workflows", "deploy-web.yml", "runs"] => {
+                let runs: Vec<Value> = (0..self.runs.len()).rev().map(|at| self.workflow_run(at)).collect();
+                let runs = if self.shows_runs { runs } else { Vec::new() };
+                (200, String::new(), json!({ "total_count": runs.len(), "workflow_runs": runs }))
+            }
+            ["actions", "runs", id] => match id.parse::<usize>().ok().filter(|id| (100..100 + self.runs.len()).contains(id)) {
+                Some(id) => (200, String::new(), self.workflow_run(id - 100)),
+                None => none(),
+            },
             ["rules", "branches", "main"] => {
                 let checks: Vec<Value> = self.ruled.iter().map(|name| json!({ "context": name, "integration_id": 15368 })).collect();
                 let rule = json!({ "type": "required_status_checks", "ruleset_source_type": "Repository", "ruleset_source": "shop/web",
@@ -199,6 +219,10 @@ impl World {
                     "only_allow_merge_if_pipeline_succeeds": self.needs_pipeline, "allow_merge_on_skipped_pipeline": null });
                 (200, String::new(), body)
             }
+            ["", "pipelines", id] => match id.parse::<usize>().ok().filter(|id| (100..100 + self.runs.len()).contains(id)) {
+                Some(id) => (200, String::new(), self.pipeline(id - 100)),
+                None => none(),
+            },
             ["", "repository", "branches", "main"] => {
                 let commit = json!({ "id": self.head, "short_id": &self.head[..8], "title": "a change" });
                 (
@@ -223,6 +247,38 @@ impl World {
             }
             _ => none(),
         }
+    }
+
+    /// Starts a run, as each platform is asked to; GitHub answers without a body.
+    fn started(&mut self, target: &str, body: &Value) -> (u16, String) {
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        match target {
+            "/repos/shop/web/actions/workflows/deploy-web.yml/dispatches" if body["ref"] == "main" => {
+                let (name, environment) = (word(&body["inputs"]["interlock"]), word(&body["inputs"]["environment"]));
+                self.runs.push((name, environment, "queued".into(), self.head.clone()));
+                (204, String::new())
+            }
+            "/api/v4/projects/shop%2Fweb/pipeline" if body["ref"] == "main" => {
+                let value = |key: &str| word(&body["variables"].as_array().unwrap().iter().find(|one| one["key"] == key).unwrap()["value"]);
+                self.runs.push((value("INTERLOCK_RUN"), value("INTERLOCK_ENVIRONMENT"), "created".into(), self.head.clone()));
+                (201, self.pipeline(self.runs.len() - 1).to_string())
+            }
+            _ => (404, json!({ "message": "Not Found" }).to_string()),
+        }
+    }
+
+    fn workflow_run(&self, at: usize) -> Value {
+        let (name, environment, word, commit) = &self.runs[at];
+        let check = check_run("", word, commit);
+        json!({ "id": 100 + at, "name": "deploy web", "display_title": format!("deploy web ({environment}) {name}"), "head_branch": "main",
+            "head_sha": commit, "event": "workflow_dispatch", "status": check["status"], "conclusion": check["conclusion"],
+            "html_url": format!("http://forge/shop/web/actions/runs/{}", 100 + at), "run_attempt": 1 })
+    }
+
+    fn pipeline(&self, at: usize) -> Value {
+        let (_, _, word, commit) = &self.runs[at];
+        json!({ "id": 100 + at, "iid": 1, "project_id": 7, "sha": commit, "ref": "main", "status": word, "source": "api",
+            "web_url": format!("http://forge/shop/web/-/pipelines/{}", 100 + at) })
     }
 
     fn commit<'a>(&self, asked: &'a str) -> &'a str {

@@ -33,6 +33,7 @@ const CONTRACT: &[(&str, &str, &str, Effect)] = &[
     ("setup_monitoring", "directive", "", Records),
     ("setup_backup", "directive", "wait_seconds", Records),
     ("generate_workflow", "platform", "service build artifact write directive", Records),
+    ("trigger_workflow", "directive", "", Deploys),
 ];
 
 fn words(text: &str) -> BTreeSet<&str> {
@@ -42,8 +43,8 @@ fn words(text: &str) -> BTreeSet<&str> {
 #[test]
 fn the_operations_are_as_promised() {
     let all = operations::all();
-    assert_eq!(all.iter().map(|entry| entry.name).collect::<Vec<_>>(), CONTRACT.map(|(name, ..)| name));
-    for (entry, (name, required, optional, effect)) in all.iter().zip(CONTRACT) {
+    assert_eq!(all.iter().map(|entry| entry.name).collect::<Vec<_>>(), CONTRACT.iter().map(|(name, ..)| *name).collect::<Vec<_>>());
+    for (entry, (name, required, optional, effect)) in all.iter().zip(CONTRACT.iter().copied()) {
         assert_eq!(entry.required().into_iter().collect::<BTreeSet<_>>(), words(required), "{name}");
         let properties: BTreeSet<&str> = entry.input_schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(properties, &words(required) | &words(optional), "{name}");

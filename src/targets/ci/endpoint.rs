@@ -64,6 +64,15 @@ impl Endpoint {
         Ok(Page { body, next: answer.header("x-next-page").filter(|page| !page.is_empty()) })
     }
 
+    /// Sends `body` to `path`, and returns what is answered; none for an answer without a body.
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value, what: &str) -> Result<Option<T>, CiFault> {
+        let answer = self.exchange(path, Some(body), what).await?;
+        match answer.body.is_empty() {
+            true => Ok(None),
+            false => serde_json::from_slice(&answer.body).map(Some).map_err(|err| self.malformed(&err)),
+        }
+    }
+
     async fn exchange(&self, path: &str, body: Option<&Value>, what: &str) -> Result<Answer, CiFault> {
         let host = format!("{}:{}", self.address.host, self.address.port);
         let path = format!("{}{path}", self.address.path.trim_end_matches('/'));

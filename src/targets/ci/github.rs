@@ -6,11 +6,15 @@ use super::{
     endpoint::{Endpoint, MOST_PAGES, commit_id, same_commit},
 };
 use crate::{
-    model::ci::{Branch, Check, CheckState, CiFault, Requires},
+    model::{
+        ci::{Branch, Check, CheckState, CiFault, CiRun, Dispatch, Requires},
+        text::has_whole_token,
+    },
     targets::http::escaped,
 };
 use async_trait::async_trait;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::json;
 use std::collections::BTreeSet;
 
 /// GitHub, asked about one repository.
@@ -96,6 +100,24 @@ struct Rule {
 struct RuleParameters {
     #[serde(default)]
     required_status_checks: Vec<RequiredCheck>,
+}
+
+/// Newest first.
+#[derive(Deserialize)]
+struct WorkflowRuns {
+    workflow_runs: Vec<WorkflowRun>,
+}
+
+#[derive(Deserialize)]
+struct WorkflowRun {
+    id: u64,
+    /// What `run-name` of the workflow gives.
+    #[serde(default)]
+    display_title: Option<String>,
+    head_sha: String,
+    html_url: String,
+    status: String,
+    conclusion: Option<String>,
 }
 
 impl Github {
@@ -188,18 +210,61 @@ impl Platform for Github {
         };
         Ok(Branch { head: commit_id(answer.commit.sha)?, requires })
     }
+
+    async fn dispatch(&self, order: &Dispatch) -> Result<Option<CiRun>, CiFault> {
+        let path = self.path(&format!("/actions/workflows/{}/dispatches", escaped(&order.workflow)));
+        let inputs = json!({ "environment": order.environment, "interlock": order.name });
+        // GitHub answers without a body: which run it is shows by its name.
+        let what = format!("workflow `{}`", order.workflow);
+        self.endpoint.post::<IgnoredAny>(&path, &json!({ "ref": order.branch, "inputs": inputs }), &what).await?;
+        Ok(None)
+    }
+
+    async fn run(&self, order: &Dispatch, id: Option<&str>) -> Result<Option<CiRun>, CiFault> {
+        if let Some(id) = id {
+            let run: WorkflowRun =
+                self.endpoint.get(&self.path(&format!("/actions/runs/{}", escaped(id))), &format!("run {id}")).await?.body;
+            let run = run.run();
+            return if run.id == id {
+                Ok(Some(run))
+            } else {
+                Err(CiFault::Other { asked: format!("run {id}"), answered: format!("run {}", run.id) })
+            };
+        }
+        let path = self.path(&format!(
+            "/actions/workflows/{}/runs?event=workflow_dispatch&branch={}&per_page=100",
+            escaped(&order.workflow),
+            escaped(&order.branch)
+        ));
+        let runs: WorkflowRuns = self.endpoint.get(&path, &format!("workflow `{}`", order.workflow)).await?.body;
+        let is_it = |run: &WorkflowRun| run.display_title.as_deref().is_some_and(|title| has_whole_token(title, &order.name));
+        Ok(runs.workflow_runs.into_iter().find(is_it).map(WorkflowRun::run))
+    }
+}
+
+/// Reads how a check or a workflow's run stands.
+fn state(status: &str, conclusion: Option<&str>) -> CheckState {
+    match (status, conclusion) {
+        ("completed", Some("success")) => CheckState::Passed,
+        ("completed", Some("failure" | "timed_out" | "startup_failure")) => CheckState::Failed,
+        // neutral, skipped, cancelled, stale, action_required, and what is not documented.
+        ("completed", _) => CheckState::Silent,
+        ("queued" | "in_progress" | "waiting" | "requested" | "pending", _) => CheckState::Pending,
+        _ => CheckState::Silent,
+    }
+}
+
+impl WorkflowRun {
+    fn run(self) -> CiRun {
+        let state = state(&self.status, self.conclusion.as_deref());
+        let word = self.conclusion.unwrap_or(self.status);
+        CiRun { id: self.id.to_string(), commit: self.head_sha, address: self.html_url, word, state }
+    }
 }
 
 impl CheckRun {
     fn check(self) -> Check {
-        let state = match (self.status.as_str(), self.conclusion.as_deref()) {
-            ("completed", Some("success")) => CheckState::Passed,
-            ("completed", Some("failure" | "timed_out" | "startup_failure")) => CheckState::Failed,
-            // neutral, skipped, cancelled, stale, action_required, and what is not documented.
-            ("completed", _) => CheckState::Silent,
-            ("queued" | "in_progress" | "waiting" | "requested" | "pending", _) => CheckState::Pending,
-            _ => CheckState::Silent,
-        };
+        let state = state(&self.status, self.conclusion.as_deref());
         let word = self.conclusion.unwrap_or(self.status);
         Check { name: self.name, state, word, may_fail: false }
     }

@@ -6,11 +6,12 @@ use super::{
     endpoint::{Endpoint, MOST_PAGES, commit_id, same_commit},
 };
 use crate::{
-    model::ci::{Branch, Check, CheckState, CiFault, Requires},
+    model::ci::{Branch, Check, CheckState, CiFault, CiRun, Dispatch, Requires},
     targets::http::escaped,
 };
 use async_trait::async_trait;
 use serde::Deserialize;
+use serde_json::json;
 
 /// GitLab, asked about one project.
 pub(super) struct Gitlab {
@@ -48,6 +49,14 @@ struct Project {
     /// `null` where nobody has ever set it.
     #[serde(default)]
     allow_merge_on_skipped_pipeline: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Pipeline {
+    id: u64,
+    sha: String,
+    status: String,
+    web_url: String,
 }
 
 impl Gitlab {
@@ -95,17 +104,47 @@ impl Platform for Gitlab {
         };
         Ok(Branch { head: commit_id(answer.commit.id)?, requires })
     }
+
+    async fn dispatch(&self, order: &Dispatch) -> Result<Option<CiRun>, CiFault> {
+        let variable = |key: &str, value: &str| json!({ "key": key, "value": value });
+        let variables = [variable("INTERLOCK_ENVIRONMENT", &order.environment), variable("INTERLOCK_RUN", &order.name)];
+        let body = json!({ "ref": order.branch, "variables": variables });
+        let started = self.endpoint.post::<Pipeline>(&format!("{}/pipeline", self.project), &body, "pipeline").await?;
+        started.map(|pipeline| Some(pipeline.run())).ok_or_else(|| CiFault::Malformed("it names no pipeline".into()))
+    }
+
+    async fn run(&self, _: &Dispatch, id: Option<&str>) -> Result<Option<CiRun>, CiFault> {
+        let Some(id) = id else { return Ok(None) };
+        let path = format!("{}/pipelines/{}", self.project, escaped(id));
+        let run = self.endpoint.get::<Pipeline>(&path, &format!("pipeline {id}")).await?.body.run();
+        if run.id == id {
+            Ok(Some(run))
+        } else {
+            Err(CiFault::Other { asked: format!("pipeline {id}"), answered: format!("pipeline {}", run.id) })
+        }
+    }
+}
+
+/// Reads how a job or a pipeline stands.
+fn state(status: &str) -> CheckState {
+    match status {
+        "success" => CheckState::Passed,
+        "failed" => CheckState::Failed,
+        "created" | "waiting_for_resource" | "preparing" | "pending" | "running" | "scheduled" => CheckState::Pending,
+        // canceled, skipped, manual, and what is not documented.
+        _ => CheckState::Silent,
+    }
+}
+
+impl Pipeline {
+    fn run(self) -> CiRun {
+        CiRun { id: self.id.to_string(), commit: self.sha, address: self.web_url, state: state(&self.status), word: self.status }
+    }
 }
 
 impl Status {
     fn check(self) -> Check {
-        let state = match self.status.as_str() {
-            "success" => CheckState::Passed,
-            "failed" => CheckState::Failed,
-            "created" | "waiting_for_resource" | "preparing" | "pending" | "running" | "scheduled" => CheckState::Pending,
-            // canceled, skipped, manual, and what is not documented.
-            _ => CheckState::Silent,
-        };
+        let state = state(&self.status);
         Check { name: self.name, state, word: self.status, may_fail: self.allow_failure }
     }
 }

@@ -7,7 +7,7 @@ mod endpoint;
 mod github;
 mod gitlab;
 
-use crate::model::ci::{Branch, Check, CiConfig, CiFault, CiPlatform};
+use crate::model::ci::{Branch, Check, CiConfig, CiFault, CiPlatform, CiRun, Dispatch};
 use async_trait::async_trait;
 use endpoint::Endpoint;
 
@@ -18,6 +18,10 @@ pub trait Platform: Send + Sync {
     async fn checks(&self, commit: &str) -> Result<Vec<Check>, CiFault>;
     /// Returns the branch of this name.
     async fn branch(&self, name: &str) -> Result<Branch, CiFault>;
+    /// Starts a workflow; the run comes back where the platform says at once which it is.
+    async fn dispatch(&self, order: &Dispatch) -> Result<Option<CiRun>, CiFault>;
+    /// Returns the run of this id; without one the newest that was started under the order's name, if it is there yet.
+    async fn run(&self, order: &Dispatch, id: Option<&str>) -> Result<Option<CiRun>, CiFault>;
 }
 
 /// Returns the platform that is configured, its secrets resolved for this asking.

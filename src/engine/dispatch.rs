@@ -1,0 +1,219 @@
+//! Starts a service's CI workflow for a directive, and follows its run into the record.
+
+use super::Engine;
+use crate::{
+    error::{Code, Error, Result},
+    model::{
+        Caller, Directive, Timestamp,
+        ci::{CheckState, CiConfig, CiFault, CiPlatform, CiRun, Dispatch},
+    },
+    store::{Job, JobState},
+    targets::ci::platform,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+
+/// The kind under which a run is recorded.
+pub const KIND: &str = "workflow";
+/// How often a run is asked after: a deployment takes minutes, and a platform counts questions.
+const EVERY: Duration = Duration::from_secs(20);
+/// How long a run may take to show under its name.
+const APPEARS_WITHIN_MS: i64 = 10 * 60_000;
+
+/// A run as the record has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Followed {
+    /// What the run is told to be called.
+    pub name: String,
+    /// Which workflow.
+    pub workflow: String,
+    /// The branch it runs on.
+    pub branch: String,
+    /// The release's commit; a run on another one does not count.
+    pub commit: String,
+    /// The run; none while the platform does not show it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<CiRun>,
+    /// Why nothing more is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+}
+
+impl Engine {
+    /// Starts the workflow of a directive's service for its environment, once; a run that there is comes back as it stands now, with `true`.
+    ///
+    /// Refused where approval is asked: Interlock cannot see what a workflow does, so only an approved plan deploys there. Refused while
+    /// frozen, and where the base branch has moved on from the release's commit.
+    pub async fn trigger_workflow(self: &Arc<Self>, by: &Caller, directive: &Directive) -> Result<(Job, Followed, bool)> {
+        if let Some(job) = self.store.latest_job(&directive.id, KIND).await? {
+            let followed = self::followed(&job)?;
+            if job.state != JobState::Failed || followed.run.is_some() {
+                let (job, followed) = self.ask_after(job, followed, directive).await?;
+                return Ok((job, followed, true));
+            }
+        }
+        let config = self.may_dispatch(directive).await?;
+        let commit = directive
+            .commit
+            .clone()
+            .ok_or_else(|| Error::new(Code::WrongState, format!("`{}` names no commit that a workflow could run on", directive.id)))?;
+        let platform = platform(&config).await.map_err(refused)?;
+        let head = platform.branch(&config.base_branch).await.map_err(refused)?.head;
+        if head != commit {
+            return Err(Error::new(
+                Code::WrongState,
+                format!("`{}` is at {head}, and `{}` is for {commit}", config.base_branch, directive.id),
+            )
+            .hint("push that commit, or create a directive for what the branch has"));
+        }
+        let workflow = match config.platform {
+            CiPlatform::Github => format!("deploy-{}.yml", directive.service),
+            CiPlatform::Gitlab => ".gitlab-ci.yml".to_owned(),
+        };
+        let name = format!("interlock-{:016x}", rand::random::<u64>());
+        let mut detail = Followed { name, workflow, branch: config.base_branch.clone(), commit, run: None, fault: None };
+        // Written down before it happens: a run that was started is never forgotten.
+        let (job, existing) = self.store.start_job(by, &directive.id, KIND, &json!(detail)).await?;
+        if existing {
+            let followed = self::followed(&job)?;
+            return Ok((job, followed, true));
+        }
+        match platform.dispatch(&order(&detail, directive)).await {
+            Ok(run) => detail.run = run,
+            Err(fault) => {
+                detail.fault = Some(fault.to_string());
+                self.store.finish_job(by, &job.id, JobState::Failed, &json!(detail)).await?;
+                return Err(refused(fault));
+            }
+        }
+        self.store.update_job(by, &job.id, &json!(detail)).await?;
+        self.follow(job.id.clone(), directive.clone());
+        let (job, detail) = self.ask_after(job, detail, directive).await?;
+        Ok((job, detail, false))
+    }
+
+    /// Follows a run until it ends, in the background.
+    pub(crate) fn follow(self: &Arc<Self>, job: String, directive: Directive) {
+        let engine = Arc::clone(self);
+        self.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = engine.stopped() => return,
+                    () = tokio::time::sleep(EVERY) => (),
+                }
+                let looked = async {
+                    let Some(job) = engine.store.job(&job).await?.filter(|job| job.state == JobState::Running) else { return Ok(false) };
+                    let detail = followed(&job)?;
+                    let (job, _) = engine.ask_after(job, detail, &directive).await?;
+                    Ok::<_, Error>(job.state == JobState::Running)
+                };
+                match looked.await {
+                    Ok(true) => (),
+                    Ok(false) => return,
+                    Err(error) => tracing::warn!("following the workflow of `{}`: {error}", directive.id),
+                }
+            }
+        });
+    }
+
+    /// Asks how a run stands, and records what is new.
+    async fn ask_after(&self, job: Job, mut detail: Followed, directive: &Directive) -> Result<(Job, Followed)> {
+        if job.state != JobState::Running {
+            return Ok((job, detail));
+        }
+        let before = detail.clone();
+        let (_, environment, _) = self.service(&directive.environment, &directive.service).await?;
+        let config = self.applied(&environment.name).await?.config.ci;
+        let asked = match &config {
+            Some(config) => match platform(config).await {
+                Ok(platform) => platform.run(&order(&detail, directive), detail.run.as_ref().map(|run| run.id.as_str())).await,
+                Err(fault) => Err(fault),
+            },
+            None => Err(CiFault::Unusable("no CI is configured any more".into())),
+        };
+        let state = recorded(&mut detail, asked, job.started_at, self.clock.now());
+        if state != JobState::Running {
+            self.store.finish_job(&Caller::server(), &job.id, state, &json!(detail)).await?;
+        } else if detail != before {
+            self.store.update_job(&Caller::server(), &job.id, &json!(detail)).await?;
+        }
+        let job = self.store.job(&job.id).await?.ok_or_else(|| Error::not_found("job", &job.id))?;
+        let detail = followed(&job)?;
+        Ok((job, detail))
+    }
+
+    /// Returns whom to ask, where a workflow may be started for a directive.
+    async fn may_dispatch(&self, directive: &Directive) -> Result<CiConfig> {
+        let (applied, environment, _) = self.service(&directive.environment, &directive.service).await?;
+        let asks = environment.approval.is_some() || self.phase_of(&environment.name).await?.is_some_and(|phase| phase.approval.is_some());
+        if asks {
+            return Err(Error::new(
+                Code::DeniedByPolicy,
+                format!("`{}` asks for approval: no workflow is started for it", environment.name),
+            )
+            .hint(
+                "call `plan_deployment`: an approved plan alone deploys there; or a person starts the workflow, and it waits for the plan",
+            ));
+        }
+        if let Some(frozen) = self.store.active_freezes(&environment.name, self.clock.now()).await?.first() {
+            let reason = crate::model::text::visible_line(&frozen.freeze.reason, 200);
+            return Err(Error::new(Code::Frozen, format!("`{}` is frozen: {reason}", environment.name)));
+        }
+        applied.config.ci.ok_or_else(|| {
+            let hint = "write `[ci]` with `platform`, `repository`, `address` and `token` into interlock.toml, and run `interlock apply`";
+            Error::new(Code::InvalidConfiguration, "no CI is configured").hint(hint)
+        })
+    }
+}
+
+/// Notes what the platform says of a run, and returns how its job stands. Only a success of the release's commit is one.
+fn recorded(detail: &mut Followed, asked: Result<Option<CiRun>, CiFault>, started_at: Timestamp, now: Timestamp) -> JobState {
+    detail.fault = None;
+    match asked {
+        Ok(Some(run)) => {
+            let is_ours = run.commit.eq_ignore_ascii_case(&detail.commit);
+            let state = run.state;
+            detail.run = Some(run);
+            if !is_ours {
+                detail.fault = Some("it runs on another commit than the release's".into());
+                return JobState::Failed;
+            }
+            match state {
+                CheckState::Passed => JobState::Done,
+                CheckState::Pending => JobState::Running,
+                CheckState::Failed | CheckState::Silent => JobState::Failed,
+            }
+        }
+        Ok(None) if now.0 - started_at.0 > APPEARS_WITHIN_MS => {
+            detail.fault = Some("no run of that name has appeared; does its `run-name` hold `inputs.interlock`?".into());
+            JobState::Failed
+        }
+        Ok(None) => JobState::Running,
+        Err(fault) => {
+            detail.fault = Some(fault.to_string());
+            JobState::Running
+        }
+    }
+}
+
+/// Reads what the record has of a run.
+pub(crate) fn followed(job: &Job) -> Result<Followed> {
+    serde_json::from_value(job.detail.clone()).map_err(Error::internal)
+}
+
+fn order(detail: &Followed, directive: &Directive) -> Dispatch {
+    Dispatch {
+        workflow: detail.workflow.clone(),
+        branch: detail.branch.clone(),
+        environment: directive.environment.to_string(),
+        name: detail.name.clone(),
+    }
+}
+
+fn refused(fault: CiFault) -> Error {
+    let (who, how) = fault.remedy();
+    Error::new(Code::TargetFailed, format!("the CI platform did not start it: {fault}"))
+        .who(who)
+        .hint(how.replace("`run_predeploy_checks`", "`trigger_workflow`"))
+}
