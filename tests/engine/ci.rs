@@ -3,13 +3,13 @@
 use crate::{
     forge::{Fault, Forge},
     support::databases::databases,
-    world::Shop,
+    world::{Shop, person},
 };
 use interlock::{
-    engine::ci::seen,
+    engine::{ci::seen, freezing::FreezeRequest},
     gates::{Ask, ci::evaluate},
     model::{
-        GateResult, Timestamp, Verdict, Who,
+        DecisionKind, DecisionVerdict, GateResult, Timestamp, Verdict, Who,
         ci::{CiConfig, CiPlace, CiPlatform},
     },
 };
@@ -384,15 +384,25 @@ async fn a_workflow_is_no_way_around_approval_freeze_or_commit() {
         let staging = shop.order("staging", "1.0.0").await;
         let asked = json!({ "directive": staging });
         assert_eq!(shop.refused("trigger_workflow", asked.clone()).await, "invalid_configuration", "no CI is configured");
-        shop.configure(&asking(&shop, &forge)).await;
+        let token = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(token.path(), "hunter2hunter2\n").unwrap();
+        shop.configure(&format!("{}token = \"file:{}\"\n", asking(&shop, &forge), token.path().display())).await;
         let production = json!({ "directive": shop.order("production", "1.0.0").await });
         assert_eq!(shop.refused("trigger_workflow", production.clone()).await, "denied_by_policy");
         assert_eq!(shop.call_as_person("trigger_workflow", production).await.unwrap_err().body["code"], "denied_by_policy", "whoever asks");
 
+        let frozen = FreezeRequest { environment: Some("staging".into()), reason: "the till is empty".into(), ..Default::default() };
+        let freeze = shop.engine.freeze(&person(), frozen).await.unwrap().id;
+        assert_eq!(shop.refused("trigger_workflow", asked.clone()).await, "frozen");
+        shop.sign(DecisionKind::Unfreeze, json!({ "freeze": freeze, "environment": "staging" }), DecisionVerdict::Approve).await;
+
         forge.set(|world| world.head = OTHER.into());
         assert_eq!(shop.refused("trigger_workflow", asked.clone()).await, "wrong_state", "the branch has moved on");
-        forge.set(|world| (world.head, world.fault) = (commit.clone(), Fault::Says(403, "", "no hunter2 for you")));
+        forge.set(|world| (world.head, world.fault) = (commit.clone(), Fault::Says(403, "", "no hunter2hunter2 for you")));
         let refused = shop.call("trigger_workflow", asked.clone()).await.unwrap_err().body;
+        assert!(!refused.to_string().contains("hunter2") && refused.to_string().contains("[redacted]"), "{refused:#}");
+        let job = shop.engine.store.latest_job(&staging.as_str().into(), "workflow").await.unwrap();
+        assert!(!format!("{job:?}").contains("hunter2"), "{job:?}");
         assert_eq!((&refused["code"], &refused["who"]), (&json!("target_failed"), &json!("person")), "{refused:#}");
         let mut runs = 0;
         forge.set(|world| (runs, world.fault) = (world.runs.len(), Fault::None));
