@@ -83,8 +83,8 @@ async fn a_workflow_is_shown_then_written_and_recorded(database: Database) {
     std::os::unix::fs::symlink(outside.path(), shop.root().join(".github")).unwrap();
     write["platform"] = json!("github");
     shop.refused("target_failed", "generate_workflow", write).await;
-    let left: Vec<_> = walked(outside.path());
-    assert_eq!(left, [PathBuf::new(); 0]);
+    let left = walked(outside.path());
+    assert!(left.is_empty(), "{left:?}");
 
     for (name, bad) in [
         ("build", json!("")),
