@@ -209,7 +209,7 @@ install -D -m 0644 release.tar.gz "$INTERLOCK_WORKSPACE/ci/releases/$DIGEST.tar.
 directive="$(interlock --json create-directive --service "$SERVICE" --environment "$ENVIRONMENT" \
   --version "$(printf '%.12s' "$COMMIT")" --commit "$COMMIT" --artifact "ci/releases/$DIGEST.tar.gz" | jq -er .directive.id)"
 interlock run-predeploy-checks --directive "$directive"
-while [ "$(interlock --json get-status --directive "$directive" --wait-seconds 45 | jq -r .state)" = checking ]; do sleep 1; done
+while [ "$(interlock --json get-status --directive "$directive" | jq -r .state)" = checking ]; do sleep 2; done
 plan="$(interlock --json plan-deployment --directive "$directive" | jq -er .plan)"
 until interlock --json execute-deployment --plan "$plan" >deployment.json; do
   code=$?
