@@ -113,7 +113,8 @@ async fn what_a_user_half_types_is_completed_from_the_record() {
     assert_eq!(completed(&mut agent, prompt("deploy"), "environment", "", json!({})).await, ["production", "staging"]);
     assert_eq!(completed(&mut agent, prompt("deploy"), "environment", "STAG", json!({})).await, ["staging"]);
     assert_eq!(completed(&mut agent, prompt("deploy"), "version", "1.", json!({ "service": "web" })).await, ["1.1.0", "1.0.0"]);
-    assert_eq!(completed(&mut agent, prompt("roll_back"), "deployment", &deployment[..5], json!({})).await, [deployment.clone()]);
+    let found = completed(&mut agent, prompt("roll_back"), "deployment", &deployment[..5], json!({})).await;
+    assert_eq!(found, [deployment.as_str()]);
     let elsewhere = json!({ "environment": "production" });
     assert_eq!(completed(&mut agent, prompt("roll_back"), "deployment", "", elsewhere).await, [""; 0]);
     let of = template("interlock://directives/{directive}");

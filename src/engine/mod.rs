@@ -23,8 +23,8 @@ pub mod data_plan;
 pub mod data_steps;
 pub mod decide;
 pub mod directives;
-pub mod documents;
 pub mod dispatch;
+pub mod documents;
 pub mod down;
 #[cfg(test)]
 mod examples;

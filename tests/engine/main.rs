@@ -6,9 +6,9 @@ mod support;
 
 mod about;
 mod agents;
+mod backups;
 mod ci;
 mod citations;
-mod backups;
 mod clocks;
 mod concluding;
 mod control;
