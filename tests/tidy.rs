@@ -73,6 +73,23 @@ fn every_test_that_a_page_names_is_there() {
 }
 
 #[test]
+fn every_row_of_the_five_documents_names_its_test_or_says_what_is_open() {
+    let tests: String = files(&root().join("tests")).iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
+    let faults = |page: &str| -> Vec<String> {
+        let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| named there"));
+        let shown = rows.map(|row| row.trim_end_matches([' ', '|']).rsplit(" | ").next().unwrap_or_default());
+        let proven = shown.filter(|shown| !shown.strip_prefix("open: ").is_some_and(|what| !what.is_empty()));
+        proven
+            .flat_map(|shown| if shown.contains('`') { unknown_tests(shown, &tests) } else { vec![format!("{shown}: no test")] })
+            .collect()
+    };
+    none(faults(&fs::read_to_string(root().join("tests/seeds.md")).unwrap()).into_iter());
+    let planted =
+        "| named there | here | shown by |\n|---|---|---|\n| a | b | `a_test_that_nobody_wrote` |\n| a | b | soon |\n| a | | open: c |";
+    assert_eq!(faults(planted), ["`a_test_that_nobody_wrote` is nowhere", "soon: no test"]);
+}
+
+#[test]
 fn a_library_is_named_in_one_module() {
     none(sources().iter().flat_map(foreign_libraries));
     let planted = Source { path: "engine/mod.rs".into(), text: "use sqlx::Row;\n// rmcp::x is only told of\nlet y = jsonrpsee::y;".into() };
