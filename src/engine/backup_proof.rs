@@ -6,11 +6,11 @@ use crate::{
     error::{Code, Error, Result},
     gates::backup::LastBackup,
     model::{
-        Caller, Directive, ServiceSpec, Sha256,
+        Caller, CallerKind, Directive, ServiceSpec, Sha256, Who,
         data::{Backup, BackupEvidence},
         text::visible,
     },
-    store::{Job, JobState, NewProof, Proof, ProofKind},
+    store::{DeploymentFilter, Job, JobState, NewProof, Proof, ProofKind},
     targets::job::JobReport,
 };
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 pub const JOB: &str = "backup";
 /// A proof this young is not made again: a call whose answer was lost can be repeated.
 const FRESH: Duration = Duration::from_secs(10 * 60);
+/// How a scratch place is called.
+const PREFIX: &str = "backup-";
 /// How much of what a command said is kept.
 const SAID: usize = 500;
 
@@ -83,7 +85,7 @@ impl Engine {
     /// comes back instead, with `true`.
     pub async fn begin_backup(self: &Arc<Self>, by: &Caller, directive: &Directive) -> Result<(BackupStanding, bool)> {
         let (environment, service) = (&directive.environment, &directive.service);
-        let spec = self.service(environment, service).await?.2;
+        let (_, place, spec) = self.service(environment, service).await?;
         let Some(backup) = spec.data.backup.clone() else {
             return Err(Error::new(Code::BackupFailed, format!("`{service}` configures no `backup` for `{environment}`"))
                 .hint("write `backup = { run, verify, restore, rehearse }` into the service, then `interlock apply`"));
@@ -97,6 +99,16 @@ impl Engine {
         // What is changed while it is copied is neither the data before nor the data after.
         if let Some(other) = self.store.occupying().await?.into_iter().find(|one| one.environment == *environment) {
             return Err(Error::new(Code::Conflict, format!("`{}` changes `{environment}` now; its data may be changing", other.id)));
+        }
+        let under_way = self.store.latest_job(&directive.id, JOB).await?.is_some_and(|job| job.state == JobState::Running);
+        // The commands run with the secrets of the place, and the scripts they name lie where agents write.
+        if by.kind == CallerKind::Agent && place.is_production() && !under_way {
+            return Err(Error::new(
+                Code::DeniedByPolicy,
+                format!("a person has backups of `{environment}` taken, where approval is asked"),
+            )
+            .who(Who::Person)
+            .hint(format!("interlock setup-backup --directive {}", directive.id)));
         }
         let (job, existing) = self.store.start_job(by, &directive.id, JOB, &json!({ "service": service })).await?;
         if !existing {
@@ -146,10 +158,18 @@ impl Engine {
             not_rehearsed: None,
         };
         let scratch = Scratch::under(self.workspace.state_dir().join("scratch"));
-        let folder = scratch.0.clone();
+        let (folder, begun) = (scratch.0.clone(), self.clock.now());
         self.blocking(move || std::fs::create_dir_all(&folder)).await?.map_err(Error::internal)?;
         if let Err(failure) = tried(&commands, backup, &scratch.0, &mut seen).await {
             seen.failed = Some(visible(&failure.message, 2 * SAID));
+        }
+        let folder = scratch.0.clone();
+        // What was brought back is production's data; it may be much.
+        self.blocking(move || drop(std::fs::remove_dir_all(folder))).await?;
+        let filter = DeploymentFilter { environment: Some(directive.environment.clone()), limit: 1, ..Default::default() };
+        let newest = self.store.deployments(&filter).await?.0.into_iter().next();
+        if let Some(other) = newest.filter(|one| one.created_at >= begun || !one.state.is_settled()) {
+            seen.failed.get_or_insert(format!("`{}` changed `{}` meanwhile; take it again", other.id, directive.environment));
         }
         if self.is_stopping() && seen.failed.is_some() {
             return Err(Error::new(Code::Aborted, "the server stops"));
@@ -199,12 +219,20 @@ impl<'a> LastBackup<'a> {
     }
 }
 
+/// Removes what a server that was killed left of restored data.
+pub(super) fn clean(state_dir: &std::path::Path) {
+    let left = std::fs::read_dir(state_dir.join("scratch")).into_iter().flatten().flatten();
+    for folder in left.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)) {
+        let _ = std::fs::remove_dir_all(folder.path());
+    }
+}
+
 /// A folder of its own that goes with this value.
 struct Scratch(PathBuf);
 
 impl Scratch {
     fn under(folder: PathBuf) -> Self {
-        Scratch(folder.join(format!("backup-{:016x}", rand::random::<u64>())))
+        Scratch(folder.join(format!("{PREFIX}{:016x}", rand::random::<u64>())))
     }
 }
 

@@ -53,6 +53,9 @@ impl Engine {
                 return Ok((job, followed, true));
             }
         }
+        // What is cancelled or completed starts nothing any more.
+        self.open_directive(&directive.id).await?;
+        self.refuse_unmet_dependencies(directive).await?;
         let config = self.may_dispatch(directive).await?;
         let commit = directive
             .commit
@@ -81,6 +84,10 @@ impl Engine {
         }
         match platform.dispatch(&order(&detail, directive)).await {
             Ok(run) => detail.run = run,
+            // Whoever does not answer may have started it: it is looked for by its name.
+            Err(fault @ (CiFault::TimedOut { .. } | CiFault::Unreachable(_) | CiFault::Malformed { .. })) => {
+                detail.fault = Some(fault.to_string())
+            }
             Err(fault) => {
                 detail.fault = Some(fault.to_string());
                 self.store.finish_job(by, &job.id, JobState::Failed, &json!(detail)).await?;
@@ -160,6 +167,12 @@ impl Engine {
             let reason = crate::model::text::visible_line(&frozen.freeze.reason, 200);
             return Err(Error::new(Code::Frozen, format!("`{}` is frozen: {reason}", environment.name)));
         }
+        let services = applied.config.environments.values().flat_map(|environment| environment.services.keys());
+        let is_shared = services.collect::<std::collections::BTreeSet<_>>().len() > 1;
+        if is_shared && applied.config.ci.as_ref().is_some_and(|ci| ci.platform == CiPlatform::Gitlab) {
+            let message = "a pipeline of `.gitlab-ci.yml` cannot say for which of several services it runs";
+            return Err(Error::new(Code::DeniedByPolicy, message).hint("deploy with `plan_deployment`"));
+        }
         applied.config.ci.ok_or_else(|| {
             let hint = "write `[ci]` with `platform`, `repository`, `address` and `token` into interlock.toml, and run `interlock apply`";
             Error::new(Code::InvalidConfiguration, "no CI is configured").hint(hint)
@@ -191,8 +204,10 @@ fn recorded(detail: &mut Followed, asked: Result<Option<CiRun>, CiFault>, starte
         }
         Ok(None) => JobState::Running,
         Err(fault) => {
+            // A run that was shown and is gone is not asked for again.
+            let is_gone = detail.run.is_some() && matches!(fault, CiFault::Missing { .. });
             detail.fault = Some(fault.to_string());
-            JobState::Running
+            if is_gone { JobState::Failed } else { JobState::Running }
         }
     }
 }

@@ -7,7 +7,8 @@ use crate::{
     store::NewArtifact,
 };
 use std::{
-    io::Write,
+    io::{Read, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -81,22 +82,19 @@ pub(crate) struct Placed {
     pub before: Option<String>,
 }
 
+/// No file of ours is as large; what is, is somebody's.
+const MOST_BYTES: u64 = 1024 * 1024;
+
 /// Writes a file that is ours, or does not exist; beside one that is somebody's, as `NAME.interlock.EXT`.
 fn place(root: &Path, relative: &Path, text: &str) -> std::io::Result<Placed> {
     let root = root.canonicalize()?;
     let wanted = root.join(relative);
     let folder = wanted.parent().unwrap_or(&root).to_path_buf();
-    let is_inside = |folder: &Path| Ok::<_, std::io::Error>(folder.canonicalize()?.starts_with(&root));
     // What is there is looked at before anything is made below it: nothing appears outside, not even a folder.
-    let there = folder.ancestors().find(|folder| folder.symlink_metadata().is_ok()).unwrap_or(&root);
-    if is_inside(there)? {
-        std::fs::create_dir_all(&folder)?;
-    }
-    if !is_inside(there)? || !is_inside(&folder)? {
-        return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, "the folder leads out of the workspace"));
-    }
-    let path = ours(wanted);
-    let before = std::fs::read_to_string(&path).ok();
+    refuse_outside(&root, &folder)?;
+    std::fs::create_dir_all(&folder)?;
+    refuse_outside(&root, &folder)?;
+    let (path, before) = ours(wanted)?;
     let mut file = tempfile_in(&folder)?;
     file.0.write_all(text.as_bytes())?;
     file.0.sync_all()?;
@@ -108,23 +106,47 @@ fn place(root: &Path, relative: &Path, text: &str) -> std::io::Result<Placed> {
 /// Returns where a file of ours would stand, inside the workspace, and what stands there now; nothing where none does.
 pub(super) fn there(root: &Path, relative: &Path) -> std::io::Result<(String, String)> {
     let root = root.canonicalize()?;
-    let path = ours(root.join(relative));
-    let text = match std::fs::read(&path) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(error),
-    };
-    Ok((path.strip_prefix(&root).unwrap_or(&path).to_string_lossy().into_owned(), text))
+    let wanted = root.join(relative);
+    refuse_outside(&root, wanted.parent().unwrap_or(&root))?;
+    let (path, text) = ours(wanted)?;
+    Ok((path.strip_prefix(&root).unwrap_or(&path).to_string_lossy().into_owned(), text.unwrap_or_default()))
 }
 
-/// Returns the path itself where nothing stands or what is ours, else the one beside it.
-fn ours(wanted: PathBuf) -> PathBuf {
-    let theirs = match std::fs::symlink_metadata(&wanted) {
-        Ok(found) if !found.is_file() => true,
-        Ok(_) => !is_ours(&std::fs::read_to_string(&wanted).unwrap_or_default()),
-        Err(_) => false,
+/// Refuses a folder whose nearest part that is there leads out of the workspace.
+fn refuse_outside(root: &Path, folder: &Path) -> std::io::Result<()> {
+    let there = folder.ancestors().find(|folder| folder.symlink_metadata().is_ok()).unwrap_or(root);
+    match there.canonicalize()?.starts_with(root) {
+        true => Ok(()),
+        false => Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, "the folder leads out of the workspace")),
+    }
+}
+
+/// Returns the path itself where nothing stands or what is ours, else the one beside it, with what of ours stands there.
+fn ours(wanted: PathBuf) -> std::io::Result<(PathBuf, Option<String>)> {
+    let next = beside(&wanted);
+    for path in [wanted, next] {
+        match standing(&path) {
+            Ok(None) => return Ok((path, None)),
+            Ok(Some(text)) if is_ours(&text) => return Ok((path, Some(text))),
+            _ => (),
+        }
+    }
+    Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, "it is somebody's, and so is the file beside it; move one of them away"))
+}
+
+/// Returns the text of a file; none where nothing stands, an error for what is no plain file: neither a link nor a pipe is followed.
+fn standing(path: &Path) -> std::io::Result<Option<String>> {
+    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
+    let file = match std::fs::OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
     };
-    if theirs { beside(&wanted) } else { wanted }
+    let mut bytes = Vec::new();
+    if !file.metadata()?.is_file() || file.take(MOST_BYTES).read_to_end(&mut bytes)? as u64 == MOST_BYTES {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "no file of ours"));
+    }
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 fn is_ours(text: &str) -> bool {

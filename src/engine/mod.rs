@@ -161,9 +161,10 @@ impl Engine {
             self.store.finish_job(&crate::model::Caller::server(), &job.id, crate::store::JobState::Interrupted, &detail).await?;
         }
         let scratch = crate::gates::observe::scratch_of(&self.workspace.root);
-        let jobs = self.workspace.jobs_dir();
+        let (jobs, state) = (self.workspace.jobs_dir(), self.workspace.state_dir());
         let clean = move || {
             crate::command::kill_marked(&jobs);
+            backup_proof::clean(&state);
             crate::gates::observe::clean(&scratch)
         };
         self.blocking(clean).await?.map_err(Error::internal)?;

@@ -149,7 +149,7 @@ impl Engine {
         Ok(())
     }
 
-    async fn refuse_unmet_dependencies(&self, directive: &Directive) -> Result<()> {
+    pub(super) async fn refuse_unmet_dependencies(&self, directive: &Directive) -> Result<()> {
         for id in &directive.depends_on {
             let needed = self.directive(id).await?;
             if needed.state != DirectiveState::Completed {

@@ -95,9 +95,15 @@ fn reply(directive: Directive, standing: BackupStanding, existing: bool) -> Repl
     let mend = |why: &str| NextAction::of(Who::Person, why);
     let is_running = job.as_ref().is_some_and(|job| job.state == JobState::Running);
     // What an earlier job has found says nothing of one that still runs.
-    let (proof, seen) = if is_running { None } else { proof }.unzip();
+    let is_done = job.as_ref().is_none_or(|job| job.state == JobState::Done);
+    let (proof, seen) = if is_done { proof } else { None }.unzip();
     let (state, summary, next) = match (&job, &seen) {
         (Some(_), _) if is_running => ("running", "the backup is under way".to_owned(), again()),
+        // What an earlier job has found says nothing of one that came to no end either.
+        (Some(job), _) if job.state != JobState::Done => {
+            let why = job.detail["error"]["message"].as_str().unwrap_or("the server ended in between").to_owned();
+            ("failed", format!("the backup came to no end: {why}"), again())
+        }
         (_, Some(seen)) => match (&seen.failed, &seen.not_rehearsed, &seen.backup) {
             (Some(why), ..) => ("failed", why.clone(), mend("mend `backup` in the configuration, or what it runs, and apply it")),
             (None, None, Some(backup)) => ("rehearsed", backup.summary(backup.taken_at), go_on()),
@@ -106,11 +112,7 @@ fn reply(directive: Directive, standing: BackupStanding, existing: bool) -> Repl
                 ("not_rehearsed", format!("a backup was taken; it counts as not rehearsed: {why}"), mend("complete `backup`, and apply it"))
             }
         },
-        (Some(job), None) => {
-            let why = job.detail["error"]["message"].as_str().unwrap_or("the server ended in between").to_owned();
-            ("failed", format!("the backup came to no end: {why}"), again())
-        }
-        (None, None) => ("failed", "nothing is known of a backup".to_owned(), again()),
+        (_, None) => ("failed", "nothing is known of a backup".to_owned(), again()),
     };
     Reply {
         state: state.to_owned(),

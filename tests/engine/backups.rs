@@ -36,6 +36,7 @@ async fn shop(url: &str, commands: &[&str]) -> Shop {
     let root = shop.engine.workspace.root.clone();
     shop.configure(&configured(&shop, commands)).await;
     shop.staging.on_job(|_| JobAnswer::Runs);
+    shop.production.on_job(|_| JobAnswer::Runs);
     fs::write(root.join("database"), "orders\n").unwrap();
     script(&root, "backup.sh", "cp database backup.1 && echo backup.1");
     script(&root, "verify.sh", "cmp \"$1\" database");
@@ -54,6 +55,13 @@ async fn a_backup_is_brought_back_in_a_scratch_place_and_counts_while_it_is_youn
     for database in databases().await {
         let shop = shop(&database.url, &[VERIFY, REHEARSE]).await;
         let root = shop.engine.workspace.root.clone();
+        // Where approval is asked, a person runs it: the commands get production's secrets, and agents write in the workspace.
+        let production = json!({ "directive": shop.order("production", "1.0.0").await });
+        let refused = shop.call("setup_backup", production.clone()).await.unwrap_err().body;
+        assert_eq!((&refused["code"], &refused["who"]), (&json!("denied_by_policy"), &json!("person")), "{refused:#}");
+        assert!(refused["hint"].as_str().unwrap().starts_with("interlock setup-backup --directive "), "{refused:#}");
+        assert_eq!(shop.call_as_person("setup_backup", production).await.unwrap()["state"], "rehearsed");
+
         let directive = shop.order("staging", "1.0.0").await;
         let open = gate(&shop, &directive).await;
         assert_eq!((&open["verdict"], &open["who"]), (&json!("inconclusive"), &json!("person")), "{}: {open:#}", database.name);

@@ -396,6 +396,9 @@ async fn a_workflow_is_no_way_around_approval_freeze_or_commit() {
         assert_eq!(shop.refused("trigger_workflow", asked.clone()).await, "frozen");
         shop.sign(DecisionKind::Unfreeze, json!({ "freeze": freeze, "environment": "staging" }), DecisionVerdict::Approve).await;
 
+        let given_up = shop.order("staging", "1.0.1").await;
+        shop.must("cancel_directive", json!({ "directive": given_up, "reason": "not now" })).await;
+        assert_eq!(shop.refused("trigger_workflow", json!({ "directive": given_up })).await, "wrong_state", "nothing orders it any more");
         forge.set(|world| world.head = OTHER.into());
         assert_eq!(shop.refused("trigger_workflow", asked.clone()).await, "wrong_state", "the branch has moved on");
         forge.set(|world| (world.head, world.fault) = (commit.clone(), Fault::Says(403, "", "no hunter2hunter2 for you")));

@@ -12,7 +12,7 @@ use interlock::{
     targets::{VersionSamples, fake::Behaviour},
 };
 use serde_json::{Value, json};
-use std::fs;
+use std::{fs, process::Command};
 
 /// Writes a document; returns the answer and the file's text.
 async fn write(shop: &Shop, arguments: Value) -> (Value, String) {
@@ -307,5 +307,19 @@ async fn nothing_is_written_outside_the_workspace_or_over_somebodys_file() {
         let (written, _) = write(&shop, json!({ "kind": "baseline" })).await;
         assert_eq!(written["path"], "docs/baselines/staging-web.interlock.md");
         assert_eq!(fs::read_to_string(root.join("docs/baselines/staging-web.md")).unwrap(), "mine");
+
+        // Neither a link nor a pipe beside it is followed or waited for, and what is somebody's there stays.
+        let (secret, beside) = (outside.path().join("key"), root.join("docs/baselines/staging-web.interlock.md"));
+        fs::write(&secret, "hunter2").unwrap();
+        let link = || std::os::unix::fs::symlink(&secret, &beside).unwrap();
+        let pipe = || assert!(Command::new("mkfifo").arg(&beside).status().unwrap().success());
+        let own = || fs::write(&beside, "mine too").unwrap();
+        for plant in [&link as &dyn Fn(), &pipe, &own] {
+            fs::remove_file(&beside).unwrap();
+            plant();
+            let refused = shop.call("write_document", json!({ "kind": "baseline" })).await.unwrap_err().body.to_string();
+            assert!(refused.contains("somebody's") && !refused.contains("hunter2"), "{refused}");
+        }
+        assert_eq!((fs::read_to_string(&beside).unwrap(), fs::read_to_string(&secret).unwrap()), ("mine too".into(), "hunter2".into()));
     }
 }

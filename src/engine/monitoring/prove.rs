@@ -97,6 +97,7 @@ impl Engine {
         let last = self.store.latest_proof(&spec.service, &spec.environment, ProofKind::Alert).await?;
         if let Some(last) = last.filter(|last| Coverage::of(spec, Some(last)).is_covered())
             && self.clock.now().since(last.proven_at) < FRESH
+            && last.proven_at <= self.clock.now()
         {
             return Ok((serde_json::from_value(last.detail).ok(), true));
         }
@@ -179,9 +180,9 @@ impl Engine {
     }
 }
 
-/// Returns SHA-256 of a service's rules as the file has them.
+/// Returns SHA-256 of a service's rules as the file has them, with who is to watch and whom it tells: a proof counts for these alone.
 fn digest(spec: &ServiceSpec) -> Sha256 {
-    Sha256::of(rules::file(spec).as_bytes())
+    Sha256::of_canonical(&(rules::file(spec), &spec.monitoring.watchers))
 }
 
 fn is_loaded(rule: &rules::Rule, spec: &ServiceSpec, loaded: &LoadedRule) -> bool {

@@ -123,6 +123,11 @@ fn pipeline(environments: &[EnvironmentConfig], ci: Option<&CiConfig>, order: &W
         (None, [only]) => (*only).to_owned(),
         (None, _) => return Err(Error::invalid(format!("`service` is missing: there are {}", names.join(", ")))),
     };
+    // There is one file, and a run of it cannot say for which service it is.
+    if order.platform == WorkflowPlatform::Gitlab && names.len() > 1 {
+        let message = format!("`.gitlab-ci.yml` is one service's, and there are {}", names.join(", "));
+        return Err(Error::invalid(message).hint("write it by hand, with a job for each service that runs `interlock`"));
+    }
     let mut pipeline = Pipeline {
         branch: ci.map_or("main", |ci| ci.base_branch.as_str()).to_owned(),
         automatic: Vec::new(),
