@@ -104,7 +104,9 @@ async fn what_a_user_half_types_is_completed_from_the_record() {
         format!("{}\n[phases]\ndir = \"stages\"\n", shop.configuration(APPROVAL))
     })
     .await;
-    let deployment = text(&shop.deploy("1.0.0", &shop.build("1.0.0")).await["deployment"]["id"]);
+    let deployed = shop.deploy("1.0.0", &shop.build("1.0.0")).await;
+    shop.until(&text(&deployed["deployment"]["directive"]), "completed").await;
+    let deployment = text(&deployed["deployment"]["id"]);
     let directive = shop.directive("staging", "1.1.0").await;
     let mut agent = agent(&shop).await;
     let prompt = |name: &str| json!({ "type": "ref/prompt", "name": name });
