@@ -181,7 +181,7 @@ impl Engine {
 }
 
 /// Returns SHA-256 of a service's rules as the file has them, with who is to watch and whom it tells: a proof counts for these alone.
-fn digest(spec: &ServiceSpec) -> Sha256 {
+pub(super) fn digest(spec: &ServiceSpec) -> Sha256 {
     Sha256::of_canonical(&(rules::file(spec), &spec.monitoring.watchers))
 }
 

@@ -120,7 +120,7 @@ fn coverage_is_what_was_seen_with_the_rules_of_now() {
     let spec = watched();
     let proof = |change: &dyn Fn(&mut AlertProof)| {
         let mut seen = AlertProof {
-            rules_sha256: Sha256::of(text("alert_rules", &spec).as_bytes()),
+            rules_sha256: prove::digest(&spec),
             rules: 8,
             loaded: Some(8),
             arrived: true,
@@ -149,6 +149,9 @@ fn coverage_is_what_was_seen_with_the_rules_of_now() {
     let mut other = spec.clone();
     other.monitoring.alerts[0].for_ms = 2_000;
     assert!(!is_covered(&other, Some(&proof(&|_| ()))), "a proof counts for its rules alone");
+    let mut elsewhere = spec.clone();
+    elsewhere.monitoring.watchers.alertmanager = Some("http://127.0.0.1:9094".into());
+    assert!(!is_covered(&elsewhere, Some(&proof(&|_| ()))), "and for who watched them");
     let mut alive = spec.clone();
     alive.health.check = crate::model::service::HealthCheck::Alive;
     assert!(!Coverage::of(&alive, Some(&proof(&|_| ()))).health);
