@@ -23,6 +23,7 @@ on_both!(
     a_plan_is_stale_after_another_deployment_and_a_rollback_goes_back_once,
     requests_and_approvals_expire_and_are_opened_again,
     on_approval_execute_starts_without_the_agent,
+    where_a_person_begins_every_step_an_agent_begins_none,
     an_agents_word_never_counts_in_production,
     no_edge_of_an_agent_knows_a_decision,
     a_freeze_is_declared_by_anybody_and_lifted_by_a_signature_only,
@@ -279,8 +280,14 @@ async fn requests_and_approvals_expire_and_are_opened_again(database: Database) 
 }
 
 async fn on_approval_execute_starts_without_the_agent(database: Database) {
-    let execute = |shop: &Shop| shop.configuration(r#"{ role = "chairman", on_approval = "execute" }"#);
-    let (shop, ada) = Shop::signed(database, execute).await;
+    // The two ways to write it.
+    let configuration = |shop: &Shop| match database {
+        Database::Sqlite => shop.configuration(r#"{ role = "chairman", on_approval = "execute" }"#),
+        _ => shop.configuration("{ role = \"chairman\" }\nprogression = \"auto\""),
+    };
+    let (shop, ada) = Shop::signed(database.clone(), configuration).await;
+    let places = shop.must("get_status", json!({})).await["places"].to_string();
+    assert!(places.contains("approval of chairman, then goes on by itself"), "{places}");
     let directive = shop.directive("production", "1.0.0").await;
     let plan = shop.plan(&directive).await;
     shop.approves(&ada, &plan).await.unwrap();
@@ -295,6 +302,50 @@ async fn on_approval_execute_starts_without_the_agent(database: Database) {
     };
     assert_eq!(shop.settled(&deployment).await["state"], "succeeded");
     assert_eq!(served(shop.production).await, "hello from 1.0.0\n");
+}
+
+/// Returns what a tool told.
+fn told(mut reply: Value) -> Value {
+    reply["result"]["structuredContent"].take()
+}
+
+async fn where_a_person_begins_every_step_an_agent_begins_none(database: Database) {
+    let manual = |shop: &Shop| shop.configuration(&format!("{APPROVAL}\nprogression = \"manual\""));
+    let (shop, ada) = Shop::signed(database, manual).await;
+    let places = shop.must("get_status", json!({})).await["places"].to_string();
+    assert!(places.contains("a person for every step"), "{places}");
+    // An agent says what it wants, and looks.
+    let artifact = shop.build("1.0.0");
+    let order = json!({ "service": "web", "environment": "production", "version": "1.0.0", "artifact": artifact });
+    let directive = text(&told(shop.tool("create_directive", order).await)["directive"]["id"]);
+    let by_agent = async |tool: &str, arguments: Value| {
+        let refusal = told(shop.tool(tool, arguments).await);
+        assert_eq!((&refusal["code"], &refusal["who"]), (&json!("denied_by_policy"), &json!("person")), "{tool}: {refusal:#}");
+        let command = format!("interlock {} ", tool.replace('_', "-"));
+        assert!(refusal["next_actions"][0]["command"].as_str().is_some_and(|it| it.starts_with(&command)), "{tool}: {refusal:#}");
+    };
+    let of_directive = json!({ "directive": directive });
+    for tool in ["run_predeploy_checks", "plan_deployment", "complete_directive"] {
+        by_agent(tool, of_directive.clone()).await;
+    }
+    let status = told(shop.tool("get_status", of_directive.clone()).await);
+    let first = &status["next_actions"][0];
+    assert_eq!((&first["who"], &first["tool"]), (&json!("person"), &Value::Null), "{status:#}");
+    assert_eq!(first["command"], format!("interlock run-predeploy-checks --directive {directive}"));
+    // A person takes the same steps, and an approval changes nothing about who begins the next one.
+    shop.must("run_predeploy_checks", of_directive).await;
+    let plan = shop.plan(&directive).await;
+    shop.approves(&ada, &plan).await.unwrap();
+    by_agent("execute_deployment", json!({ "plan": plan })).await;
+    let deployment = text(&shop.execute(&plan).await["deployment"]["id"]);
+    by_agent("verify_deployment", json!({ "deployment": deployment })).await;
+    // Going back needs nobody.
+    let back = told(shop.tool("rollback_deployment", json!({ "deployment": deployment, "reason": "for the test" })).await);
+    assert_eq!(shop.settled(&text(&back["deployment"])).await["deployment"]["state"], "succeeded", "{back:#}");
+    // The positive control: where the agent drives, it begins the same step.
+    let staged = shop.directive("staging", "1.0.0").await;
+    let checked = told(shop.tool("run_predeploy_checks", json!({ "directive": staged })).await);
+    assert_eq!(checked.get("code"), None, "{checked:#}");
 }
 
 async fn an_agents_word_never_counts_in_production(database: Database) {

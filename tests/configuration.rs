@@ -1,7 +1,7 @@
 //! `interlock.toml` as a person meets it: what is read, what is refused and where, and what a change reaches.
 
 use interlock::{
-    config::{self, GateOverride, OnApproval, ProjectConfig, ReportFormat, difference, parse, template},
+    config::{self, GateOverride, OnApproval, Progression, ProjectConfig, ReportFormat, difference, parse, template},
     error::{Code, Error},
     model::{Comparator, Origin, ci::CiPlace, data::OnRollback, migration::SqlDialect, service::HealthCheck},
     operations, phases,
@@ -73,6 +73,31 @@ fn faults(text: &str) -> Vec<String> {
 /// Returns the line of the first line that starts with `start`.
 fn line(text: &str, start: &str) -> usize {
     text.lines().position(|line| line.starts_with(start)).unwrap() + 1
+}
+
+#[test]
+fn a_progression_is_read_and_never_contradicts_the_approval() {
+    let approval = r#"approval = { role = "chairman", expires = "60m", request_expires = "24h", on_approval = "wait" }"#;
+    let with = |approval_and_more: &str| CONTRACT.replace(approval, approval_and_more);
+    let of = |text: &str| {
+        let production = read(text).environment(&"production".into()).unwrap().clone();
+        (production.progression, production.approval.unwrap().on_approval)
+    };
+    assert_eq!(of(CONTRACT), (Progression::Assisted, OnApproval::Wait));
+    for auto in ["approval = { role = \"x\" }\nprogression = \"auto\"", "approval = { role = \"x\", on_approval = \"execute\" }"] {
+        assert_eq!(of(&with(auto)), (Progression::Auto, OnApproval::Execute), "{auto}");
+    }
+    assert_eq!(of(&with("approval = { role = \"x\" }\nprogression = \"manual\"")), (Progression::Manual, OnApproval::Wait));
+    for (wrong, fault) in [
+        ("approval = { role = \"x\", on_approval = \"execute\" }\nprogression = \"manual\"", "says something else than `progression`"),
+        ("approval = { role = \"x\", on_approval = \"wait\" }\nprogression = \"auto\"", "says something else than `progression`"),
+        ("evidence = [\"person\"]\nprogression = \"auto\"", "none is asked here"),
+        ("approval = { role = \"x\" }\nprogression = \"alone\"", "assisted"),
+    ] {
+        let wrong = with(wrong).replace("evidence = [\"observed\"", "# [\"observed\"");
+        let faults = faults(&wrong).join("\n");
+        assert!(faults.contains(fault), "{wrong}\n{faults}");
+    }
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Replies and refusals as a person reads them. Text from outside is shown with everything invisible written out.
 
-use crate::model::{Timestamp, text::visible_line};
+use crate::{
+    model::{Timestamp, text::visible_line},
+    operations::as_command,
+};
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -45,21 +48,6 @@ fn next(shown: &mut String, actions: &Value) {
         let wait = action["after_seconds"].as_u64().map(|seconds| format!(" (after {seconds} s)")).unwrap_or_default();
         let _ = writeln!(shown, "{mark} {}: {act}{}{wait}", line(&action["who"]), line(&action["why"]));
     }
-}
-
-/// Returns the command line of a call: `interlock get-status --directive SD-1`.
-fn as_command(tool: &str, arguments: &Value) -> String {
-    let mut command = format!("interlock {}", tool.replace('_', "-"));
-    for (name, value) in arguments.as_object().into_iter().flatten() {
-        let _ = match value {
-            Value::String(text) if !text.contains([' ', '\'', '"', '$', '\n', '\\']) => {
-                write!(command, " --{} {text}", name.replace('_', "-"))
-            }
-            Value::String(text) => write!(command, " --{} '{}'", name.replace('_', "-"), text.replace('\'', "'\\''")),
-            other => write!(command, " --{} {other}", name.replace('_', "-")),
-        };
-    }
-    command
 }
 
 /// Writes a fact: scalars on a line, lists and objects indented below.

@@ -1,7 +1,7 @@
 //! `[environments.X]`: what differs from place to place, joined with its services to complete specifications.
 
 use super::{
-    ApprovalConfig, DEFAULT_PHASE, EnvironmentConfig, GatesConfig, OnApproval, PHASES, about, gates, is_name,
+    ApprovalConfig, DEFAULT_PHASE, EnvironmentConfig, GatesConfig, OnApproval, PHASES, Progression, about, gates, is_name,
     listeners::{self, Listener},
     metrics,
     reader::{Item, Table},
@@ -30,6 +30,10 @@ const WEEK_MS: u64 = 7 * 24 * 3_600_000;
 /// Origins as configuration writes them.
 const ORIGINS: &[(&str, Origin)] =
     &[("observed", Origin::Observed), ("attested", Origin::Attested), ("person", Origin::Person), ("claimed", Origin::Claimed)];
+
+/// Progressions as configuration writes them.
+const PROGRESSIONS: &[(&str, Progression)] =
+    &[("manual", Progression::Manual), ("assisted", Progression::Assisted), ("auto", Progression::Auto)];
 
 /// Reads `[environments]`.
 pub fn environments(
@@ -68,14 +72,21 @@ pub fn environments(
 fn environment(name: EnvironmentName, table: &Table<'_>, gates: &GatesConfig, phases: &BTreeMap<String, String>) -> EnvironmentConfig {
     let approval_item = table.get("approval");
     let is_production = approval_item.is_some();
-    let approval = approval_item.and_then(|item| approval(&item));
+    let stated = table.get("progression");
+    let progression = stated.as_ref().and_then(|item| item.choice(PROGRESSIONS, &[]));
+    if let (Some(item), Some(Progression::Auto), false) = (&stated, progression, is_production) {
+        item.fault("goes on after an approval, and none is asked here", Some("set `approval`, or leave `progression` out".into()));
+    }
+    let approval = approval_item.and_then(|item| approval(&item, progression));
     let phase = table.get("phase").and_then(|item| phase(&item, phases));
     let evidence = table.get("evidence").map(|item| evidence(&item, is_production)).unwrap_or_else(|| {
         ORIGINS.iter().map(|(_, origin)| *origin).filter(|origin| !is_production || *origin != Origin::Claimed).collect()
     });
     let gates = table.get("gates").map(|item| gates::overrides(&item, gates)).unwrap_or_default();
     let phase = phase.or(is_production.then_some(DEFAULT_PHASE)).map(str::to_owned);
-    EnvironmentConfig { name, phase, after: None, approval, evidence, gates, services: BTreeMap::new() }
+    let goes_on = approval.as_ref().is_some_and(|approval| approval.on_approval == OnApproval::Execute);
+    let progression = progression.unwrap_or(if goes_on { Progression::Auto } else { Progression::Assisted });
+    EnvironmentConfig { name, phase, after: None, approval, evidence, gates, services: BTreeMap::new(), progression }
 }
 
 /// Reads the name of a phase; an unknown one is answered with all there are.
@@ -89,13 +100,21 @@ fn phase<'a>(item: &Item<'a>, own: &BTreeMap<String, String>) -> Option<&'a str>
     Some(name)
 }
 
-fn approval(item: &Item<'_>) -> Option<ApprovalConfig> {
+/// Reads `approval`; `progression = "auto"` and `on_approval = "execute"` say the same.
+fn approval(item: &Item<'_>, progression: Option<Progression>) -> Option<ApprovalConfig> {
     let table = item.table()?;
     let role = table.require("role", "write role = \"chairman\"").and_then(|item| item.text().filter(|role| is_name(&item, role)));
     let expires_ms = table.get("expires").and_then(|item| item.duration(1_000..=WEEK_MS)).unwrap_or(APPROVAL_EXPIRES_MS);
     let request_expires_ms = table.get("request_expires").and_then(|item| item.duration(1_000..=WEEK_MS)).unwrap_or(REQUEST_EXPIRES_MS);
     let choices = [("wait", OnApproval::Wait), ("execute", OnApproval::Execute)];
-    let on_approval = table.get("on_approval").and_then(|item| item.choice(&choices, &[])).unwrap_or(OnApproval::Wait);
+    let implied = progression.map(|it| if it == Progression::Auto { OnApproval::Execute } else { OnApproval::Wait });
+    let stated = table.get("on_approval").and_then(|item| Some((item.choice(&choices, &[])?, item)));
+    if let (Some((stated, item)), Some(implied)) = (&stated, implied)
+        && *stated != implied
+    {
+        item.fault("says something else than `progression`", Some("leave `on_approval` out".into()));
+    }
+    let on_approval = implied.or(stated.map(|(stated, _)| stated)).unwrap_or(OnApproval::Wait);
     table.close();
     Some(ApprovalConfig { role: role?.to_owned(), expires_ms, request_expires_ms, on_approval })
 }

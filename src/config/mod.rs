@@ -81,6 +81,9 @@ pub struct EnvironmentConfig {
     pub gates: BTreeMap<GateName, GateOverride>,
     /// The services that run here, complete.
     pub services: BTreeMap<ServiceName, ServiceSpec>,
+    /// Who begins the steps; that it is the server stands in `approval`.
+    #[serde(skip_serializing_if = "Progression::is_not_manual")]
+    pub progression: Progression,
 }
 
 /// `approval = { … }`.
@@ -104,6 +107,25 @@ pub enum OnApproval {
     Wait,
     /// The server executes it by itself.
     Execute,
+}
+
+/// Who begins the steps on the way to a deployment (seed stage-30).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Progression {
+    /// A person begins every step.
+    Manual,
+    /// The agent drives, and a person decides.
+    #[default]
+    Assisted,
+    /// After the approval the server goes on by itself.
+    Auto,
+}
+
+impl Progression {
+    fn is_not_manual(&self) -> bool {
+        *self != Progression::Manual
+    }
 }
 
 /// `[environments.X.gates] NAME = …`.

@@ -1,7 +1,7 @@
 //! The proof that a backup can be brought back: taken, verified and restored into a scratch place by the configured commands, outside of a
 //! deployment. Recorded each time it is tried, also when it fails; it counts for exactly these commands.
 
-use super::{Engine, backups::Restored, commands::Commands, steps::StepFailure};
+use super::{Engine, backups::Restored, commands::Commands, progression::Step, steps::StepFailure};
 use crate::{
     error::{Code, Error, Result},
     gates::backup::LastBackup,
@@ -84,6 +84,8 @@ impl Engine {
     /// Begins to take, verify and bring back a backup of a directive's service; the job that does it already, or the proof of a moment ago,
     /// comes back instead, with `true`.
     pub async fn begin_backup(self: &Arc<Self>, by: &Caller, directive: &Directive) -> Result<(BackupStanding, bool)> {
+        let step = Step { operation: "setup_backup", argument: "directive", of: directive.id.as_str() };
+        self.may_begin(by, &directive.environment, step).await?;
         let (environment, service) = (&directive.environment, &directive.service);
         let (_, place, spec) = self.service(environment, service).await?;
         let Some(backup) = spec.data.backup.clone() else {

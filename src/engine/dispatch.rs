@@ -1,6 +1,6 @@
 //! Starts a service's CI workflow for a directive, and follows its run into the record.
 
-use super::Engine;
+use super::{Engine, progression::Step};
 use crate::{
     error::{Code, Error, Result},
     model::{
@@ -53,6 +53,8 @@ impl Engine {
                 return Ok((job, followed, true));
             }
         }
+        let step = Step { operation: "trigger_workflow", argument: "directive", of: directive.id.as_str() };
+        self.may_begin(by, &directive.environment, step).await?;
         // What is cancelled or completed starts nothing any more.
         self.open_directive(&directive.id).await?;
         self.refuse_unmet_dependencies(directive).await?;

@@ -1,6 +1,6 @@
 //! Takes a plan up: checks it, claims the environment, and hands it to a worker. The call returns at once.
 
-use super::{Engine, failpoint};
+use super::{Engine, failpoint, progression::Step};
 use crate::{
     error::{Code, Error, Result},
     model::{Caller, Deployment, DeploymentState, DirectiveState, EnvironmentName, PlanId, PlanState, Purpose, Who},
@@ -30,6 +30,8 @@ impl Engine {
     /// Starts a plan; a plan executed before answers with its deployment and `true`.
     pub async fn execute(self: &Arc<Self>, by: &Caller, id: &PlanId) -> Result<(Deployment, bool)> {
         let record = self.plan_record(id).await?;
+        let step = Step { operation: "execute_deployment", argument: "plan", of: id.as_str() };
+        self.may_begin(by, &record.plan.environment, step).await?;
         if let (Purpose::Rollback { of }, PlanState::Planned) = (&record.plan.purpose, record.state) {
             return Err(Error::new(Code::WrongState, format!("`{id}` is the way back from `{of}`")).hint("call `rollback_deployment`"));
         }

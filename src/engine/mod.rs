@@ -52,6 +52,7 @@ mod place_facts;
 pub mod planner;
 pub mod planning;
 pub mod probing;
+pub mod progression;
 pub mod recheck;
 pub mod reconcile;
 pub mod rehearsal;

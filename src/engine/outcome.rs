@@ -1,6 +1,6 @@
 //! What follows when a deployment settles: the record's measurements, the files in the workspace, the directive's completion.
 
-use super::{Engine, facts::Fact, metrics::TRAFFIC, report::traffic_until, run::Run, ventures::lacking};
+use super::{Engine, facts::Fact, metrics::TRAFFIC, progression::Step, report::traffic_until, run::Run, ventures::lacking};
 use crate::{
     error::{Code, Result},
     model::{Caller, Deployment, DeploymentState, Directive, DirectiveState, Lease},
@@ -85,6 +85,8 @@ impl Engine {
 
     /// Completes a directive when its exit gates hold, and returns those that do not.
     pub async fn complete(&self, by: &Caller, directive: &Directive) -> Result<Vec<(String, Fact)>> {
+        let step = Step { operation: "complete_directive", argument: "directive", of: directive.id.as_str() };
+        self.may_begin(by, &directive.environment, step).await?;
         let missing = self.exit_gates(directive).await?;
         if missing.is_empty() && directive.state.is_open() {
             let health = self.health_of(directive).await?;

@@ -4,6 +4,7 @@ use super::{
     Engine,
     data_plan::refuse_contract,
     planner::{PlanInput, plan},
+    progression::Step,
 };
 use crate::{
     error::{Code, Error, Result},
@@ -43,6 +44,8 @@ pub struct Planned {
 impl Engine {
     /// Returns the frozen plan for a directive.
     pub async fn plan_deployment(&self, by: &Caller, directive: &Directive, wanted: Wanted) -> Result<Planned> {
+        let step = Step { operation: "plan_deployment", argument: "directive", of: directive.id.as_str() };
+        self.may_begin(by, &directive.environment, step).await?;
         let asked = wanted.strategy;
         self.refuse_unmet_dependencies(directive).await?;
         let plans = self.store.plans_of(&directive.id).await?;

@@ -1,6 +1,6 @@
 //! The post-deploy report, from the record: what was checked, what was seen, what it cost customers.
 
-use super::{Engine, run::Run, watch::window};
+use super::{Engine, progression::Step, run::Run, watch::window};
 use crate::{
     error::Result,
     model::{Caller, Deployment, DeploymentState, JournalEntry, Plan, PlannedGate, StepState, data::BackupEvidence},
@@ -72,6 +72,8 @@ impl Engine {
 
     /// Checks what serves now, directly and through the listener, and returns what was seen. It never moves traffic.
     pub async fn verify_now(self: &std::sync::Arc<Self>, by: &Caller, deployment: &Deployment) -> Result<Value> {
+        let step = Step { operation: "verify_deployment", argument: "deployment", of: deployment.id.as_str() };
+        self.may_begin(by, &deployment.environment, step).await?;
         let lease =
             crate::model::Lease { environment: deployment.environment.clone(), holder: self.holder.clone(), epoch: deployment.epoch };
         let run = Run::of(self, deployment, lease).await?;

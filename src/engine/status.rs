@@ -9,6 +9,7 @@ use super::{
     stuck::{self, Stuck},
 };
 use crate::{
+    config::Progression,
     error::Result,
     model::{
         Choice, Deployment, DeploymentState, Directive, DirectiveState, EnvironmentName, GateResult, PlanState, Purpose, ServiceName,
@@ -48,6 +49,8 @@ pub struct DirectiveView {
     pub skipped: Option<PhaseSkip>,
     /// Whether a plan needs an assessment that nobody has written yet.
     pub unassessed: bool,
+    /// Whether a person begins every step there.
+    pub is_manual: bool,
     /// How its deployment stands.
     pub course: Course,
     /// When it was looked at.
@@ -155,6 +158,7 @@ impl Engine {
         let said = newest.as_ref().is_some_and(|record| record.plan.assessment.is_some());
         let unassessed = !said && directive.state.is_open() && self.needs_assessment(&directive, phase.as_ref()).await?;
         Ok(DirectiveView {
+            is_manual: self.is_manual(&directive.environment).await?,
             unassessed,
             gates: self.store.verdicts(&directive.id).await?,
             checking: job.filter(|job| job.state == crate::store::JobState::Running),
@@ -205,6 +209,11 @@ impl Engine {
             requires.extend(environment.phase.iter().map(|phase| format!("phase {phase}")));
             requires.extend(environment.after.iter().map(|after| format!("after {after}")));
             requires.extend(environment.approval.iter().map(|approval| format!("approval of {}", approval.role)));
+            match environment.progression {
+                Progression::Manual => requires.push("a person for every step".to_owned()),
+                Progression::Assisted => (),
+                Progression::Auto => requires.push("then goes on by itself".to_owned()),
+            }
             if requires.is_empty() {
                 requires.push("nothing but the server's own gates".to_owned());
             }

@@ -1,9 +1,10 @@
 //! What an agent is told about where a directive or a deployment stands: one word, one line, the current step, and what can be done next. Pure.
 
-use super::{NextAction, Reply};
+use super::{NextAction, Reply, as_command};
 use crate::{
     engine::{
         freezing,
+        progression::STEPS,
         status::{Course, DirectiveView},
         stuck::{self, Stuck},
     },
@@ -73,7 +74,18 @@ pub fn of_directive(view: &DirectiveView) -> Standing {
         }
         standing.ask(view);
     }
+    if view.is_manual {
+        standing.next_actions.iter_mut().for_each(hand_to_person);
+    }
     standing
+}
+
+/// Makes a step that an agent would take the command a person types.
+fn hand_to_person(action: &mut NextAction) {
+    if let Some(tool) = action.tool.take_if(|tool| STEPS.contains(&tool.as_str())) {
+        action.command = Some(as_command(&tool, &action.arguments.take().unwrap_or_default()));
+        action.who = Who::Person;
+    }
 }
 
 fn directive_standing(view: &DirectiveView) -> Standing {

@@ -50,7 +50,10 @@ use crate::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use std::sync::{Arc, LazyLock};
+use std::{
+    fmt::Write,
+    sync::{Arc, LazyLock},
+};
 
 static ALL: LazyLock<Vec<Entry>> = LazyLock::new(|| {
     vec![
@@ -230,6 +233,21 @@ impl NextAction {
         self.recommended = true;
         self
     }
+}
+
+/// Returns the command line of a call: `interlock get-status --directive SD-1`.
+pub fn as_command(tool: &str, arguments: &Value) -> String {
+    let mut command = format!("interlock {}", tool.replace('_', "-"));
+    for (name, value) in arguments.as_object().into_iter().flatten() {
+        let _ = match value {
+            Value::String(text) if !text.contains([' ', '\'', '"', '$', '\n', '\\']) => {
+                write!(command, " --{} {text}", name.replace('_', "-"))
+            }
+            Value::String(text) => write!(command, " --{} '{}'", name.replace('_', "-"), text.replace('\'', "'\\''")),
+            other => write!(command, " --{} {other}", name.replace('_', "-")),
+        };
+    }
+    command
 }
 
 type Tell = dyn Fn(u64, Option<u64>, &str) + Send + Sync;

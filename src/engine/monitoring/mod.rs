@@ -13,7 +13,7 @@ mod text;
 
 pub use prove::{AlertProof, Coverage};
 
-use super::Engine;
+use super::{Engine, progression::Step};
 use crate::{
     error::{Code, Error, Result},
     model::{Caller, Directive, EnvironmentName, ServiceName, ServiceSpec, Sha256},
@@ -85,6 +85,8 @@ impl Engine {
     /// Writes the monitoring of a directive's service, once the tools that are there have nothing against it, and proves that an alert
     /// arrives where an Alertmanager is configured. What a tool refuses is not written.
     pub async fn set_up_monitoring(&self, by: &Caller, directive: &Directive) -> Result<Setup> {
+        let step = Step { operation: "setup_monitoring", argument: "directive", of: directive.id.as_str() };
+        self.may_begin(by, &directive.environment, step).await?;
         let (environment, service) = (&directive.environment, &directive.service);
         let spec = self.service(environment, service).await?.2;
         let files = self.monitoring_files(environment, service).await?;
