@@ -3,7 +3,7 @@
 use super::{Engine, git, recheck::artifact_error};
 use crate::{
     error::{Code, Error, Result},
-    model::{Caller, Directive, DirectiveId, DirectiveState, EnvironmentName, PlanState, Release, ServiceName, Sha256, text},
+    model::{Caller, ChangeKind, Directive, DirectiveId, DirectiveState, EnvironmentName, PlanState, Release, ServiceName, Sha256, text},
     phases::{self, Phase},
     store::NewDirective,
 };
@@ -15,10 +15,12 @@ pub struct Order {
     pub service: String,
     /// The environment.
     pub environment: String,
-    /// The version.
-    pub version: String,
+    /// The version; with `artifact`, or neither where nothing was built.
+    pub version: Option<String>,
     /// The artifact's path in the workspace.
-    pub artifact: String,
+    pub artifact: Option<String>,
+    /// What has changed, as the caller says; the commits decide.
+    pub change: Option<ChangeKind>,
     /// The commit; the workspace's HEAD when absent.
     pub commit: Option<String>,
     /// One line.
@@ -42,7 +44,7 @@ impl Engine {
     pub async fn create_directive(&self, by: &Caller, order: Order) -> Result<(Directive, bool)> {
         let (service, environment) = (ServiceName::from(order.service), EnvironmentName::from(order.environment));
         self.service(&environment, &service).await?;
-        check_version(&order.version)?;
+        let built = built(order.version, order.artifact)?;
         let priority = order.priority.unwrap_or_else(|| "medium".into());
         if !["critical", "high", "medium", "low"].contains(&priority.as_str()) {
             return Err(Error::invalid("`priority` is one of critical, high, medium, low"));
@@ -64,39 +66,56 @@ impl Engine {
             self.store.keep_phase(by, &phase.name, &phase.sha256, &phase.text).await?;
         }
         let _pinning = self.pinning.lock().await;
-        let (releases, root, artifact) = (self.releases.clone(), self.workspace.root.clone(), order.artifact);
-        let pinned = self.blocking(move || releases.pin(&root, &artifact)).await?.map_err(artifact_error)?;
-        let release = Release {
-            service: service.clone(),
-            version: order.version.clone(),
-            commit: commit.clone(),
-            digest: pinned.digest.clone(),
-            files: pinned.files,
-            size_bytes: pinned.size_bytes,
+        let nothing_built = built.is_none();
+        let release = match built {
+            Some((version, artifact)) => {
+                let (releases, root) = (self.releases.clone(), self.workspace.root.clone());
+                let pinned = self.blocking(move || releases.pin(&root, &artifact)).await?.map_err(artifact_error)?;
+                let (service, digest) = (service.clone(), pinned.digest);
+                Release { service, version, commit: commit.clone(), digest, files: pinned.files, size_bytes: pinned.size_bytes }
+            }
+            None => {
+                let serving = self.release_that_serves(&service, &environment, order.change, phase.as_ref()).await?;
+                let known = self.store.release(&serving.digest).await?.ok_or_else(|| Error::not_found("release", &serving.digest))?;
+                // The order is about this commit; that of the release stays as it was recorded.
+                Release { version: serving.version, commit: commit.clone(), ..known }
+            }
         };
         let line = |text: Option<String>, otherwise: String| text.map_or(otherwise, |text| text.trim().to_owned());
-        let title = line(order.title, format!("deploy {service} {} to {environment}", order.version));
+        let otherwise = match order.change.filter(|_| nothing_built) {
+            Some(change) => format!("{} of {service} in {environment}", change.as_str()),
+            None => format!("deploy {service} {} to {environment}", release.version),
+        };
+        let title = line(order.title, otherwise);
         if title.chars().count() > 500 {
             return Err(Error::invalid("`title` has at most 500 characters"));
         }
         let new = NewDirective {
             title,
             rationale: line(order.rationale, "none given".into()),
-            description: line(order.description, format!("{service} {} ({})", order.version, release.digest.short())),
+            description: line(order.description, format!("{service} {} ({})", release.version, release.digest.short())),
             scope: line(order.scope, format!("{service} in {environment}")),
             priority,
             environment,
             committed_at,
+            change: order.change,
+            nothing_built,
             venture,
             reaches_customers,
             depends_on,
             phase: phase.as_ref().map(|phase| phase.name.clone()),
             phase_sha256: phase.map(|phase| phase.sha256),
         };
+        let change = order.change;
         let (directive, existing) = self.store.create_directive(by, new, &release).await?;
-        if existing && directive.version != release.version {
-            let message = format!("`{}` is open for these bytes as version {}", directive.id, directive.version);
-            return Err(Error::new(Code::WrongState, message).hint("the bytes are the same: use that directive, or cancel it first"));
+        if existing {
+            let is_same = directive.version == release.version
+                && directive.nothing_built == nothing_built
+                && (directive.change == change || !nothing_built && change.is_none())
+                && (directive.commit == release.commit || !nothing_built);
+            if !is_same {
+                return Err(open_otherwise(&directive));
+            }
         }
         Ok((directive, existing))
     }
@@ -191,6 +210,34 @@ impl Engine {
             },
         }
     }
+}
+
+/// Refuses an order for bytes that another one is open for.
+fn open_otherwise(directive: &Directive) -> Error {
+    let change = directive.change.map(|change| format!(", as {}", change.as_str())).unwrap_or_default();
+    let (id, version) = (&directive.id, &directive.version);
+    let message = match directive.nothing_built {
+        true => {
+            let commit = directive.commit.as_deref().map(|commit| format!(" at commit {commit}")).unwrap_or_default();
+            format!("`{id}` is open with nothing built{change}{commit}")
+        }
+        false => format!("`{id}` is open for these bytes as version {version}{change}"),
+    };
+    Error::new(Code::WrongState, message).hint("the bytes are the same: use that directive, complete it, or cancel it first")
+}
+
+/// Returns version and artifact of what was built; none where neither is given.
+fn built(version: Option<String>, artifact: Option<String>) -> Result<Option<(String, String)>> {
+    let lacking = match (version, artifact) {
+        (None, None) => return Ok(None),
+        (Some(version), Some(artifact)) => {
+            check_version(&version)?;
+            return Ok(Some((version, artifact)));
+        }
+        (Some(_), None) => "`version` is given without `artifact`",
+        (None, Some(_)) => "`artifact` is given without `version`",
+    };
+    Err(Error::invalid(lacking).hint("give both of what was built, or neither and `change` where nothing was"))
 }
 
 fn check_version(version: &str) -> Result<()> {

@@ -11,6 +11,7 @@ pub mod background;
 pub mod backup_proof;
 pub mod backups;
 pub mod bindings;
+pub mod change;
 pub mod checks;
 pub mod ci;
 pub mod citations;
@@ -117,7 +118,7 @@ pub struct Engine {
     /// What was read of the configuration.
     parsed: configuration::Parsed,
     recalled: phase_rules::Recalled,
-    changed: place_facts::Changed,
+    changed: change::Changed,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -142,7 +143,7 @@ impl Engine {
             placing: tokio::sync::Mutex::default(),
             parsed: configuration::Parsed::default(),
             recalled: phase_rules::Recalled::default(),
-            changed: place_facts::Changed::default(),
+            changed: change::Changed::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         })

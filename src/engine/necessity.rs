@@ -45,7 +45,10 @@ impl Engine {
             return Ok(None);
         };
         let holds = |fact: &str| facts.get(fact) == Some(&Fact::True);
-        let requires_deployment = !["documentation_only", "configuration_only", "already_deployed"].into_iter().any(holds);
+        // A place that serves development is skipped all the same, and what changes there is still brought by deploying.
+        let is_for_development = holds("development_only") && holds("production");
+        let changes_nothing = ["documentation_only", "configuration_only", "already_deployed"].into_iter().any(holds);
+        let requires_deployment = !changes_nothing && !is_for_development;
         let should_skip = match phase.skipped_by(facts) {
             Some(fact) => Some(SkipReason { fact: fact.to_owned(), reason: self.reason(directive, fact).await? }),
             None => None,
@@ -70,6 +73,13 @@ impl Engine {
 
     async fn reason(&self, directive: &Directive, fact: &str) -> Result<String> {
         let says = fact_kind(fact).map_or(fact, |kind| kind.says);
+        let signed = self.store.sign_offs(&directive.id).await?;
+        if let Some(sign_off) = signed.iter().rev().find(|sign_off| sign_off.fact == fact && sign_off.digest == directive.digest) {
+            return Ok(format!("{says}, as {} has signed", sign_off.approver));
+        }
+        if fact == "development_only" && !self.service(&directive.environment, &directive.service).await?.1.is_production() {
+            return Ok("the environment serves development, and nobody approves what goes there".into());
+        }
         match self.base(&directive.service, &directive.environment).await? {
             Some(base) if fact == "already_deployed" => Ok(format!("{says}: {} brought them as {}", base.deployment, base.version)),
             _ => Ok(says.to_owned()),

@@ -1,13 +1,11 @@
 //! Facts about where a release goes, how it got there, and whether there is anything to deploy at all: from the record, the applied
 //! configuration, and the commits between what serves and what is to.
 
-use super::{Engine, data::backup_of, facts::Seen, git, rehearsal::rehearsal_of};
+use super::{Engine, data::backup_of, facts::Seen, rehearsal::rehearsal_of};
 use crate::{
-    config,
     error::Result,
-    model::{DeploymentState, Directive, DirectiveState, JournalEntry, Purpose, StepState},
+    model::{ChangeKind, DeploymentState, Directive, DirectiveState, JournalEntry, Purpose, StepState},
 };
-use std::{path::Path, sync::Mutex};
 
 /// A fact as it was computed; none where the record does not say.
 pub(super) type Computed = (&'static str, Option<bool>);
@@ -47,12 +45,10 @@ impl Engine {
         // What this directive has itself brought to serve is no reason to skip it.
         let other = serving.filter(|set| seen.latest.as_ref().is_none_or(|deployment| deployment.id != set.deployment));
         let serves = other.as_ref().is_some_and(|set| set.digest == directive.digest);
-        let paths = match (other.and_then(|set| set.commit), &directive.commit) {
-            (Some(from), Some(to)) if from != *to => self.changed.between(&self.workspace.root, &from, to).await,
-            _ => None,
-        };
-        // What cannot be read counts as code.
-        let only = |is_it: &dyn Fn(&[String]) -> bool| Some(paths.as_deref().is_some_and(|paths| !paths.is_empty() && is_it(paths)));
+        let change = self.change_of(directive, other.as_ref()).await;
+        let only = |kind: ChangeKind| change.counts_as == Some(kind);
+        // Of an order for which nothing was built, the bytes that serve are not what it is about: the commits are.
+        let serves = serves && (!directive.nothing_built || change.counts_as.is_none());
         Ok(vec![
             ("ordered", Some(directive.id.as_str().starts_with("SD-DEPLOY-"))),
             ("dependencies_completed", Some(is_free)),
@@ -67,15 +63,9 @@ impl Engine {
             ("monitoring_active", is_watched.then_some(true)),
             ("baseline_recorded", measured.then_some(true)),
             ("documents_written", (written("deployment_plan") && written("status")).then_some(true)),
-            ("documentation_only", only(&|paths| paths.iter().all(|path| is_document(path)))),
-            (
-                "configuration_only",
-                only(&|paths| {
-                    let is_configuration = |path: &String| path == config::FILE_NAME;
-                    paths.iter().any(is_configuration) && paths.iter().all(|path| is_configuration(path) || is_document(path))
-                }),
-            ),
-            ("development_only", Some(!is_production)),
+            ("documentation_only", Some(only(ChangeKind::Documentation))),
+            ("configuration_only", Some(only(ChangeKind::Configuration))),
+            ("development_only", Some(!is_production || only(ChangeKind::Development))),
             ("already_deployed", Some(serves)),
             ("emergency_rollback", Some(going_back)),
         ])
@@ -89,49 +79,5 @@ fn green(journal: &[JournalEntry]) -> Option<bool> {
     match states.clone().any(|state| state == StepState::Failed) {
         true => Some(false),
         false => states.any(|state| state == StepState::Done).then_some(true),
-    }
-}
-
-/// Tells whether a path is documentation wherever it stands: prose that nothing is built from by its kind.
-fn is_document(path: &str) -> bool {
-    let extension = Path::new(path).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    let name = path.rsplit('/').next().unwrap_or_default();
-    ["md", "adoc", "rst"].contains(&extension) || ["LICENSE", "NOTICE"].contains(&name)
-}
-
-/// What lies between commits, as git said a moment ago: commits do not change.
-#[derive(Default)]
-pub(super) struct Changed(Mutex<Vec<(String, Vec<String>)>>);
-
-impl Changed {
-    /// How many are kept.
-    const MOST: usize = 32;
-
-    async fn between(&self, workspace: &Path, from: &str, to: &str) -> Option<Vec<String>> {
-        let between = format!("{from} {to}");
-        let known = self.0.lock().expect("nothing panics here").iter().find(|(key, _)| *key == between).map(|(_, paths)| paths.clone());
-        if known.is_some() {
-            return known;
-        }
-        let paths = git::changed(workspace, from, to).await?;
-        let mut kept = self.0.lock().expect("nothing panics here");
-        if kept.len() == Self::MOST {
-            kept.remove(0);
-        }
-        kept.push((between, paths.clone()));
-        Some(paths)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn documentation_is_told_by_its_kind() {
-        assert!(["README.md", "docs/a/guide.adoc", "LICENSE", "notes.rst"].iter().all(|path| is_document(path)));
-        assert!(
-            !["src/main.rs", "docs/conf.py", "requirements.txt", "md", "LICENSES/x", "interlock.toml"].iter().any(|path| is_document(path))
-        );
     }
 }

@@ -46,6 +46,13 @@ impl Engine {
     pub async fn plan_deployment(&self, by: &Caller, directive: &Directive, wanted: Wanted) -> Result<Planned> {
         let step = Step { operation: "plan_deployment", argument: "directive", of: directive.id.as_str() };
         self.may_begin(by, &directive.environment, step).await?;
+        if directive.nothing_built {
+            return Err(Error::new(
+                Code::WrongState,
+                format!("nothing was built for `{}`: it is about a commit and deploys nothing", directive.id),
+            )
+            .hint("call `complete_directive`; or build it, and call `create_directive` with `version` and `artifact`"));
+        }
         let asked = wanted.strategy;
         self.refuse_unmet_dependencies(directive).await?;
         let plans = self.store.plans_of(&directive.id).await?;

@@ -2,6 +2,7 @@
 
 use super::{
     Engine,
+    change::ChangeSeen,
     checks::JOB,
     facts::Fact,
     freezing,
@@ -45,6 +46,8 @@ pub struct DirectiveView {
     pub checklist: Checklist,
     /// Whether its phase is to be gone through at all, where the phase says what skips it.
     pub necessity: Option<Necessity>,
+    /// What its change counts as, where its creator has said what it is.
+    pub change: Option<ChangeSeen>,
     /// Why its phase was skipped.
     pub skipped: Option<PhaseSkip>,
     /// Whether a plan needs an assessment that nobody has written yet.
@@ -170,6 +173,7 @@ impl Engine {
             phase,
             checklist,
             necessity,
+            change: if directive.state.is_open() { self.claimed_change(&directive).await? } else { None },
             skipped,
             course,
             now: self.clock.now(),

@@ -1,6 +1,6 @@
 //! The Strategic Directive: the work order without which nothing deploys.
 
-use super::{digest::Sha256, ids::*, time::Timestamp};
+use super::{change::ChangeKind, digest::Sha256, ids::*, time::Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Where a directive stands. The seed's further states `pending_approval`, `archived`, `deferred` exist in the table.
@@ -78,6 +78,12 @@ pub struct Directive {
     pub committed_at: Option<Timestamp>,
     /// The pinned release.
     pub digest: Sha256,
+    /// What its creator says has changed; the commits decide.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub change: Option<ChangeKind>,
+    /// Whether nothing was built for it: its release is the one that served when it was opened, and it deploys nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub nothing_built: bool,
     /// The venture it belongs to, if any.
     pub venture: Option<String>,
     /// Directives that must be completed first.

@@ -5,6 +5,7 @@ pub mod analysis;
 pub mod assessment;
 pub mod caller;
 pub mod catalog;
+pub mod change;
 pub mod ci;
 pub mod comparator;
 pub mod data;
@@ -32,6 +33,7 @@ pub mod time;
 
 pub use assessment::Assessment;
 pub use caller::{Caller, CallerKind, Via};
+pub use change::ChangeKind;
 pub use comparator::{Comparator, Operator};
 pub use decision::{Decision, DecisionKind, DecisionVerdict, SignedDecision};
 pub use deployment::{Choice, Deployment, DeploymentState, Event, JournalEntry, StepState};

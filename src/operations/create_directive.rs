@@ -1,7 +1,11 @@
 //! `create_directive`: opens the work order without which nothing deploys.
 
 use super::{Context, Effect, Operation, Reply, Toolset, guidance};
-use crate::{engine::directives::Order, error::Error};
+use crate::{
+    engine::{change::ChangeSeen, directives::Order},
+    error::Error,
+    model::ChangeKind,
+};
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,10 +25,16 @@ pub struct Params {
     pub environment: String,
     /// Version the artifact shows, `1.4.0`
     #[arg(long)]
-    pub version: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Path in the workspace: file, folder or .tar.gz
     #[arg(long)]
-    pub artifact: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<String>,
+    /// What has changed; instead of version and artifact where nothing was built; commits decide
+    #[arg(long, value_enum)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeKind>,
     /// Commit; default HEAD
     #[arg(long)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,6 +74,9 @@ pub struct Params {
 pub struct Output {
     directive: crate::model::Directive,
     existing: bool,
+    /// What the change counts as, where the caller has said what it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<ChangeSeen>,
     /// What a deployment there requires.
     gates: Vec<String>,
 }
@@ -82,6 +95,7 @@ impl Operation for CreateDirective {
             environment: params.environment,
             version: params.version,
             artifact: params.artifact,
+            change: params.change,
             commit: params.commit,
             title: params.title,
             rationale: params.rationale,
@@ -93,7 +107,7 @@ impl Operation for CreateDirective {
         };
         let (directive, existing) = ctx.engine.create_directive(&ctx.caller, order).await?;
         let gates = ctx.engine.bindings(&directive).await?.into_iter().map(|binding| binding.rule.gate.to_string()).collect();
-        let standing = guidance::of_directive(&ctx.engine.view(directive.clone()).await?);
-        Ok(standing.reply(Output { directive, existing, gates }))
+        let view = ctx.engine.view(directive.clone()).await?;
+        Ok(guidance::of_directive(&view).reply(Output { directive, existing, change: view.change, gates }))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Context, Effect, NextAction, Operation, Reply, Toolset, guidance, waiting};
 use crate::{
-    engine::{necessity::Necessity, status::Place},
+    engine::{change::ChangeSeen, necessity::Necessity, status::Place},
     error::Error,
     model::{DirectiveId, PlanId, Sha256, Who},
 };
@@ -66,6 +66,9 @@ pub struct Output {
     /// Whether the phase is to be gone through, where it says what skips it: `can_execute`, `requires_deployment`, `should_skip`.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     necessity: Option<Necessity>,
+    /// What its change counts as, where its creator has said what it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<ChangeSeen>,
     /// What the phase's current step asks, with who answers and how.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     asked: Vec<String>,
@@ -128,6 +131,7 @@ impl Operation for GetStatus {
                     },
                     skipped: view.checklist.skipped.clone(),
                     necessity: view.necessity.clone(),
+                    change: view.change.clone(),
                     ..Output::default()
                 };
                 Ok(standing.reply(output))

@@ -55,7 +55,7 @@ impl Standing {
         }
     }
 
-    fn of(state: &str, summary: String, guidance: &str, mut next_actions: Vec<NextAction>) -> Self {
+    pub(super) fn of(state: &str, summary: String, guidance: &str, mut next_actions: Vec<NextAction>) -> Self {
         if let Some(first) = next_actions.first_mut() {
             first.recommended = true;
         }
@@ -67,7 +67,8 @@ impl Standing {
 pub fn of_directive(view: &DirectiveView) -> Standing {
     let mut standing = directive_standing(view);
     // After a failure what matters is the failure, not the step of the checklist it leads back to.
-    let went_wrong = matches!(standing.state.as_str(), "rolled_back" | "rolling_back" | "stuck" | "rejected" | "nothing_to_deploy");
+    let went_wrong =
+        matches!(standing.state.as_str(), "rolled_back" | "rolling_back" | "stuck" | "rejected" | "nothing_to_deploy" | "not_built");
     if view.directive.state.is_open() && !went_wrong {
         if let Some(step) = &view.checklist.step {
             standing.guidance = step.chars().take(1000).collect();
@@ -122,7 +123,11 @@ fn directive_standing(view: &DirectiveView) -> Standing {
         let complete = NextAction::tool("complete_directive", json!({ "directive": id }), "the skip is recorded with its reason");
         let check = NextAction::tool("run_predeploy_checks", json!({ "directive": id }), "deploy it all the same");
         let summary = format!("{id} has nothing to deploy: {}", skip.reason);
-        return Standing::of("nothing_to_deploy", summary, "The phase is skipped where this holds.", vec![complete, check]);
+        let actions = if directive.nothing_built { vec![complete] } else { vec![complete, check] };
+        return Standing::of("nothing_to_deploy", summary, "The phase is skipped where this holds.", actions);
+    }
+    if directive.nothing_built {
+        return super::unbuilt::standing(view);
     }
     if let Some(deployment) = view.under_way() {
         return of_deployment(deployment, &view.course);

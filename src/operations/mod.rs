@@ -32,6 +32,7 @@ mod run_predeploy_checks;
 mod setup_backup;
 mod setup_monitoring;
 mod trigger_workflow;
+mod unbuilt;
 mod verify_deployment;
 mod write_document;
 mod write_runbook;

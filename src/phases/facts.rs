@@ -152,11 +152,12 @@ pub const FACTS: &[FactKind] = &[
         "configuration_only",
         None,
     ),
-    computed(
+    signed(
         "development_only",
-        "the environment serves development, and nobody approves what goes there",
-        Who::Server,
-        "the applied configuration says it",
+        "nothing but tests, CI or settings of editors has changed, or the environment itself serves development",
+        "interlock sign-off {directive} development_only",
+        "development_only",
+        None,
     ),
     computed("already_deployed", "these bytes serve here already", Who::Server, "the record says it"),
     computed("emergency_rollback", "a way back is under way here", Who::Server, "the record says it"),

@@ -26,6 +26,10 @@ pub struct NewDirective {
     pub environment: EnvironmentName,
     /// When its commit was made, if known.
     pub committed_at: Option<Timestamp>,
+    /// What its creator says has changed.
+    pub change: Option<ChangeKind>,
+    /// Whether nothing was built for it.
+    pub nothing_built: bool,
     /// The venture it belongs to, if any.
     pub venture: Option<String>,
     /// Whether it reaches customers: its environment asks for approval.
@@ -55,7 +59,11 @@ impl Store {
         }
         releases::remember(&mut write, release).await?;
         let reaches_customers = new.reaches_customers;
-        let draft = draft_of(&mut write, &release.service, &new.environment).await?;
+        // What brings nothing mends nothing: the draft goes on waiting for a release.
+        let draft = match new.nothing_built {
+            true => None,
+            false => draft_of(&mut write, &release.service, &new.environment).await?,
+        };
         let directive = match draft {
             Some(draft) => take_over(&mut write, by, draft, new, release).await?,
             None => {
@@ -64,11 +72,11 @@ impl Store {
                 directive
             }
         };
-        if directive.venture.is_some() {
+        if directive.venture.is_some() && !directive.nothing_built {
             stages::carry(&mut write, &directive, reaches_customers).await?;
         }
         let detail = json!({ "service": directive.service, "environment": directive.environment, "version": directive.version,
-            "digest": directive.digest, "follows": directive.follows });
+            "digest": directive.digest, "follows": directive.follows, "change": directive.change, "nothing_built": directive.nothing_built });
         write.commit(by, "create_directive", &directive.id, detail).await?;
         Ok((directive, false))
     }
@@ -269,6 +277,8 @@ async fn directive(by: &Caller, write: &mut Write, new: NewDirective, release: &
         commit: release.commit.clone(),
         committed_at: new.committed_at,
         digest: release.digest.clone(),
+        change: new.change,
+        nothing_built: new.nothing_built,
         venture: new.venture,
         depends_on: new.depends_on,
         phase: new.phase,
@@ -285,9 +295,9 @@ async fn insert(write: &mut Write, directive: &Directive) -> Result<()> {
     let number: i64 = directive.id.as_str().rsplit('-').next().and_then(|digits| digits.parse().ok()).unwrap_or_default();
     sql("INSERT INTO strategic_directives_v2 (id, number, title, status, category, priority, description, rationale, scope, target_application,
              current_phase, created_by, created_at, updated_at, service, environment, release_version, commit_id, digest, venture_id, depends_on,
-             phase, phase_sha256, follows, follow_depth, committed_at)
+             phase, phase_sha256, follows, follow_depth, committed_at, claimed_change, nothing_built)
          VALUES ($1, $2, $3, $4, 'deployment', $5, $6, $7, $8, $9, $10, $11, $12, $12, $9, $13, $14, $15, $16, $17, $18, $10, $19, $20, $21,
-             $22)")
+             $22, $23, $24)")
     .bind(&directive.id)
     .bind(number)
     .bind(&directive.title)
@@ -310,6 +320,8 @@ async fn insert(write: &mut Write, directive: &Directive) -> Result<()> {
     .bind(directive.follows.as_ref())
     .bind(directive.depth)
     .bind(directive.committed_at)
+    .bind(directive.change.map(ChangeKind::as_str))
+    .bind(directive.nothing_built)
     .run(write.on())
     .await?;
     Ok(())
@@ -330,6 +342,11 @@ fn directive_of(row: &AnyRow) -> Result<Directive> {
         commit: row.read("commit_id")?,
         committed_at: row.read("committed_at")?,
         digest: row.read("digest")?,
+        change: match row.read::<Option<String>>("claimed_change")? {
+            Some(_) => Some(row.word("claimed_change")?),
+            None => None,
+        },
+        nothing_built: row.read::<i64>("nothing_built")? != 0,
         venture: row.read("venture_id")?,
         depends_on: row.json("depends_on")?,
         phase: row.read("phase")?,

@@ -1,18 +1,20 @@
 //! An agent that knows nothing but `next_actions`, and people who sign what they are asked for: every built-in phase to its end, and the
 //! ways to leave one out.
 
-use crate::{support::databases::databases, world::Shop};
+use crate::{
+    support::databases::databases,
+    world::{Repository, Shop},
+};
 use interlock::model::{DecisionKind, DecisionVerdict::Approve};
 use serde_json::{Value, json};
-use std::process::Command;
 
 /// Returns the shop's configuration with this phase in production.
-fn under(shop: &Shop, phase: &str) -> String {
+pub fn under(shop: &Shop, phase: &str) -> String {
     shop.text.replace("[environments.production]\n", &format!("[environments.production]\nphase = \"{phase}\"\n"))
 }
 
 /// Follows what each answer offers until the directive is completed; returns every step that was shown as skipped.
-async fn drive(shop: &Shop, directive: &str) -> Vec<String> {
+pub async fn drive(shop: &Shop, directive: &str) -> Vec<String> {
     let (mut skipped, mut signed) = (Vec::new(), Vec::new());
     for _ in 0..40 {
         let status = shop.must("get_status", json!({ "directive": directive })).await;
@@ -142,33 +144,19 @@ async fn every_phase_goes_from_its_directive_to_its_end_by_what_it_offers() {
     }
 }
 
-fn git(shop: &Shop, words: &[&str]) {
-    let identity = ["-c", "user.name=ann", "-c", "user.email=ann@shop.test"];
-    let done = Command::new("git").args(identity).args(words).current_dir(&shop.engine.workspace.root).output().unwrap();
-    assert!(done.status.success(), "git {words:?}: {}", String::from_utf8_lossy(&done.stderr));
-}
-
-/// Commits a file with this text.
-fn commit(shop: &Shop, path: &str, text: &str) {
-    std::fs::write(shop.engine.workspace.root.join(path), text).unwrap();
-    git(shop, &["add", path]);
-    git(shop, &["commit", "-qm", path]);
-}
-
 #[tokio::test]
 async fn what_needs_no_deployment_is_skipped_with_its_reason_and_only_by_what_the_record_shows() {
     for database in databases().await {
         let shop = Shop::open(&database.url).await;
-        git(&shop, &["init", "-q"]);
-        commit(&shop, "main.rs", "fn main() {}");
-        git(&shop, &["tag", "base"]);
+        let repository = Repository::of(&shop);
+        repository.commit("main.rs", "fn main() {}");
         shop.configure(&under(&shop, "deployment-operations")).await;
         shop.deploy("1.0.0").await;
         let first = shop.order("production", "1.0.0").await;
         drive(&shop, &first).await;
         let status = async |directive: &str| shop.must("get_status", json!({ "directive": directive })).await;
 
-        commit(&shop, "README.md", "# Shop");
+        repository.commit("README.md", "# Shop");
         let documented = shop.order("production", "1.1.0").await;
         let seen = status(&documented).await;
         let expected = json!({ "fact": "documentation_only", "reason": "nothing but documentation has changed" });
@@ -182,7 +170,7 @@ async fn what_needs_no_deployment_is_skipped_with_its_reason_and_only_by_what_th
         assert_eq!(shop.production.serving(), ["1.0.0"]);
 
         // Code is code, whatever an agent says of it.
-        commit(&shop, "main.rs", "fn main() { loop {} }");
+        repository.commit("main.rs", "fn main() { loop {} }");
         let code = shop.order("production", "1.2.0").await;
         let seen = status(&code).await;
         assert_eq!((&seen["should_skip"], &seen["requires_deployment"]), (&Value::Null, &json!(true)), "{seen:#}");
@@ -194,12 +182,12 @@ async fn what_needs_no_deployment_is_skipped_with_its_reason_and_only_by_what_th
         shop.sign(DecisionKind::SignOff, json!({ "directive": code, "fact": "documentation_only" }), Approve).await;
         assert_eq!(status(&code).await["should_skip"]["fact"], "documentation_only", "a person may say so");
 
-        git(&shop, &["checkout", "-q", "base"]);
-        commit(&shop, "interlock.toml", &shop.text);
+        repository.begin_again();
+        repository.commit("interlock.toml", &shop.text);
         let configured = shop.order("production", "1.3.0").await;
         assert_eq!(status(&configured).await["should_skip"]["fact"], "configuration_only");
 
-        git(&shop, &["checkout", "-q", "base"]);
+        repository.begin_again();
         let again = shop.order("production", "1.0.0").await;
         assert_ne!(again, first);
         let reason = status(&again).await["should_skip"]["reason"].take();

@@ -7,6 +7,7 @@ mod support;
 mod about;
 mod agents;
 mod backups;
+mod changes;
 mod ci;
 mod citations;
 mod clocks;

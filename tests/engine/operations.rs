@@ -8,8 +8,8 @@ const CONTRACT: &[(&str, &str, &str, Effect)] = &[
     ("get_status", "", "directive service environment wait_seconds since", Reads),
     (
         "create_directive",
-        "service environment version artifact",
-        "commit title rationale description scope priority venture depends_on",
+        "service environment",
+        "version artifact change commit title rationale description scope priority venture depends_on",
         Records,
     ),
     ("cancel_directive", "directive reason", "", Records),

@@ -22,6 +22,8 @@ use std::{
     collections::BTreeMap,
     fs,
     net::SocketAddr,
+    path::PathBuf,
+    process::Command,
     sync::{
         Arc, Mutex,
         atomic::{AtomicI64, AtomicU64, Ordering},
@@ -201,12 +203,17 @@ impl Shop {
         Ok(SignedDecision::sign(decision, &self.chairman))
     }
 
-    /// Opens a directive for a version whose bytes are its own; returns its id.
-    pub async fn order(&self, environment: &str, version: &str) -> String {
+    /// Builds a version whose bytes are its own; returns the path of the artifact in the workspace.
+    pub fn build(&self, version: &str) -> String {
         let artifact = self.engine.workspace.root.join("build").join(version);
         fs::create_dir_all(&artifact).unwrap();
         fs::write(artifact.join("web"), format!("the bytes of {version}")).unwrap();
-        let order = json!({ "service": "web", "environment": environment, "version": version, "artifact": format!("build/{version}") });
+        format!("build/{version}")
+    }
+
+    /// Opens a directive for a version whose bytes are its own; returns its id.
+    pub async fn order(&self, environment: &str, version: &str) -> String {
+        let order = json!({ "service": "web", "environment": environment, "version": version, "artifact": self.build(version) });
         self.must("create_directive", order).await["directive"]["id"].as_str().unwrap().to_owned()
     }
 
@@ -311,6 +318,43 @@ impl Shop {
             assert!(Instant::now() < until, "{operation} never says {state}: {seen:#}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+}
+
+/// The repository of a shop's workspace.
+pub struct Repository {
+    root: PathBuf,
+}
+
+impl Repository {
+    /// Makes one where none is.
+    pub fn of(shop: &Shop) -> Self {
+        let repository = Repository { root: shop.engine.workspace.root.clone() };
+        repository.git(&["init", "-q"]);
+        repository
+    }
+
+    /// Commits a file with this text; the first commit is where [`Repository::begin_again`] goes.
+    pub fn commit(&self, path: &str, text: &str) {
+        fs::write(self.root.join(path), text).unwrap();
+        self.git(&["add", "--force", path]);
+        self.git(&["commit", "-qm", path]);
+        let is_first = self.git(&["rev-list", "--count", "HEAD"]).trim() == "1";
+        if is_first {
+            self.git(&["tag", "base"]);
+        }
+    }
+
+    /// Goes back to the first commit.
+    pub fn begin_again(&self) {
+        self.git(&["checkout", "-q", "--force", "base"]);
+    }
+
+    fn git(&self, words: &[&str]) -> String {
+        let identity = ["-c", "user.name=ann", "-c", "user.email=ann@shop.test"];
+        let done = Command::new("git").args(identity).args(words).current_dir(&self.root).output().unwrap();
+        assert!(done.status.success(), "git {words:?}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
     }
 }
 

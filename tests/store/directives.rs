@@ -148,3 +148,28 @@ async fn a_plan_is_kept_as_it_was_frozen() {
         assert!(matches!(store.plan(&record.id).await, Err(StoreError::Altered(_))), "{}", database.name);
     }
 }
+
+#[tokio::test]
+async fn an_order_without_a_build_keeps_what_was_claimed_and_leaves_a_draft_waiting() {
+    for database in databases().await {
+        let store = database.open().await;
+        let failed = directive(&store, "web", "production", "1.0.0").await;
+        assert!(!failed.nothing_built && failed.change.is_none());
+        let draft = store.open_follow_up(&agent(), &failed, &"dep_1".into(), "mend web", "dep_1: smoke").await.unwrap();
+        let said = NewDirective {
+            change: Some(ChangeKind::Documentation),
+            nothing_built: true,
+            venture: Some("shop".into()),
+            reaches_customers: true,
+            ..order("production")
+        };
+        let (ordered, existing) = store.create_directive(&agent(), said, &release("web", "0.9.0")).await.unwrap();
+        assert_eq!((existing, ordered.change, ordered.nothing_built), (false, Some(ChangeKind::Documentation), true), "{}", database.name);
+        assert_eq!(store.directive(&ordered.id).await.unwrap().unwrap(), ordered);
+        assert_eq!(store.follow_ups().await.unwrap(), [draft.clone()], "what brings nothing mends nothing");
+        // What was built does take it over.
+        let built = NewDirective { change: Some(ChangeKind::Code), ..order("production") };
+        let (mended, _) = store.create_directive(&agent(), built, &release("web", "1.0.1")).await.unwrap();
+        assert_eq!((&mended.id, mended.change, mended.nothing_built), (&draft.id, Some(ChangeKind::Code), false));
+    }
+}

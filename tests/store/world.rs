@@ -38,6 +38,8 @@ pub fn order(environment: &str) -> NewDirective {
         priority: "high".into(),
         environment: environment.into(),
         committed_at: None,
+        change: None,
+        nothing_built: false,
         venture: None,
         reaches_customers: false,
         depends_on: vec![],

@@ -1,0 +1,155 @@
+//! What has changed without a build: an order whose change the commits decide over, and the ways in which a word alone is not enough.
+
+use crate::world::{Repository, Shop};
+use crate::{agents, support::databases::databases};
+use interlock::model::{DecisionKind, DecisionVerdict::Approve};
+use serde_json::{Value, json};
+
+/// Orders a change in production for which nothing was built.
+fn order(change: &str) -> Value {
+    json!({ "service": "web", "environment": "production", "change": change })
+}
+
+/// Opens a shop with a repository, and 1.0.0 in production under the phase that names what makes it unnecessary.
+async fn serving(url: &str) -> (Shop, Repository) {
+    let shop = Shop::open(url).await;
+    let repository = Repository::of(&shop);
+    repository.commit("main.rs", "fn main() {}");
+    shop.configure(&agents::under(&shop, "deployment-operations")).await;
+    shop.deploy("1.0.0").await;
+    let first = shop.order("production", "1.0.0").await;
+    agents::drive(&shop, &first).await;
+    (shop, repository)
+}
+
+#[tokio::test]
+async fn what_was_not_built_is_skipped_when_the_paths_say_what_was_claimed() {
+    for database in databases().await {
+        let (shop, repository) = serving(&database.url).await;
+        for (change, path, reason) in [
+            ("documentation", "README.md", "nothing but documentation has changed"),
+            ("configuration", "interlock.toml", "nothing but `interlock.toml` has changed, which is applied and not deployed"),
+            (
+                "development",
+                ".editorconfig",
+                "nothing but tests, CI or settings of editors has changed, or the environment itself serves development",
+            ),
+        ] {
+            repository.begin_again();
+            repository.commit(path, &shop.text);
+            let ordered = shop.must("create_directive", order(change)).await;
+            let directive = ordered["directive"]["id"].as_str().unwrap().to_owned();
+            let seen = (&ordered["state"], &ordered["directive"]["version"], &ordered["change"]["counts_as"]);
+            assert_eq!(seen, (&json!("nothing_to_deploy"), &json!("1.0.0"), &json!(change)), "{ordered:#}");
+            let again = shop.must("create_directive", order(change)).await;
+            assert_eq!((&again["directive"]["id"], &again["existing"]), (&json!(directive), &json!(true)));
+
+            let status = shop.must("get_status", json!({ "directive": directive })).await;
+            let necessity = [&status["can_execute"], &status["requires_deployment"]];
+            assert_eq!((necessity, &status["change"]["claimed"]), ([&json!(false); 2], &json!(change)), "{status:#}");
+            assert_eq!(status["next_actions"].as_array().unwrap().len(), 1, "there are no bytes to deploy all the same: {status:#}");
+            let done = shop.must("complete_directive", json!({ "directive": directive })).await;
+            assert_eq!(done["completed"], true, "{done:#}");
+            let skip = shop.engine.store.phase_skip(&directive.as_str().into()).await.unwrap().unwrap();
+            assert_eq!((skip.fact, skip.reason.as_str()), (format!("{change}_only"), reason), "{}", database.name);
+        }
+        assert_eq!(shop.production.serving(), ["1.0.0"]);
+    }
+}
+
+#[tokio::test]
+async fn one_line_of_code_refutes_a_claim_and_nothing_is_skipped_or_deployed() {
+    for database in databases().await {
+        let (shop, repository) = serving(&database.url).await;
+        repository.commit("README.md", "# Shop");
+        repository.commit("main.rs", "fn main() { loop {} }");
+        let ordered = shop.must("create_directive", order("documentation")).await;
+        let directive = ordered["directive"]["id"].clone();
+        let expected = json!({ "claimed": "documentation", "counts_as": "code", "why": "not only documentation has changed: `main.rs`" });
+        assert_eq!((&ordered["state"], &ordered["change"]), (&json!("not_built"), &expected), "{ordered:#}");
+        let status = shop.must("get_status", json!({ "directive": directive })).await;
+        let facts = (&status["should_skip"], &status["requires_deployment"]);
+        assert_eq!(facts, (&Value::Null, &json!(true)), "these bytes serve, and are not what it is about: {status:#}");
+        let offered: Vec<&Value> = status["next_actions"].as_array().unwrap().iter().map(|action| &action["tool"]).collect();
+        assert_eq!(offered, ["create_directive", "cancel_directive"], "{status:#}");
+
+        let done = shop.must("complete_directive", json!({ "directive": directive })).await;
+        assert_eq!(done["completed"], false, "{done:#}");
+        assert_eq!(shop.refused("plan_deployment", json!({ "directive": directive })).await, "wrong_state");
+        // The same claim for another commit is other work.
+        repository.commit("main.rs", "fn main() {}  ");
+        assert_eq!(shop.refused("create_directive", order("documentation")).await, "wrong_state");
+        shop.must("cancel_directive", json!({ "directive": directive, "reason": "it is code" })).await;
+
+        // Less than was said is no lie; more caution than needed is kept.
+        repository.begin_again();
+        repository.commit("README.md", "# Shop");
+        let lesser = shop.must("create_directive", order("development")).await;
+        assert_eq!((&lesser["state"], &lesser["change"]["counts_as"]), (&json!("nothing_to_deploy"), &json!("documentation")));
+        let built = shop.build("1.1.0");
+        let careful = json!({ "service": "web", "environment": "production", "version": "1.1.0", "artifact": built, "change": "code" });
+        let careful = shop.must("create_directive", careful).await;
+        assert_eq!((&careful["state"], &careful["change"]["counts_as"]), (&json!("open"), &json!("code")), "{careful:#}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_compared_is_skipped_by_a_persons_signature_alone() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        shop.configure(&agents::under(&shop, "deployment-operations")).await;
+        // Nothing serves that it could be compared with.
+        let first = shop.call("create_directive", order("documentation")).await.unwrap_err();
+        assert_eq!(first.error.code.as_str(), "wrong_state");
+        assert!(first.error.message.starts_with("nothing of `web` serves in `production`"), "{first:?}");
+
+        shop.deploy("1.0.0").await;
+        let first = shop.order("production", "1.0.0").await;
+        agents::drive(&shop, &first).await;
+        // It went there without a repository: nobody knows its commit.
+        let repository = Repository::of(&shop);
+        repository.commit("README.md", "# Shop");
+        let ordered = shop.must("create_directive", order("documentation")).await;
+        let directive = ordered["directive"]["id"].clone();
+        let why = "the commit of what serves is not known, so it counts as code until a person signs what it is";
+        assert_eq!((&ordered["state"], &ordered["change"]["why"]), (&json!("not_built"), &json!(why)), "{ordered:#}");
+        let sign = format!("interlock sign-off {} documentation_only", directive.as_str().unwrap());
+        assert_eq!(ordered["next_actions"][0]["command"], json!(sign), "{ordered:#}");
+        assert_eq!(shop.must("complete_directive", json!({ "directive": directive })).await["completed"], false);
+
+        shop.sign(DecisionKind::SignOff, json!({ "directive": directive, "fact": "documentation_only" }), Approve).await;
+        assert_eq!(shop.must("complete_directive", json!({ "directive": directive })).await["completed"], true);
+        let skip = shop.engine.store.phase_skip(&directive.as_str().unwrap().into()).await.unwrap().unwrap();
+        assert_eq!(skip.reason, "nothing but documentation has changed, as ada has signed", "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn an_order_says_what_was_built_or_what_has_changed() {
+    let databases = databases().await;
+    let (shop, _repository) = serving(&databases[0].url).await;
+    let before = shop.engine.store.open_directives().await.unwrap();
+    let built = shop.build("1.1.0");
+    let with = |more: Value| {
+        let mut order = json!({ "service": "web", "environment": "production" });
+        order.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        order
+    };
+    for (more, message) in [
+        (json!({}), "an order needs `version` and `artifact`, or `change` where nothing was built"),
+        (json!({ "version": "1.1.0" }), "`version` is given without `artifact`"),
+        (json!({ "artifact": built }), "`artifact` is given without `version`"),
+        (json!({ "artifact": built, "change": "documentation" }), "`artifact` is given without `version`"),
+        (json!({ "change": "code" }), "code is deployed: it needs `version` and `artifact`"),
+    ] {
+        let refused = shop.call("create_directive", with(more)).await.unwrap_err();
+        assert_eq!((refused.error.code.as_str(), refused.error.message.as_str()), ("invalid_arguments", message));
+    }
+    assert_eq!(shop.refused("create_directive", with(json!({ "change": "prose" }))).await, "invalid_arguments");
+    // A place whose phase leaves nothing out has no use for it.
+    let refused = shop.call("create_directive", json!({ "service": "web", "environment": "staging", "change": "documentation" })).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.error.code.as_str(), "wrong_state");
+    assert!(refused.error.message.contains("is skipped by no `documentation_only`"), "{refused:?}");
+    assert_eq!(shop.engine.store.open_directives().await.unwrap(), before, "none of these was opened");
+}
