@@ -5,11 +5,14 @@
 use super::Engine;
 use crate::{
     error::Result,
-    model::{Caller, Deployment, Directive},
+    model::{Caller, Deployment, Directive, Purpose},
     phases::{Fact, Phase, fact_kind},
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
+
+/// The fact that a way back is under way; it is over by itself, and what was ordered is still to be deployed then.
+pub const EMERGENCY_ROLLBACK: &str = "emergency_rollback";
 
 /// Whether a phase is to be gone through for a directive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -79,6 +82,14 @@ impl Engine {
         }
         if fact == "development_only" && !self.service(&directive.environment, &directive.service).await?.1.is_production() {
             return Ok("the environment serves development, and nobody approves what goes there".into());
+        }
+        if fact == EMERGENCY_ROLLBACK
+            && let Some(back) = self.way_back_under_way(directive).await?
+        {
+            return Ok(match &back.purpose {
+                Purpose::Rollback { .. } => format!("{says}: {} brings back {}", back.id, back.version),
+                Purpose::Deploy => format!("{says}: {} takes {} back", back.id, back.version),
+            });
         }
         match self.base(&directive.service, &directive.environment).await? {
             Some(base) if fact == "already_deployed" => Ok(format!("{says}: {} brought them as {}", base.deployment, base.version)),

@@ -4,7 +4,7 @@
 use super::{Engine, data::backup_of, facts::Seen, rehearsal::rehearsal_of};
 use crate::{
     error::Result,
-    model::{ChangeKind, DeploymentState, Directive, DirectiveState, JournalEntry, Purpose, StepState},
+    model::{ChangeKind, Deployment, DeploymentState, Directive, DirectiveState, JournalEntry, Purpose, StepState},
 };
 
 /// A fact as it was computed; none where the record does not say.
@@ -37,11 +37,7 @@ impl Engine {
         let keeps_data = spec.data.backup.is_some() || spec.data.migrations.is_some();
         let is_production = environment.is_production();
 
-        let back = |deployment: &crate::model::Deployment| {
-            let goes_back = matches!(deployment.purpose, Purpose::Rollback { .. }) || deployment.state == DeploymentState::RollingBack;
-            goes_back && deployment.environment == directive.environment && deployment.service == directive.service
-        };
-        let going_back = self.store.occupying().await?.iter().any(back);
+        let going_back = self.way_back_under_way(directive).await?.is_some();
         // What this directive has itself brought to serve is no reason to skip it.
         let other = serving.filter(|set| seen.latest.as_ref().is_none_or(|deployment| deployment.id != set.deployment));
         let serves = other.as_ref().is_some_and(|set| set.digest == directive.digest);
@@ -69,6 +65,17 @@ impl Engine {
             ("already_deployed", Some(serves)),
             ("emergency_rollback", Some(going_back)),
         ])
+    }
+}
+
+impl Engine {
+    /// Returns the deployment that goes back where a directive is for, if one does.
+    pub(super) async fn way_back_under_way(&self, directive: &Directive) -> Result<Option<Deployment>> {
+        let back = |deployment: &Deployment| {
+            let goes_back = matches!(deployment.purpose, Purpose::Rollback { .. }) || deployment.state == DeploymentState::RollingBack;
+            goes_back && deployment.environment == directive.environment && deployment.service == directive.service
+        };
+        Ok(self.store.occupying().await?.into_iter().find(back))
     }
 }
 

@@ -5,6 +5,7 @@ use crate::{
     engine::{
         freezing,
         progression::STEPS,
+        necessity::EMERGENCY_ROLLBACK,
         status::{Course, DirectiveView},
         stuck::{self, Stuck},
     },
@@ -67,8 +68,10 @@ impl Standing {
 pub fn of_directive(view: &DirectiveView) -> Standing {
     let mut standing = directive_standing(view);
     // After a failure what matters is the failure, not the step of the checklist it leads back to.
-    let went_wrong =
-        matches!(standing.state.as_str(), "rolled_back" | "rolling_back" | "stuck" | "rejected" | "nothing_to_deploy" | "not_built");
+    let went_wrong = matches!(
+        standing.state.as_str(),
+        "rolled_back" | "rolling_back" | "stuck" | "rejected" | "nothing_to_deploy" | "not_built" | "way_back_first"
+    );
     if view.directive.state.is_open() && !went_wrong {
         if let Some(step) = &view.checklist.step {
             standing.guidance = step.chars().take(1000).collect();
@@ -121,6 +124,16 @@ fn directive_standing(view: &DirectiveView) -> Standing {
     }
     if let Some(skip) = view.necessity.as_ref().and_then(|necessity| necessity.should_skip.as_ref()) {
         let complete = NextAction::tool("complete_directive", json!({ "directive": id }), "the skip is recorded with its reason");
+        if skip.fact == EMERGENCY_ROLLBACK {
+            let wait = NextAction::tool("get_status", json!({ "directive": id, "wait_seconds": 45 }), "wait until it is over, then go on");
+            let summary = format!("{id} goes through no phase now: {}", skip.reason);
+            return Standing::of(
+                "way_back_first",
+                summary,
+                "The way back comes first. What is ordered stays ordered.",
+                vec![wait, complete],
+            );
+        }
         let check = NextAction::tool("run_predeploy_checks", json!({ "directive": id }), "deploy it all the same");
         let summary = format!("{id} has nothing to deploy: {}", skip.reason);
         let actions = if directive.nothing_built { vec![complete] } else { vec![complete, check] };

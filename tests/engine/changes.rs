@@ -153,3 +153,44 @@ async fn an_order_says_what_was_built_or_what_has_changed() {
     assert!(refused.error.message.contains("is skipped by no `documentation_only`"), "{refused:?}");
     assert_eq!(shop.engine.store.open_directives().await.unwrap(), before, "none of these was opened");
 }
+
+#[tokio::test]
+async fn while_a_way_back_is_under_way_nothing_else_goes_through_the_phase() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        shop.configure(&agents::under(&shop, "deployment-operations")).await;
+        let mut taken = Value::Null;
+        for version in ["1.0.0", "1.1.0"] {
+            shop.deploy(version).await;
+            taken = shop.deploy_to_production(version).await["deployment"]["id"].take();
+        }
+        let (waiting, given_up) = (shop.order("production", "1.2.0").await, shop.order("production", "1.3.0").await);
+        let status = async |directive: &str| shop.must("get_status", json!({ "directive": directive })).await;
+        assert!(status(&waiting).await["should_skip"].is_null(), "nothing goes back yet");
+
+        shop.production.halt();
+        let asked = json!({ "deployment": taken, "reason": "the till is empty" });
+        let back = shop.must("rollback_deployment", asked).await["deployment"].take();
+        let seen = status(&waiting).await;
+        let reason = format!("a way back is under way here: {} brings back 1.0.0", back.as_str().unwrap());
+        assert_eq!(seen["should_skip"], json!({ "fact": "emergency_rollback", "reason": reason }), "{seen:#}");
+        assert_eq!(
+            (&seen["can_execute"], &seen["requires_deployment"]),
+            (&json!(false), &json!(true)),
+            "what it is about is not there yet"
+        );
+        // It can wait: an order for code is not lost by what is over in a moment.
+        assert_eq!((&seen["state"], &seen["next_actions"][0]["tool"]), (&json!("way_back_first"), &json!("get_status")), "{seen:#}");
+        let done = shop.must("complete_directive", json!({ "directive": given_up })).await;
+        assert_eq!(done["completed"], true, "{done:#}");
+        let skip = shop.engine.store.phase_skip(&given_up.as_str().into()).await.unwrap().unwrap();
+        assert_eq!((skip.fact.as_str(), &skip.reason), ("emergency_rollback", &reason), "{}", database.name);
+
+        shop.production.go_on();
+        shop.settled(&back).await;
+        let seen = status(&waiting).await;
+        assert!(seen["should_skip"].is_null() && seen["state"] == "open", "it is over, and the order stands: {seen:#}");
+        assert_eq!(shop.must("complete_directive", json!({ "directive": waiting })).await["completed"], false);
+        assert_eq!(shop.production.serving(), ["1.0.0"]);
+    }
+}
