@@ -46,10 +46,11 @@ pub fn monitoring(item: &Item<'_>) -> Option<Monitoring> {
         }
         Some(items)
     });
+    let close_watch_ms = table.get("close_watch").and_then(|item| item.duration(60 * MINUTE_MS..=7 * DAY_MS));
     let mut names = BTreeSet::new();
     let alerts = items.unwrap_or_default().iter().filter_map(|item| alert(item, &mut names)).collect();
     table.close();
-    Some(Monitoring { metrics, alerts, watchers: Watchers::default() })
+    Some(Monitoring { metrics, alerts, close_watch_ms, watchers: Watchers::default() })
 }
 
 fn alert(item: &Item<'_>, names: &mut BTreeSet<String>) -> Option<Alert> {

@@ -16,6 +16,7 @@ pub mod checks;
 pub mod ci;
 pub mod citations;
 mod clocks;
+pub mod close_watch;
 pub mod commands;
 pub mod configuration;
 pub mod data;

@@ -4,6 +4,7 @@ use super::{
     Engine,
     change::ChangeSeen,
     checks::JOB,
+    close_watch::CloseWatch,
     facts::Fact,
     freezing,
     necessity::Necessity,
@@ -48,6 +49,8 @@ pub struct DirectiveView {
     pub necessity: Option<Necessity>,
     /// What its change counts as, where its creator has said what it is.
     pub change: Option<ChangeSeen>,
+    /// How the close watch over its release stands.
+    pub close_watch: Option<CloseWatch>,
     /// Why its phase was skipped.
     pub skipped: Option<PhaseSkip>,
     /// Whether a plan needs an assessment that nobody has written yet.
@@ -158,6 +161,10 @@ impl Engine {
             Some(deployment) => self.course(deployment).await?,
             None => Course { frozen: self.frozen(&directive.environment).await?, ..Course::default() },
         };
+        let close_watch = match &deployment {
+            Some(deployment) => self.close_watch(deployment).await?,
+            None => None,
+        };
         let said = newest.as_ref().is_some_and(|record| record.plan.assessment.is_some());
         let unassessed = !said && directive.state.is_open() && self.needs_assessment(&directive, phase.as_ref()).await?;
         Ok(DirectiveView {
@@ -174,6 +181,7 @@ impl Engine {
             checklist,
             necessity,
             change: if directive.state.is_open() { self.claimed_change(&directive).await? } else { None },
+            close_watch,
             skipped,
             course,
             now: self.clock.now(),

@@ -1,9 +1,13 @@
 //! How a service is watched from outside: its own metrics and alerts, and the Prometheus and Alertmanager that watch it.
 
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// How often metrics are scraped and rules evaluated, unless configuration says otherwise: Prometheus' own usual 15 s.
 const INTERVAL_MS: u64 = 15_000;
+/// How long a release in production is watched closely, unless configuration says otherwise: 24 h, of the 24 to 48 h of the seed
+/// `phase-deployment-and-operations`.
+const CLOSE_WATCH_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// `[services.X.monitoring]`, joined with `[monitoring]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +18,9 @@ pub struct Monitoring {
     /// Alerts beside those that every service has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alerts: Vec<Alert>,
+    /// How long a release in production is watched closely.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub close_watch_ms: Option<u64>,
     /// What watches it.
     #[serde(default, skip_serializing_if = "Watchers::is_default")]
     pub watchers: Watchers,
@@ -85,6 +92,11 @@ impl Watchers {
 }
 
 impl Monitoring {
+    /// Returns how long a release in production is watched closely after its deployment has settled.
+    pub fn close_watch(&self) -> Duration {
+        Duration::from_millis(self.close_watch_ms.unwrap_or(CLOSE_WATCH_MS))
+    }
+
     /// Tells whether nothing is said: then it stands in no document, and in no hash.
     pub fn is_default(&self) -> bool {
         *self == Monitoring::default()

@@ -2,7 +2,7 @@
 
 use super::{Context, Effect, NextAction, Operation, Reply, Toolset, guidance, waiting};
 use crate::{
-    engine::{change::ChangeSeen, necessity::Necessity, status::Place},
+    engine::{change::ChangeSeen, close_watch::CloseWatch, necessity::Necessity, status::Place},
     error::Error,
     model::{DirectiveId, PlanId, Sha256, Who},
 };
@@ -69,6 +69,9 @@ pub struct Output {
     /// What its change counts as, where its creator has said what it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     change: Option<ChangeSeen>,
+    /// How the close watch over its release stands, which closes by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    close_watch: Option<CloseWatch>,
     /// What the phase's current step asks, with who answers and how.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     asked: Vec<String>,
@@ -132,6 +135,7 @@ impl Operation for GetStatus {
                     skipped: view.checklist.skipped.clone(),
                     necessity: view.necessity.clone(),
                     change: view.change.clone(),
+                    close_watch: view.close_watch.clone(),
                     ..Output::default()
                 };
                 Ok(standing.reply(output))

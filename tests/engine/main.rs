@@ -11,6 +11,7 @@ mod changes;
 mod ci;
 mod citations;
 mod clocks;
+mod close_watch;
 mod concluding;
 mod control;
 mod data;

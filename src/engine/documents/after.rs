@@ -1,7 +1,7 @@
 //! Documents of a deployment that is over: what it did, how the release performs, and what those need who operate it from here.
 
 use super::{
-    before::{approved_by, gates, head, open_items, vouched},
+    before::{approved_by, close_watch, gates, head, open_items, vouched},
     case::Case,
     page::{Page, between, code, took},
 };
@@ -33,6 +33,7 @@ pub fn post_deploy_report(case: &Case) -> Result<Page> {
         report.step("bake").is_some_and(|entry| entry.state == crate::model::StepState::Done),
         "watched to its end with the old set warm",
     );
+    close_watch(&mut page, case);
     page.fact("Way back tried", report.rollback_tested());
     page.section("Traffic since the switch");
     figures(&mut page, deployment, &report.traffic);
@@ -123,6 +124,7 @@ pub fn handover(case: &Case) -> Result<Page> {
     runbook(&mut page, case);
     page.section("Open");
     open_items(&mut page, case);
+    close_watch(&mut page, case);
     incidents(&mut page, report);
     page.section("Acknowledge it");
     match case.directive.state.is_open() {

@@ -6,7 +6,7 @@ use super::{
     page::{NOT_RECORDED, Page, code},
 };
 use crate::{
-    engine::facts::Fact,
+    engine::{close_watch::CloseWatchState, facts::Fact},
     model::{DeploymentState, Verdict},
     phases::Standing,
 };
@@ -41,6 +41,7 @@ pub fn checklist(case: &Case) -> Page {
     gates(&mut page, case);
     page.section("Exit");
     open_items(&mut page, case);
+    close_watch(&mut page, case);
     page.section("Files");
     let files = case.artifacts.iter().filter(|artifact| !is_of_this_kind(&artifact.name));
     let row = |artifact: &crate::store::Artifact| {
@@ -132,9 +133,16 @@ pub fn gates(page: &mut Page, case: &Case) {
 /// Adds what keeps the directive open.
 pub fn open_items(page: &mut Page, case: &Case) {
     match (case.directive.state.is_open(), case.open.is_empty()) {
-        (false, _) => page.say(format!("The directive is {}: nothing is open.", case.directive.state.as_str())),
+        (false, _) => page.say(format!("The directive is {}: no exit gate is open.", case.directive.state.as_str())),
         (true, true) => page.say("Every exit gate holds."),
         (true, false) => case.open.iter().for_each(|(name, fact)| page.tick(false, format!("`{name}` {}", stands(Some(fact))))),
+    }
+}
+
+/// Adds the close watch over a release in production, which is open until its time has passed.
+pub fn close_watch(page: &mut Page, case: &Case) {
+    if let Some(watch) = &case.close_watch {
+        page.tick(watch.state != CloseWatchState::Open, format!("watched closely in its first days: {}", watch.summary()));
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::{
     engine::{
         Engine,
+        close_watch::CloseWatch,
         facts::Fact,
         monitoring::Coverage,
         report::{Report, Traffic},
@@ -55,6 +56,8 @@ pub struct Case {
     pub runbook: Option<RunbookVersion>,
     /// Directives that carry what failed in this one.
     pub follow_ups: Vec<Directive>,
+    /// How the close watch over the release stands, where there is one.
+    pub close_watch: Option<CloseWatch>,
     /// What is watched of the service.
     pub coverage: Coverage,
 }
@@ -154,10 +157,15 @@ impl Engine {
             },
             None => None,
         };
+        let close_watch = match &deployment {
+            Some(deployment) => self.close_watch(deployment).await?,
+            None => None,
+        };
         let phase = self.phase_for(&directive).await?;
         let mut follow_ups = self.store.directives_of(&directive.service, &directive.environment).await?;
         follow_ups.retain(|follow_up| follow_up.follows.as_ref() == Some(&directive.id));
         Ok(Case {
+            close_watch,
             coverage: self.coverage(&spec).await?,
             facts: self.facts(&directive, phase.as_ref()).await?,
             open: if directive.state.is_open() { self.exit_gates(&directive).await? } else { Vec::new() },
