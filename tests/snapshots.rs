@@ -71,6 +71,7 @@ fn a_plan_is_read_before_it_is_approved() {
     let plan = a_plan();
     let document = String::from_utf8(canonical_json(&plan)).unwrap();
     let review = Review {
+        advice: Some("quietest hour: no data: no hour of traffic is recorded yet".into()),
         kind: DecisionKind::Plan,
         subject_sha256: Sha256::of(document.as_bytes()),
         document,

@@ -55,6 +55,9 @@ pub struct Review {
     pub audit_head: Sha256,
     /// The role that may decide; none when any approver may.
     pub role: Option<String>,
+    /// What helps to choose, and is no part of what is signed: it changes while the document stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
 }
 
 /// Who may decide over a subject, and what follows.
@@ -70,7 +73,12 @@ type Effect = Box<dyn FnOnce(&SignedDecision) -> Result<DecisionEffect> + Send>;
 /// Returns the bytes a person decides over.
 pub async fn review(engine: &Arc<Engine>, question: &Question) -> Result<Review> {
     let matter = matter(engine, question).await?;
+    let advice = match question.kind {
+        DecisionKind::Plan => plan::advice(engine, question).await?,
+        _ => None,
+    };
     Ok(Review {
+        advice,
         kind: question.kind,
         subject_sha256: Sha256::of(matter.document.as_bytes()),
         document: matter.document,

@@ -40,3 +40,10 @@ pub(super) async fn matter(engine: &Engine, question: &Question) -> Result<Matte
         }),
     })
 }
+
+/// Returns when few customers are there, as the router has counted them.
+pub(super) async fn advice(engine: &Engine, question: &Question) -> Result<Option<String>> {
+    let plan = engine.plan_record(&PlanId::from(name(question)?)).await?.plan;
+    let hours = engine.quiet_hours(&plan.service, &plan.environment).await?;
+    Ok(Some(format!("quietest hour: {}", hours.summary())))
+}

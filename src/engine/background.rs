@@ -50,7 +50,8 @@ impl Engine {
         outcome = outcome.and(self.take_up_unfinished(Whose::Own).await);
         outcome = outcome.and(self.expire_requests().await);
         outcome = outcome.and(self.execute_what_was_approved().await);
-        outcome.and(self.complete_what_is_done().await)
+        outcome = outcome.and(self.complete_what_is_done().await);
+        outcome.and(self.note_hour().await)
     }
 
     /// Removes the bytes of old reports that no plan, verdict or decision rests on; what was read from them stays.

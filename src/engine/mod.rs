@@ -55,6 +55,7 @@ pub mod planner;
 pub mod planning;
 pub mod probing;
 pub mod progression;
+pub mod quiet_hours;
 pub mod recheck;
 pub mod reconcile;
 pub mod rehearsal;
@@ -120,6 +121,7 @@ pub struct Engine {
     parsed: configuration::Parsed,
     recalled: phase_rules::Recalled,
     changed: change::Changed,
+    noted_hour: quiet_hours::NotedHour,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -145,6 +147,7 @@ impl Engine {
             parsed: configuration::Parsed::default(),
             recalled: phase_rules::Recalled::default(),
             changed: change::Changed::default(),
+            noted_hour: quiet_hours::NotedHour::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         })

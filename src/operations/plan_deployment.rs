@@ -56,6 +56,9 @@ pub struct Output {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     metrics: Vec<String>,
     steps: Vec<String>,
+    /// When few customers are there, by what the router has counted; where a person approves. Advice, and no part of the plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quietest: Option<String>,
     /// Live gates that would stop it now.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     blockers: Vec<GateResult>,
@@ -75,6 +78,10 @@ impl Operation for PlanDeployment {
         let wanted = Wanted { strategy: params.strategy, assessment: params.assessment };
         let planned = ctx.engine.plan_deployment(&ctx.caller, &directive, wanted).await?;
         let plan: &Plan = &planned.record.plan;
+        let quietest = match &plan.approval {
+            Some(_) => Some(ctx.engine.quiet_hours(&plan.service, &plan.environment).await?.summary()),
+            None => None,
+        };
         let waits = planned.record.state == crate::model::PlanState::AwaitingApproval;
         let output = Output {
             plan: planned.record.id.clone(),
@@ -91,6 +98,7 @@ impl Operation for PlanDeployment {
             guarantees: plan.guarantees.summary.clone(),
             metrics: plan.metrics.iter().map(MetricSpec::summary).collect(),
             steps: plan.steps.iter().map(|step| format!("{}: {}", step.id, step.title)).collect(),
+            quietest,
             gates: planned
                 .gates
                 .iter()

@@ -32,6 +32,7 @@ mod metrics;
 mod monitoring;
 mod operations;
 mod phases;
+mod quiet_hours;
 mod reads;
 mod reconciling;
 mod rehearsing;

@@ -302,6 +302,17 @@ impl Shop {
         deployment
     }
 
+    /// Sets the clock to a little after the beginning of an hour.
+    pub fn begin_an_hour(&self) {
+        let hour = 60 * 60 * 1000;
+        self.clock.set_on(hour - self.engine.clock.now().0.rem_euclid(hour) + 1000);
+    }
+
+    /// Returns which hour of the day it is, UTC.
+    pub fn clock_hour(&self) -> u64 {
+        (self.engine.clock.now().0.div_euclid(60 * 60 * 1000) % 24) as u64
+    }
+
     /// Waits until nothing happens by itself any more.
     pub async fn rest(&self) {
         self.engine.shut_down().await;

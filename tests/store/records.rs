@@ -304,3 +304,28 @@ async fn a_dossier_is_kept_once_and_replaced_by_the_next() {
         assert_eq!(store.dossier(&directive).await.unwrap(), next);
     }
 }
+
+#[tokio::test]
+async fn an_hour_is_noted_for_its_place_and_forgotten_in_time() {
+    for database in databases().await {
+        let store = database.open().await;
+        let (deployment, _) = deployment(&store, "web", "production", "1.0.0").await;
+        let noted = async |since| {
+            let noted = store.noted_hours(&"web".into(), &"production".into(), since).await.unwrap();
+            noted.into_iter().map(|noted| noted.body).collect::<Vec<_>>()
+        };
+        assert!(noted(Timestamp(0)).await.is_empty(), "{}", database.name);
+        let first = database.clock.now();
+        store.add_measurement(&server(), &deployment.id, "watch", &json!({ "1.0.0": 1 })).await.unwrap();
+        store.note_hour(&server(), &deployment.id, &json!({ "1.0.0": 5 }), Timestamp(0)).await.unwrap();
+        database.clock.advance(Duration::from_secs(3600));
+        store.note_hour(&server(), &deployment.id, &json!({ "1.0.0": 9 }), Timestamp(0)).await.unwrap();
+        assert_eq!(noted(Timestamp(0)).await, [json!({ "1.0.0": 5 }), json!({ "1.0.0": 9 })], "{}", database.name);
+        assert_eq!(noted(first.plus(Duration::from_secs(1))).await, [json!({ "1.0.0": 9 })]);
+        assert!(store.noted_hours(&"web".into(), &"staging".into(), Timestamp(0)).await.unwrap().is_empty(), "another place");
+
+        store.note_hour(&server(), &deployment.id, &json!({ "1.0.0": 9 }), first.plus(Duration::from_secs(1))).await.unwrap();
+        assert_eq!(noted(Timestamp(0)).await.len(), 2, "the oldest is forgotten");
+        assert_eq!(store.measurements(&deployment.id).await.unwrap().len(), 3, "and nothing of another kind");
+    }
+}

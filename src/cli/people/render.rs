@@ -22,6 +22,9 @@ pub fn render(review: &Review) -> Result<String> {
         }
     };
     lines.push(format!("sha256 {}", review.subject_sha256));
+    if let Some(advice) = &review.advice {
+        lines.push(format!("advice, no part of what is signed: {}", text::visible_line(advice, 300)));
+    }
     Ok(lines.join("\n") + "\n")
 }
 
