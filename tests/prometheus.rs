@@ -31,6 +31,7 @@ struct Tools {
     prometheus: PathBuf,
     alertmanager: PathBuf,
     promtool: PathBuf,
+    amtool: PathBuf,
 }
 
 fn tools() -> Option<Tools> {
@@ -39,8 +40,9 @@ fn tools() -> Option<Tools> {
         let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
         names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|program| program.exists())
     };
-    let found = program(&["amtool"]).and_then(|_| {
+    let found = program(&["amtool"]).and_then(|amtool| {
         Some(Tools {
+            amtool,
             prometheus: program(&["prometheus"])?,
             // Debian has it under the longer name.
             alertmanager: program(&["prometheus-alertmanager", "alertmanager"])?,
@@ -128,6 +130,7 @@ notify = "http://{hook}/alerts"
 interval = "1s"
 "#,
             shop.configuration(APPROVAL)
+                .replace("[environments.production]\n", "[environments.staging.gates]\nalerts = {}\n\n[environments.production]\n")
         )
     };
     // What smoke checks and probes ask for stays below.
@@ -196,6 +199,7 @@ interval = "1s"
     assert_eq!((&fired[0]["labels"]["service"], &fired[0]["annotations"]["summary"]), (&json!("web"), &json!("so many")), "{fired:#}");
     until("what Alertmanager tells", || async { heard.lock().unwrap().contains("ManyGreetings").then_some(()) }).await;
 
+    the_gate_names_what_fires_until_it_is_silenced(&shop, &tools, alertmanager).await;
     the_server_s_metrics_are_as_prometheus_wants_them(&shop, &tools).await;
 
     // The same check refuses what is broken, and nothing is written.
@@ -205,6 +209,28 @@ interval = "1s"
     let refusal = shop.refused("invalid_configuration", "setup_monitoring", asked).await;
     assert!(text(&refusal["message"]).contains("promtool refuses the rules"), "{refusal:#}");
     assert_eq!(shop.read("monitoring/staging/web.alerts.yml"), rules);
+}
+
+async fn the_gate_names_what_fires_until_it_is_silenced(shop: &Shop, tools: &Tools, alertmanager: SocketAddr) {
+    let directive = shop.directive("staging", "1.1.0").await;
+    let gate = async || {
+        let checked = shop.must("run_predeploy_checks", json!({ "directive": directive })).await;
+        checked["gates"].as_array().unwrap().iter().find(|gate| gate["gate"] == "alerts").unwrap().clone()
+    };
+    let failed = gate().await;
+    assert!(
+        failed["verdict"] == "fail" && text(&failed["reason"]).contains("`ManyGreetings` (Alertmanager, critical, since "),
+        "{failed:#}"
+    );
+    let url = format!("--alertmanager.url=http://{alertmanager}");
+    let silence = ["silence", "add", "--author=ada", "--comment=known", "--duration=1h", "environment=staging", &url];
+    assert!(Command::new(&tools.amtool).args(silence).stdout(Stdio::null()).status().unwrap().success());
+    let passed = until("the silence", || async {
+        let gate = gate().await;
+        (gate["verdict"] == "pass").then_some(gate)
+    })
+    .await;
+    assert_eq!(passed["reason"], "none, by Alertmanager");
 }
 
 async fn the_server_s_metrics_are_as_prometheus_wants_them(shop: &Shop, tools: &Tools) {

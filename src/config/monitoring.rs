@@ -23,10 +23,20 @@ pub fn watchers(root: &Table<'_>) -> Watchers {
         prometheus: table.get("prometheus").and_then(|item| address(&item)),
         alertmanager: table.get("alertmanager").and_then(|item| address(&item)),
         notify: table.get("notify").and_then(|item| about::link(&item)),
+        firing: table.get("firing").and_then(|item| firing(&item)),
         interval_ms: table.get("interval").and_then(|item| item.duration(1_000..=10 * MINUTE_MS)).unwrap_or(otherwise.interval_ms),
     };
+    if let Some(item) = table.get("firing").filter(|_| watchers.prometheus.is_none()) {
+        item.fault("is asked of Prometheus, which is not named", Some("write prometheus = \"http://127.0.0.1:9090\"".into()));
+    }
     table.close();
     watchers
+}
+
+fn firing(item: &Item<'_>) -> Option<String> {
+    let query = item.text()?;
+    item.check_places(query, &["service", "environment"]);
+    Some(query.to_owned())
 }
 
 /// Reads `[services.X.monitoring]`.

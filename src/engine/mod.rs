@@ -6,6 +6,7 @@
 mod about_document;
 pub mod adapters;
 mod addresses;
+pub mod alerts;
 pub mod analyse;
 pub mod background;
 pub mod backup_proof;

@@ -3,9 +3,10 @@
 use super::{Engine, gate_rules::Binding};
 use crate::{
     error::{Error, Result},
-    gates::{Ask, artifact_digest, backup, ci, dependencies, freeze, promoted_from, rollback_ready, secrets, sign_off},
+    gates::{Ask, alerts, artifact_digest, backup, ci, dependencies, freeze, promoted_from, rollback_ready, secrets, sign_off},
     model::{Directive, GateResult},
     shim,
+    store::SignOff,
 };
 
 impl Engine {
@@ -70,21 +71,29 @@ impl Engine {
                 Some(config) => ci::evaluate(ask, config, &super::ci::seen(config, directive.commit.as_deref()).await),
                 None => ci::unconfigured(ask),
             },
+            alerts::NAME => {
+                let said = super::alerts::said(&spec, super::alerts::ANSWER).await;
+                let signed = self.store.sign_offs(&directive.id).await?;
+                alerts::evaluate(ask, &said, &directive.digest, &facts_signed(&signed))
+            }
             sign_off::NAME => {
                 let signed = self.store.sign_offs(&directive.id).await?;
-                let signed: Vec<_> = signed
-                    .iter()
-                    .map(|signed| sign_off::SignedFact {
-                        fact: &signed.fact,
-                        digest: &signed.digest,
-                        accepted: true,
-                        by: &signed.approver,
-                        at: signed.at,
-                    })
-                    .collect();
-                sign_off::evaluate(ask, "uat", &directive.digest, &signed)
+                sign_off::evaluate(ask, "uat", &directive.digest, &facts_signed(&signed))
             }
             other => return Err(Error::not_found("gate", other)),
         })
     }
+}
+
+fn facts_signed(signed: &[SignOff]) -> Vec<sign_off::SignedFact<'_>> {
+    signed
+        .iter()
+        .map(|signed| sign_off::SignedFact {
+            fact: &signed.fact,
+            digest: &signed.digest,
+            accepted: true,
+            by: &signed.approver,
+            at: signed.at,
+        })
+        .collect()
 }

@@ -4,6 +4,7 @@
 //! [`evaluate`] judges reports ([`formats`]); each gate that the server answers from its own record is one file with one pure
 //! function. To add one: a file with its `NAME` and its function, an entry in [`OWN`], and the engine hands it its inputs.
 
+pub mod alerts;
 pub mod artifact_digest;
 pub mod backup;
 pub mod ci;
@@ -27,7 +28,7 @@ use crate::model::{DirectiveId, GateResult, Timestamp, Verdict, Who};
 pub const REPORTED: [&str; 4] = ["tests", "coverage", "vulnerabilities", "load"];
 
 /// The gates the server answers by itself.
-pub const OWN: [&str; 9] = [
+pub const OWN: [&str; 10] = [
     artifact_digest::NAME,
     secrets::NAME,
     dependencies::NAME,
@@ -37,6 +38,7 @@ pub const OWN: [&str; 9] = [
     sign_off::NAME,
     backup::NAME,
     ci::NAME,
+    alerts::NAME,
 ];
 
 /// Who asks for a gate, for which directive, and when.

@@ -40,6 +40,14 @@ pub fn evaluate(ask: Ask<'_>, fact: &str, digest: &Sha256, signed: &[SignedFact<
     needing(open, format!("a person's sign-off of `{fact}`"), Who::Person, format!("interlock sign-off {} {fact}", ask.directive))
 }
 
+/// Lets a person's word stand for what nobody else can say: the open result passes once `fact` is signed off, and asks for that until
+/// then. The word is part of what a plan rests on, so the result is not live.
+pub(super) fn or_word(ask: Ask<'_>, open: GateResult, fact: &str, digest: &Sha256, signed: &[SignedFact<'_>]) -> GateResult {
+    let word = evaluate(ask, fact, digest, signed);
+    let reason = format!("{}; {}", open.reason, word.reason);
+    GateResult { gate: open.gate, rule: open.rule, reason, live: false, ..word }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -38,8 +38,22 @@ pub struct Watchers {
     /// Where Alertmanager sends what fires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<String>,
+    /// PromQL asked of Prometheus: every series of its result is an alert that fires. `{service}` and `{environment}` are filled in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firing: Option<String>,
     /// How often metrics are scraped and rules evaluated.
     pub interval_ms: u64,
+}
+
+/// An alert that fires now.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FiringAlert {
+    /// Its name, label `alertname`.
+    pub name: String,
+    /// Its label `severity`; empty where it has none.
+    pub severity: String,
+    /// Since when, as its source writes it; empty where it does not say.
+    pub since: String,
 }
 
 /// An alert of the service's own.
@@ -80,7 +94,7 @@ impl Severity {
 
 impl Default for Watchers {
     fn default() -> Self {
-        Watchers { prometheus: None, alertmanager: None, notify: None, interval_ms: INTERVAL_MS }
+        Watchers { prometheus: None, alertmanager: None, notify: None, firing: None, interval_ms: INTERVAL_MS }
     }
 }
 

@@ -116,6 +116,13 @@ pub const FACTS: &[FactKind] = &[
         None,
     ),
     signed(
+        "alerts_nominal",
+        "nothing that watches the service raises an alert",
+        "run_predeploy_checks; where nothing watches, interlock sign-off {directive} alerts",
+        "alerts",
+        None,
+    ),
+    signed(
         "monitoring_required",
         "it is to be monitored from outside",
         "interlock sign-off {directive} to_monitor, or else interlock sign-off {directive} no_monitoring",

@@ -6,6 +6,7 @@ mod support;
 
 mod about;
 mod agents;
+mod alerts;
 mod backups;
 mod changes;
 mod ci;

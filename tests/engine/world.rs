@@ -430,6 +430,7 @@ tests = "off"
 coverage = "off"
 load = "off"
 vulnerabilities = "off"
+alerts = "off"
 
 [environments.production.services.web]
 target = {{ kind = "local" }}

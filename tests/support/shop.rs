@@ -97,6 +97,7 @@ tests           = "off"
 coverage        = "off"
 load            = "off"
 vulnerabilities = "off"
+alerts          = "off"
 promoted_from   = "off"
 sign_off        = "off"
 {production}"#

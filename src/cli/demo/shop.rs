@@ -92,6 +92,7 @@ evidence = ["observed", "person"]
 [environments.production.gates]
 coverage        = "off"   # the demo's service has no coverage report
 vulnerabilities = "off"   # and no advisory database at hand
+alerts          = "off"   # nothing watches it
 
 [environments.production.services.web]
 target = {{ kind = "local" }}

@@ -11,7 +11,7 @@ pub mod rules;
 pub mod scrape;
 mod text;
 
-pub use prove::{AlertProof, Coverage};
+pub use prove::{AlertProof, Coverage, TEST_ALERT};
 
 use super::{Engine, progression::Step};
 use crate::{

@@ -30,6 +30,7 @@ fn watched() -> ServiceSpec {
         prometheus: Some("http://127.0.0.1:9090".into()),
         alertmanager: Some("http://127.0.0.1:9093/am".into()),
         notify: Some("https://hooks.test/x".into()),
+        firing: None,
         interval_ms: 1_000,
     };
     spec

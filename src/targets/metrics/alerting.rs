@@ -1,8 +1,8 @@
 //! Alertmanager's API v2, which an alert is sent to and asked for, and Prometheus' list of the rules it has loaded. Plain HTTP; an address
 //! may be the reference to one, and is then never shown.
 
-use super::{NoData, configured::Asked, endpoint::Endpoint};
-use crate::targets::http::escaped;
+use super::{NoData, configured::Asked, endpoint::Endpoint, prometheus::PrometheusSource};
+use crate::{model::monitoring::FiringAlert, targets::http::escaped};
 use serde::Deserialize;
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
@@ -47,6 +47,10 @@ struct Gettable {
     status: Status,
     #[serde(default)]
     receivers: Vec<Named>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default, rename = "startsAt")]
+    starts_at: String,
 }
 
 #[derive(Deserialize)]
@@ -102,16 +106,31 @@ impl Alertmanager {
 
     /// Returns the alerts that have these labels, silenced ones included.
     pub async fn shown(&self, labels: &[(&str, &str)]) -> Result<Vec<ShownAlert>, String> {
-        let filter = |(name, value): &(&str, &str)| format!("filter={}", escaped(&format!("{name}=\"{value}\"")));
-        let filters: Vec<String> = labels.iter().map(filter).collect();
-        let path = self.path(&format!("/api/v2/alerts?{}", filters.join("&")));
-        let body = self.endpoint.fetch(&path, self.timeout, |_| None).await.map_err(|none| self.asked.said(none.to_string()))?;
-        let found: Vec<Gettable> = serde_json::from_slice(&body).map_err(|err| malformed(&err))?;
+        let found = self.alerts(labels, "").await?;
         let shown = |alert: Gettable| ShownAlert {
             state: alert.status.state,
             receivers: alert.receivers.into_iter().map(|receiver| receiver.name).collect(),
         };
         Ok(found.into_iter().map(shown).collect())
+    }
+
+    /// Returns the alerts that have these labels and that nothing holds back: no silence, no other alert that inhibits them.
+    pub async fn firing(&self, labels: &[(&str, &str)]) -> Result<Vec<FiringAlert>, String> {
+        let found = self.alerts(labels, "&active=true&unprocessed=true&silenced=false&inhibited=false").await?;
+        // What stands between may not pass the question on whole: the answer is looked through again.
+        let fires = |alert: &Gettable| {
+            let has = |(name, value): &(&str, &str)| alert.labels.get(*name).map(String::as_str) == Some(*value);
+            alert.status.state != "suppressed" && labels.iter().all(has)
+        };
+        Ok(found.into_iter().filter(fires).map(|alert| firing(alert.labels, alert.starts_at)).collect())
+    }
+
+    async fn alerts(&self, labels: &[(&str, &str)], further: &str) -> Result<Vec<Gettable>, String> {
+        let filter = |(name, value): &(&str, &str)| format!("filter={}", escaped(&format!("{name}=\"{value}\"")));
+        let filters: Vec<String> = labels.iter().map(filter).collect();
+        let path = self.path(&format!("/api/v2/alerts?{}{further}", filters.join("&")));
+        let body = self.endpoint.fetch(&path, self.timeout, |_| None).await.map_err(|none| self.asked.said(none.to_string()))?;
+        serde_json::from_slice(&body).map_err(|err| malformed(&err))
     }
 
     fn path(&self, path: &str) -> String {
@@ -133,6 +152,19 @@ pub async fn loaded_rules(address: &str, timeout: Duration) -> Result<Vec<Loaded
         name: rule.name,
     };
     Ok(rules.data.groups.into_iter().flat_map(|group| group.rules).map(loaded).collect())
+}
+
+/// Returns each series that a query gives on the Prometheus at an address as an alert that fires, or why that is not known.
+pub async fn firing_series(address: &str, query: &str, places: &[(&str, &str)], timeout: Duration) -> Result<Vec<FiringAlert>, String> {
+    let (asked, _) = resolved(address).await?;
+    let source = PrometheusSource::new(&asked.address, query, timeout).map_err(|error| asked.said(error.to_string()))?;
+    let series = source.series(places).await.map_err(|none| asked.said(none.to_string()))?;
+    Ok(series.into_iter().map(|labels| firing(labels, String::new())).collect())
+}
+
+fn firing(mut labels: BTreeMap<String, String>, since: String) -> FiringAlert {
+    let mut label = |name: &str| labels.remove(name).unwrap_or_default();
+    FiringAlert { name: label("alertname"), severity: label("severity"), since }
 }
 
 async fn resolved(address: &str) -> Result<(Asked, Endpoint), String> {

@@ -5,7 +5,7 @@ use crate::{model::text::visible_line, targets::http::escaped};
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::Value;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Asks `/api/v1/query`.
 #[derive(Clone)]
@@ -48,6 +48,11 @@ impl PrometheusSource {
         self
     }
 
+    /// Returns the labels of every series of the result, which is a vector.
+    pub async fn series(&self, places: &[(&str, &str)]) -> Result<Vec<BTreeMap<String, String>>, NoData> {
+        labels(&self.endpoint.fetch(&self.path(places), self.timeout, refusal).await?)
+    }
+
     /// Returns the path that asks; the server is told to give up when we do.
     fn path(&self, places: &[(&str, &str)]) -> String {
         let query = places.iter().fold(self.query.clone(), |query, (name, value)| query.replace(&format!("{{{name}}}"), &quoted(value)));
@@ -88,8 +93,8 @@ fn refused(envelope: Envelope) -> NoData {
     NoData::Refused { kind: shown(envelope.error_type), message: shown(envelope.error) }
 }
 
-/// Returns the one number an answer holds.
-fn value(body: &[u8]) -> Result<f64, NoData> {
+/// Returns what a whole answer holds.
+fn data(body: &[u8]) -> Result<Data, NoData> {
     let envelope: Envelope = serde_json::from_slice(body).map_err(|err| NoData::Malformed { message: err.to_string() })?;
     if envelope.status != "success" {
         return Err(refused(envelope));
@@ -98,8 +103,29 @@ fn value(body: &[u8]) -> Result<f64, NoData> {
     if !envelope.warnings.is_empty() {
         return Err(NoData::Incomplete { warnings: visible_line(&envelope.warnings.join("; "), 200) });
     }
+    envelope.data.ok_or_else(|| NoData::Malformed { message: "a success without data".into() })
+}
+
+/// Returns the labels of every series an answer holds.
+fn labels(body: &[u8]) -> Result<Vec<BTreeMap<String, String>>, NoData> {
+    #[derive(Deserialize)]
+    struct Series {
+        metric: BTreeMap<String, String>,
+    }
+    let data = data(body)?;
+    match data.result_type.as_str() {
+        "vector" => {
+            let series: Vec<Series> = serde_json::from_value(data.result).map_err(|err| NoData::Malformed { message: err.to_string() })?;
+            Ok(series.into_iter().map(|one| one.metric).collect())
+        }
+        other => Err(NoData::WrongType { found: visible_line(other, 40) }),
+    }
+}
+
+/// Returns the one number an answer holds.
+fn value(body: &[u8]) -> Result<f64, NoData> {
     let malformed = |message: &str| NoData::Malformed { message: message.to_owned() };
-    let data = envelope.data.ok_or_else(|| malformed("a success without data"))?;
+    let data = data(body)?;
     let sample = match (data.result_type.as_str(), &data.result) {
         ("scalar", sample) => sample,
         ("vector", Value::Array(series)) => match series.as_slice() {
@@ -163,6 +189,20 @@ mod tests {
         );
         let partial = vector(r#"{"metric":{},"value":[1,"0"]}"#).replace("}}", r#"}},"warnings":["remote read: 1 of 2 failed"]"#);
         assert!(value(partial.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn every_series_is_told_by_its_labels_and_a_part_of_them_is_no_answer() {
+        let two = vector(r#"{"metric":{"alertname":"Slow"},"value":[1,"1"]},{"metric":{},"value":[1,"0"]}"#);
+        let found = labels(two.as_bytes()).unwrap();
+        assert_eq!((found.len(), found[0]["alertname"].as_str()), (2, "Slow"));
+        assert_eq!(labels(vector("").as_bytes()), Ok(Vec::new()));
+        let partial = vector("").replace("}}", r#"},"warnings":["remote read: 1 of 2 failed"]}"#);
+        assert!(matches!(labels(partial.as_bytes()), Err(NoData::Incomplete { .. })), "{partial}");
+        for broken in ["", "{}", &vector(r#"{"value":[1,"1"]}"#), r#"{"status":"success","data":{"resultType":"scalar","result":[1,"1"]}}"#]
+        {
+            assert!(labels(broken.as_bytes()).is_err(), "{broken}");
+        }
     }
 
     #[test]

@@ -1,0 +1,229 @@
+//! Gate `alerts`, over real sockets: an alert that fires stops a deployment, and no answer is ever none.
+
+use crate::{support::databases::databases, world::Shop};
+use interlock::{
+    engine::alerts::{ANSWER, said},
+    gates::{Ask, alerts::evaluate},
+    model::{DecisionKind, DecisionVerdict, GateResult, ServiceSpec, Sha256, Timestamp, Verdict, Who, monitoring::Watchers},
+};
+use serde_json::{Value, json};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+/// An Alertmanager or a Prometheus: answers everybody the same, or nobody, and keeps what it was asked.
+#[derive(Clone)]
+struct Watcher {
+    address: SocketAddr,
+    answer: Arc<Mutex<Option<(u16, String)>>>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Watcher {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let watcher = Watcher { address, answer: Arc::new(Mutex::new(Some((200, "[]".into())))), asked: Arc::default() };
+        let served = watcher.clone();
+        tokio::spawn(async move {
+            let mut waiting = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut bytes = vec![0; 8192];
+                let read = stream.read(&mut bytes).await.unwrap_or(0);
+                served.asked.lock().unwrap().push(String::from_utf8_lossy(&bytes[..read]).lines().next().unwrap_or_default().to_owned());
+                let answer = served.answer.lock().unwrap().clone();
+                let Some((status, body)) = answer else {
+                    waiting.push(stream);
+                    continue;
+                };
+                let length = body.len();
+                let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        watcher
+    }
+
+    fn says(&self, status: u16, body: impl ToString) {
+        *self.answer.lock().unwrap() = Some((status, body.to_string()));
+    }
+
+    fn is_silent(&self) {
+        *self.answer.lock().unwrap() = None;
+    }
+
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+}
+
+/// An alert as Alertmanager shows it.
+fn alert(name: &str, environment: &str, state: &str) -> Value {
+    let labels = json!({ "alertname": name, "service": "web", "environment": environment, "severity": "critical" });
+    json!({ "labels": labels, "annotations": {}, "startsAt": "2026-01-02T03:04:05.000Z", "receivers": [{ "name": "ops" }],
+        "status": { "state": state, "silencedBy": [], "inhibitedBy": [] } })
+}
+
+/// The answer of Prometheus with these alerts.
+fn series(names: &[&str]) -> Value {
+    let one = |name: &&str| json!({ "metric": { "__name__": "ALERTS", "alertname": name, "severity": "warning" }, "value": [1, "1"] });
+    json!({ "status": "success", "data": { "resultType": "vector", "result": names.iter().map(one).collect::<Vec<_>>() } })
+}
+
+async fn judged(spec: &ServiceSpec, patience: Duration) -> GateResult {
+    let ask = Ask { directive: &"SD-DEPLOY-001".into(), by: "phase phase-06", now: Timestamp(0) };
+    evaluate(ask, &said(spec, patience).await, &Sha256::of(b"a"), &[])
+}
+
+async fn spec(shop: &Shop, watchers: Watchers) -> ServiceSpec {
+    let mut spec = shop.engine.service(&"staging".into(), &"web".into()).await.unwrap().2;
+    spec.monitoring.watchers = watchers;
+    spec
+}
+
+fn at(address: SocketAddr) -> Option<String> {
+    Some(format!("http://{address}"))
+}
+
+async fn gate(shop: &Shop, directive: &str) -> Value {
+    let checked = shop.must("run_predeploy_checks", json!({ "directive": directive })).await;
+    checked["gates"].as_array().unwrap().iter().find(|gate| gate["gate"] == "alerts").unwrap().clone()
+}
+
+#[tokio::test]
+async fn an_alert_that_fires_stops_the_deployment_and_is_named() {
+    for database in databases().await {
+        let (shop, alertmanager) = (Shop::open(&database.url).await, Watcher::start().await);
+        let watched = format!("{}\n[monitoring]\nalertmanager = \"http://{}\"\n", shop.text, alertmanager.address);
+        shop.configure(&watched.replace("[environments.staging.gates]\n", "[environments.staging.gates]\nalerts = {}\n")).await;
+        let directive = shop.order("staging", "1.0.0").await;
+        let plan = shop.plan_in_staging(&directive).await["plan"].take();
+        let passed = gate(&shop, &directive).await;
+        assert_eq!(
+            (&passed["verdict"], &passed["reason"], &passed["live"]),
+            (&json!("pass"), &json!("none, by Alertmanager"), &json!(true))
+        );
+        let asked = alertmanager.asked().pop().unwrap();
+        for part in ["filter=service%3D%22web%22", "filter=environment%3D%22staging%22", "silenced=false", "inhibited=false", "active=true"]
+        {
+            assert!(asked.starts_with("GET /api/v2/alerts?") && asked.contains(part), "{asked}");
+        }
+
+        // What is held back, of elsewhere, or a test of ours, does not count, whoever answers more than was asked.
+        let quiet = json!([
+            alert("Silenced", "staging", "suppressed"),
+            alert("Elsewhere", "production", "active"),
+            alert("InterlockTestAlert", "staging", "active")
+        ]);
+        alertmanager.says(200, &quiet);
+        assert_eq!(gate(&shop, &directive).await["verdict"], "pass", "{}", database.name);
+
+        let mut loud = quiet;
+        loud.as_array_mut().unwrap().extend([alert("Late", "staging", "unprocessed"), alert("Down", "staging", "active")]);
+        alertmanager.says(200, &loud);
+        let failed = gate(&shop, &directive).await;
+        let named = "`Down` (Alertmanager, critical, since 2026-01-02T03:04:05.000Z)";
+        let reason = failed["reason"].as_str().unwrap();
+        assert!(failed["verdict"] == "fail" && reason.starts_with(&format!("2 alerts fire: {named}, `Late` ")), "{failed:#}");
+        assert_eq!((&failed["value"], &failed["who"]), (&json!("2 firing"), &json!("person")));
+
+        // It is asked again where the plan is executed.
+        let deployment = shop.call("execute_deployment", json!({ "plan": plan })).await;
+        let refused = match deployment {
+            Err(refused) => refused.body,
+            Ok(begun) => shop.settled(&begun["deployment"]).await,
+        };
+        assert!(refused.to_string().contains("Down") && shop.staging.serving().is_empty(), "{refused:#}");
+    }
+}
+
+#[tokio::test]
+async fn where_nobody_watches_a_person_says_it() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        shop.configure(&shop.text.replace("[environments.staging.gates]\n", "[environments.staging.gates]\nalerts = {}\n")).await;
+        let directive = shop.order("staging", "1.0.0").await;
+        let open = gate(&shop, &directive).await;
+        assert_eq!((&open["verdict"], &open["who"]), (&json!("inconclusive"), &json!("person")), "{open:#}");
+        assert_eq!(open["how"], format!("interlock sign-off {directive} alerts"));
+        shop.sign(DecisionKind::SignOff, json!({ "directive": directive, "fact": "alerts" }), DecisionVerdict::Approve).await;
+        let signed = gate(&shop, &directive).await;
+        assert_eq!((&signed["verdict"], &signed["value"]), (&json!("pass"), &json!("ada")), "{}: {signed:#}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn no_answer_is_ever_none() {
+    let databases = databases().await;
+    let (shop, watcher) = (Shop::open(&databases[0].url).await, Watcher::start().await);
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let alertmanager = |address| Watchers { alertmanager: at(address), ..Watchers::default() };
+    let prometheus = |address| Watchers { prometheus: at(address), ..Watchers::default() };
+    // Far more than is read: how many there are is then not known, but there is no pass either.
+    let many: Vec<Value> = (0..6_000).map(|number| alert(&format!("Alert{number}"), "staging", "active")).collect();
+    let some: Vec<Value> = many[..2_000].to_vec();
+    for (status, body, said) in [
+        (403, "no".to_owned(), "403"),
+        (500, String::new(), "500"),
+        (302, String::new(), "302"),
+        (200, "<html>".into(), "expected value"),
+        (200, "{}".into(), ""),
+        (200, json!([{ "labels": {} }]).to_string(), "status"),
+        (200, json!(many).to_string(), "bytes came"),
+    ] {
+        watcher.says(status, &body);
+        for watchers in [alertmanager(watcher.address), prometheus(watcher.address)] {
+            let result = judged(&spec(&shop, watchers).await, ANSWER).await;
+            assert_eq!((result.verdict, result.who), (Verdict::Inconclusive, Some(Who::Person)), "{status}: {result:?}");
+            assert!(result.reason.contains(" does not say: ") && result.reason.len() < 400, "{result:?}");
+            // An answer that is not even of its kind each reads in its own way.
+            assert!(result.reason.contains(said) || status == 200, "{status} {said}: {result:?}");
+        }
+    }
+    for watchers in [alertmanager(nobody), prometheus(nobody)] {
+        assert_eq!(judged(&spec(&shop, watchers).await, ANSWER).await.verdict, Verdict::Inconclusive);
+    }
+    watcher.is_silent();
+    let late = judged(&spec(&shop, alertmanager(watcher.address)).await, Duration::from_millis(50)).await;
+    assert_eq!((late.verdict, late.reason.contains("50 ms")), (Verdict::Inconclusive, true), "{late:?}");
+    // A secret address is resolved late, and never told.
+    let secret = Watchers { alertmanager: Some("env:NOT_THERE_AT_ALL".into()), ..Watchers::default() };
+    assert_eq!(judged(&spec(&shop, secret).await, ANSWER).await.verdict, Verdict::Inconclusive);
+
+    // The positive control: the same sources, whole.
+    watcher.says(200, json!(some));
+    let failed = judged(&spec(&shop, alertmanager(watcher.address)).await, ANSWER).await;
+    assert!(failed.verdict == Verdict::Fail && failed.reason.starts_with("2000 alerts fire") && failed.reason.len() < 500, "{failed:?}");
+    watcher.says(200, "[]");
+    assert_eq!(judged(&spec(&shop, alertmanager(watcher.address)).await, ANSWER).await.verdict, Verdict::Pass);
+}
+
+#[tokio::test]
+async fn prometheus_is_asked_where_it_alone_watches_and_where_a_query_says_so() {
+    let databases = databases().await;
+    let shop = Shop::open(&databases[0].url).await;
+    let (alertmanager, prometheus) = (Watcher::start().await, Watcher::start().await);
+    prometheus.says(200, series(&[]));
+    let alone = Watchers { prometheus: at(prometheus.address), ..Watchers::default() };
+    let passed = judged(&spec(&shop, alone.clone()).await, ANSWER).await;
+    assert_eq!((passed.verdict, passed.reason.as_str()), (Verdict::Pass, "none, by Prometheus"));
+    let asked = prometheus.asked().pop().unwrap();
+    assert!(asked.contains("query=ALERTS%7Balertstate%3D%22firing%22%2Cservice%3D%22web%22%2Cenvironment%3D%22staging%22%7D"), "{asked}");
+    prometheus.says(200, series(&["Slow"]));
+    let failed = judged(&spec(&shop, alone.clone()).await, ANSWER).await;
+    assert_eq!((failed.verdict, failed.reason.as_str()), (Verdict::Fail, "1 alert fires: `Slow` (Prometheus, warning)"));
+
+    // Alertmanager knows of silences, so it is asked alone, unless a query says what counts besides.
+    let both = Watchers { alertmanager: at(alertmanager.address), ..alone };
+    assert_eq!(judged(&spec(&shop, both.clone()).await, ANSWER).await.reason, "none, by Alertmanager");
+    let with_query = Watchers { firing: Some("queue{env=\"{environment}\"} > 10".into()), ..both };
+    let failed = judged(&spec(&shop, with_query).await, ANSWER).await;
+    assert_eq!((failed.verdict, failed.reason.as_str()), (Verdict::Fail, "1 alert fires: `Slow` (Prometheus, warning)"));
+    assert!(prometheus.asked().pop().unwrap().contains("queue%7Benv%3D%22staging%22%7D%20%3E%2010"));
+}
