@@ -106,6 +106,7 @@ impl Engine {
             ("environment_ready", passed("secrets").zip(passed("dependencies")).map(|(secrets, dependencies)| secrets && dependencies)),
             ("rollback_ready", passed("rollback_ready")),
             ("alerts_nominal", passed("alerts")),
+            ("quota_sufficient", passed("quota")),
             ("tested_before", passed("promoted_from")),
             ("plan_ready", any(&[Planned, AwaitingApproval, Approved, Used]).then_some(true)),
             ("assessed", forward.iter().any(|record| record.state != PlanState::Void && record.plan.assessment.is_some()).then_some(true)),

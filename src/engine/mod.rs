@@ -64,6 +64,7 @@ pub mod report;
 pub mod restore;
 pub mod rollback;
 pub mod rollout;
+mod room;
 pub mod run;
 pub mod runbook;
 pub mod runbooks;

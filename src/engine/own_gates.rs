@@ -3,11 +3,12 @@
 use super::{Engine, gate_rules::Binding};
 use crate::{
     error::{Error, Result},
-    gates::{Ask, alerts, artifact_digest, backup, ci, dependencies, freeze, promoted_from, rollback_ready, secrets, sign_off},
-    model::{Directive, GateResult},
+    gates::{Ask, alerts, artifact_digest, backup, ci, dependencies, freeze, promoted_from, quota, rollback_ready, secrets, sign_off},
+    model::{Comparator, Directive, GateResult},
     shim,
     store::SignOff,
 };
+use std::collections::BTreeMap;
 
 impl Engine {
     /// Evaluates one gate that needs no report.
@@ -76,6 +77,12 @@ impl Engine {
                 let signed = self.store.sign_offs(&directive.id).await?;
                 alerts::evaluate(ask, &said, &directive.digest, &facts_signed(&signed))
             }
+            quota::NAME => {
+                let (needs, has) = self.room(directive, &spec).await?;
+                let signed = self.store.sign_offs(&directive.id).await?;
+                let word = (&directive.digest, &facts_signed(&signed)[..]);
+                quota::evaluate(ask, &limits(binding), &needs, has.as_ref().map(Option::as_ref).map_err(String::as_str), word)
+            }
             sign_off::NAME => {
                 let signed = self.store.sign_offs(&directive.id).await?;
                 sign_off::evaluate(ask, "uat", &directive.digest, &facts_signed(&signed))
@@ -83,6 +90,10 @@ impl Engine {
             other => return Err(Error::not_found("gate", other)),
         })
     }
+}
+
+fn limits(binding: &Binding) -> BTreeMap<&str, Comparator> {
+    binding.rule.thresholds.iter().map(|(measure, (limit, _))| (measure.as_str(), *limit)).collect()
 }
 
 fn facts_signed(signed: &[SignOff]) -> Vec<sign_off::SignedFact<'_>> {

@@ -15,6 +15,7 @@ pub mod freeze;
 pub mod migrations;
 pub mod observe;
 pub mod promoted_from;
+pub mod quota;
 pub mod rollback_ready;
 pub mod secrets;
 pub mod sign_off;
@@ -28,7 +29,7 @@ use crate::model::{DirectiveId, GateResult, Timestamp, Verdict, Who};
 pub const REPORTED: [&str; 4] = ["tests", "coverage", "vulnerabilities", "load"];
 
 /// The gates the server answers by itself.
-pub const OWN: [&str; 10] = [
+pub const OWN: [&str; 11] = [
     artifact_digest::NAME,
     secrets::NAME,
     dependencies::NAME,
@@ -39,6 +40,7 @@ pub const OWN: [&str; 10] = [
     backup::NAME,
     ci::NAME,
     alerts::NAME,
+    quota::NAME,
 ];
 
 /// Who asks for a gate, for which directive, and when.

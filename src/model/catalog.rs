@@ -38,6 +38,7 @@ pub const GATES: &[GateKind] = &[
     GateKind { name: "sign_off", measures: &["uat"], source: GateSource::Record },
     GateKind { name: "backup", measures: &["age_hours"], source: GateSource::Record },
     GateKind { name: "alerts", measures: &[], source: GateSource::Record },
+    GateKind { name: "quota", measures: &["disk_mb", "memory_mb", "ports", "descriptors_each", "descriptors"], source: GateSource::Record },
     GateKind { name: "artifact_digest", measures: &[], source: GateSource::Server },
     GateKind { name: "secrets", measures: &[], source: GateSource::Server },
     GateKind { name: "dependencies", measures: &[], source: GateSource::Server },

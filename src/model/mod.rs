@@ -4,6 +4,7 @@ pub mod about;
 pub mod analysis;
 pub mod assessment;
 pub mod caller;
+pub mod capacity;
 pub mod catalog;
 pub mod change;
 pub mod ci;

@@ -123,6 +123,13 @@ pub const FACTS: &[FactKind] = &[
         None,
     ),
     signed(
+        "quota_sufficient",
+        "the place it goes to has disk, ports, descriptors and memory for it",
+        "run_predeploy_checks; where the target cannot say, interlock sign-off {directive} quota",
+        "quota",
+        None,
+    ),
+    signed(
         "monitoring_required",
         "it is to be monitored from outside",
         "interlock sign-off {directive} to_monitor, or else interlock sign-off {directive} no_monitoring",

@@ -7,6 +7,7 @@ use super::{
     fake_router::FakeRouter,
     *,
 };
+use crate::model::capacity::{Disk, Holds};
 use std::{
     collections::BTreeMap,
     net::Ipv4Addr,
@@ -60,6 +61,7 @@ pub(super) struct World {
     pub(super) shadow: Option<super::fake_router::Shadow>,
     pub(super) held: bool,
     pub(super) jobs: Option<Arc<super::fake_jobs::Jobs>>,
+    pub(super) capacity: Option<Option<Capacity>>,
 }
 
 /// What happens to the router's counters.
@@ -88,6 +90,11 @@ impl FakeWorld {
     /// Says how commands of the configuration go, by their argv; without it every one ends well and says nothing.
     pub fn on_job(&self, jobs: impl Fn(&[String]) -> JobAnswer + Send + Sync + 'static) {
         self.lock().jobs = Some(Arc::new(jobs));
+    }
+
+    /// Says what it has left; `None` as a kind that cannot say. Without it there is plenty.
+    pub fn has_left(&self, capacity: Option<Capacity>) {
+        self.lock().capacity = Some(capacity);
     }
 
     /// Lets the `number`-th changing call go wrong.
@@ -315,6 +322,14 @@ impl Target for FakeTarget {
 
     async fn logs(&self, instance: &InstanceId, _from: LogCursor) -> Result<LogPage, TargetError> {
         Ok(LogPage { lines: vec![format!("log of {instance}")], next: 0 })
+    }
+
+    async fn capacity(&self, _releases: &Path) -> Result<Option<Capacity>, TargetError> {
+        const PLENTY: u64 = 1 << 40;
+        let disks = vec![Disk { holds: vec![Holds::Releases, Holds::Instances], free_bytes: PLENTY }];
+        let (some, used_bytes) = (Some(PLENTY), BTreeMap::new());
+        let plenty = Capacity { disks, ports: Some(1000), descriptors_each: some, descriptors: some, memory_bytes: some, used_bytes };
+        Ok(self.0.lock().capacity.clone().unwrap_or(Some(plenty)))
     }
 
     async fn run_job(&self, lease: &Lease, job: Job) -> Result<JobReport, TargetError> {

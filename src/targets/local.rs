@@ -1,8 +1,13 @@
 //! Processes on this machine, each under its own shim: the only place that starts, asks and buries shims.
 
-use super::{Capabilities, InstanceSpec, LogCursor, LogPage, Observed, StopReport, Target, TargetError};
+use super::{Capabilities, InstanceSpec, LogCursor, LogPage, Observed, StopReport, Target, TargetError, capacity};
 use crate::{
-    model::{Epoch, InstanceId, Lease, Sha256, service, service::SecretRef},
+    model::{
+        Epoch, InstanceId, Lease, Sha256,
+        capacity::{Capacity, Holds},
+        service,
+        service::SecretRef,
+    },
     shim::{
         control::{self, Op, Reply},
         identity, log,
@@ -329,6 +334,18 @@ impl Target for LocalTarget {
         };
         let (lines, next) = tokio::task::spawn_blocking(read).await.context("reading the log")?.context("reading the log")?;
         Ok(LogPage { lines, next })
+    }
+
+    async fn capacity(&self, releases: &Path) -> Result<Option<Capacity>, TargetError> {
+        let folders = [(Holds::Releases, releases.to_owned()), (Holds::Instances, self.paths.instances_dir.clone())];
+        let running: Vec<_> = self.list().await?.into_iter().filter_map(|observed| Some((observed.instance, observed.pid?))).collect();
+        let look = move || {
+            let mut capacity = capacity::of_this_machine(&folders);
+            let used = running.into_iter().filter_map(|(instance, pid)| Some((instance, capacity::memory_of(identity::Process::of(pid)?))));
+            capacity.used_bytes.extend(used);
+            capacity
+        };
+        Ok(Some(tokio::task::spawn_blocking(look).await.context("looking at what this machine has left")?))
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! To add a kind of target: a variant of `model::service::TargetKind`, one file here, one match arm where adapters are made.
 
-use crate::model::{Epoch, Guarantees, InstanceId, Lease, ServiceSpec, Sha256, Split, split::Share};
+use crate::model::{Epoch, Guarantees, InstanceId, Lease, ServiceSpec, Sha256, Split, capacity::Capacity, split::Share};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+pub mod capacity;
 pub mod ci;
 pub mod command;
 pub mod external;
@@ -22,7 +23,11 @@ mod release_files;
 pub mod release_store;
 
 use job::{Job, JobReport};
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Where instances run.
 #[async_trait]
@@ -44,6 +49,11 @@ pub trait Target: Send + Sync {
 
     /// Returns a page of an instance's log, already redacted.
     async fn logs(&self, instance: &InstanceId, from: LogCursor) -> Result<LogPage, TargetError>;
+
+    /// Returns what is left where instances run, and where the server keeps releases; `None` where this kind cannot say.
+    async fn capacity(&self, _releases: &Path) -> Result<Option<Capacity>, TargetError> {
+        Ok(None)
+    }
 
     /// Runs a command of the configuration beside the instances: one that prepares, changes data or hooks into a deployment's course.
     async fn run_job(&self, _lease: &Lease, job: Job) -> Result<JobReport, TargetError> {

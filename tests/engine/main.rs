@@ -34,6 +34,7 @@ mod monitoring;
 mod operations;
 mod phases;
 mod quiet_hours;
+mod quota;
 mod reads;
 mod reconciling;
 mod rehearsing;
