@@ -59,8 +59,19 @@ pub fn monitoring(item: &Item<'_>) -> Option<Monitoring> {
     let close_watch_ms = table.get("close_watch").and_then(|item| item.duration(60 * MINUTE_MS..=7 * DAY_MS));
     let mut names = BTreeSet::new();
     let alerts = items.unwrap_or_default().iter().filter_map(|item| alert(item, &mut names)).collect();
+    let errors = table.get("errors").map(|item| words(&item)).unwrap_or_default();
+    let except = table.get("except").map(|item| words(&item)).unwrap_or_default();
     table.close();
-    Some(Monitoring { metrics, alerts, close_watch_ms, watchers: Watchers::default() })
+    Some(Monitoring { metrics, alerts, close_watch_ms, errors, except, watchers: Watchers::default() })
+}
+
+/// Reads what lines of a log are held against.
+fn words(item: &Item<'_>) -> Vec<String> {
+    let items = item.list().unwrap_or_default();
+    if items.is_empty() || items.len() > MOST {
+        item.fault(format!("holds no word, or more than {MOST}"), Some("write [\"ERROR\", \"FATAL\"]".into()));
+    }
+    items.iter().filter_map(about::line).collect()
 }
 
 fn alert(item: &Item<'_>, names: &mut BTreeSet<String>) -> Option<Alert> {

@@ -106,6 +106,7 @@ impl Engine {
             ("environment_ready", passed("secrets").zip(passed("dependencies")).map(|(secrets, dependencies)| secrets && dependencies)),
             ("rollback_ready", passed("rollback_ready")),
             ("alerts_nominal", passed("alerts")),
+            ("logs_clean", passed("logs")),
             ("quota_sufficient", passed("quota")),
             ("tested_before", passed("promoted_from")),
             ("plan_ready", any(&[Planned, AwaitingApproval, Approved, Used]).then_some(true)),

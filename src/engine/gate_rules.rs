@@ -46,6 +46,10 @@ pub fn bindings(
         }
         // Who says whom to ask wants to be told, where a phase governs what is done.
         let configured = kind.name == "ci" && phase.is_some() && config.ci.as_ref().is_some_and(|ci| !ci.checks.is_empty());
+        // A phase governs the first environment, too: there is no earlier one whose logs could be read.
+        if kind.name == "logs" && environment.after.is_none() && overridden.is_none() {
+            continue;
+        }
         if !own && !configured && in_phase.is_none() && overridden.is_none() {
             continue;
         }

@@ -29,6 +29,7 @@ pub mod directives;
 pub mod dispatch;
 pub mod documents;
 pub mod down;
+mod earlier_logs;
 #[cfg(test)]
 mod examples;
 pub mod execute;

@@ -2,9 +2,12 @@
 
 use super::{Engine, gate_rules::Binding};
 use crate::{
-    error::{Error, Result},
-    gates::{Ask, alerts, artifact_digest, backup, ci, dependencies, freeze, promoted_from, quota, rollback_ready, secrets, sign_off},
-    model::{Comparator, Directive, GateResult},
+    config::EnvironmentConfig,
+    error::{Code, Error, Result},
+    gates::{
+        Ask, alerts, artifact_digest, backup, ci, dependencies, freeze, logs, promoted_from, quota, rollback_ready, secrets, sign_off,
+    },
+    model::{Comparator, Directive, EnvironmentName, GateResult},
     shim,
     store::SignOff,
 };
@@ -58,12 +61,7 @@ impl Engine {
                 rollback_ready::evaluate(ask, rollback_ready::WayBack::To { version: &base.version, on_disk })
             }
             promoted_from::NAME => {
-                let Some(after) = &environment.after else {
-                    return Err(Error::new(
-                        crate::error::Code::InvalidConfiguration,
-                        format!("gate `promoted_from` binds `{}`, which names no environment in `after`", environment.name),
-                    ));
-                };
+                let after = after(&environment, promoted_from::NAME)?;
                 let succeeded = self.store.succeeded_with(after, &directive.service, &directive.digest).await?;
                 let succeeded = succeeded.as_ref().map(|deployment| &deployment.id);
                 promoted_from::evaluate(ask, promoted_from::Promotion { after, digest: &directive.digest, succeeded, latest_other: None })
@@ -83,6 +81,19 @@ impl Engine {
                 let word = (&directive.digest, &facts_signed(&signed)[..]);
                 quota::evaluate(ask, &limits(binding), &needs, has.as_ref().map(Option::as_ref).map_err(String::as_str), word)
             }
+            logs::NAME => {
+                let after = after(&environment, logs::NAME)?;
+                let succeeded = self.store.succeeded_with(after, &directive.service, &directive.digest).await?;
+                let written = match &succeeded {
+                    Some(deployment) => match self.written(deployment).await? {
+                        Ok(read) => logs::Logs::Read(&deployment.id, read),
+                        Err(why) => logs::Logs::Unreadable(&deployment.id, why),
+                    },
+                    None => logs::Logs::NotDeployed,
+                };
+                let signed = self.store.sign_offs(&directive.id).await?;
+                logs::evaluate(ask, &limits(binding), after, &written, (&directive.digest, &facts_signed(&signed)))
+            }
             sign_off::NAME => {
                 let signed = self.store.sign_offs(&directive.id).await?;
                 sign_off::evaluate(ask, "uat", &directive.digest, &facts_signed(&signed))
@@ -90,6 +101,14 @@ impl Engine {
             other => return Err(Error::not_found("gate", other)),
         })
     }
+}
+
+/// Returns the environment before, which a gate looks at.
+fn after<'a>(environment: &'a EnvironmentConfig, gate: &str) -> Result<&'a EnvironmentName> {
+    environment.after.as_ref().ok_or_else(|| {
+        let message = format!("gate `{gate}` binds `{}`, which names no environment in `after`", environment.name);
+        Error::new(Code::InvalidConfiguration, message)
+    })
 }
 
 fn limits(binding: &Binding) -> BTreeMap<&str, Comparator> {

@@ -12,6 +12,7 @@ pub mod dependencies;
 mod evaluate;
 pub mod formats;
 pub mod freeze;
+pub mod logs;
 pub mod migrations;
 pub mod observe;
 pub mod promoted_from;
@@ -29,7 +30,7 @@ use crate::model::{DirectiveId, GateResult, Timestamp, Verdict, Who};
 pub const REPORTED: [&str; 4] = ["tests", "coverage", "vulnerabilities", "load"];
 
 /// The gates the server answers by itself.
-pub const OWN: [&str; 11] = [
+pub const OWN: [&str; 12] = [
     artifact_digest::NAME,
     secrets::NAME,
     dependencies::NAME,
@@ -41,6 +42,7 @@ pub const OWN: [&str; 11] = [
     ci::NAME,
     alerts::NAME,
     quota::NAME,
+    logs::NAME,
 ];
 
 /// Who asks for a gate, for which directive, and when.

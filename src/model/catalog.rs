@@ -37,6 +37,7 @@ pub const GATES: &[GateKind] = &[
     GateKind { name: "ci", measures: &[], source: GateSource::Record },
     GateKind { name: "sign_off", measures: &["uat"], source: GateSource::Record },
     GateKind { name: "backup", measures: &["age_hours"], source: GateSource::Record },
+    GateKind { name: "logs", measures: &["error_lines", "minutes"], source: GateSource::Record },
     GateKind { name: "alerts", measures: &[], source: GateSource::Record },
     GateKind { name: "quota", measures: &["disk_mb", "memory_mb", "ports", "descriptors_each", "descriptors"], source: GateSource::Record },
     GateKind { name: "artifact_digest", measures: &[], source: GateSource::Server },

@@ -21,6 +21,12 @@ pub struct Monitoring {
     /// How long a release in production is watched closely.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub close_watch_ms: Option<u64>,
+    /// What makes a line of its log an error; empty for the words of common loggers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
+    /// What makes such a line none after all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<String>,
     /// What watches it.
     #[serde(default, skip_serializing_if = "Watchers::is_default")]
     pub watchers: Watchers,

@@ -130,6 +130,13 @@ pub const FACTS: &[FactKind] = &[
         None,
     ),
     signed(
+        "logs_clean",
+        "the log of this release in the environment before holds no error",
+        "run_predeploy_checks; where there is no line, interlock sign-off {directive} logs",
+        "logs",
+        None,
+    ),
+    signed(
         "monitoring_required",
         "it is to be monitored from outside",
         "interlock sign-off {directive} to_monitor, or else interlock sign-off {directive} no_monitoring",

@@ -62,6 +62,7 @@ pub(super) struct World {
     pub(super) held: bool,
     pub(super) jobs: Option<Arc<super::fake_jobs::Jobs>>,
     pub(super) capacity: Option<Option<Capacity>>,
+    pub(super) lines: BTreeMap<String, Vec<String>>,
 }
 
 /// What happens to the router's counters.
@@ -95,6 +96,11 @@ impl FakeWorld {
     /// Says what it has left; `None` as a kind that cannot say. Without it there is plenty.
     pub fn has_left(&self, capacity: Option<Capacity>) {
         self.lock().capacity = Some(capacity);
+    }
+
+    /// Says what an instance has written in place of its one line.
+    pub fn has_written(&self, instance: &str, lines: &[&str]) {
+        self.lock().lines.insert(instance.to_owned(), lines.iter().map(|line| line.to_string()).collect());
     }
 
     /// Lets the `number`-th changing call go wrong.
@@ -321,7 +327,8 @@ impl Target for FakeTarget {
     }
 
     async fn logs(&self, instance: &InstanceId, _from: LogCursor) -> Result<LogPage, TargetError> {
-        Ok(LogPage { lines: vec![format!("log of {instance}")], next: 0 })
+        let usual = || vec![format!("log of {instance}")];
+        Ok(LogPage { lines: self.0.lock().lines.get(instance.as_str()).cloned().unwrap_or_else(usual), next: 0 })
     }
 
     async fn capacity(&self, _releases: &Path) -> Result<Option<Capacity>, TargetError> {

@@ -1,8 +1,12 @@
-//! Whose log is read when nobody says whose.
+//! Whose log is read when nobody says whose, and the gate that reads the logs of the environment before.
 
 use crate::{support::databases::databases, world::Shop};
-use interlock::targets::fake::Behaviour;
+use interlock::{
+    model::{DecisionKind, DecisionVerdict},
+    targets::fake::Behaviour,
+};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const PAIR: &str = "instances = 2";
 
@@ -40,5 +44,49 @@ async fn without_a_failure_the_log_of_the_one_that_crashed_comes_first_else_the_
         assert_eq!(log_of(&shop, &settled).await, "staging-web-dep_1-1", "the one that ended");
         shop.staging.restart(&"staging-web-dep_1-2".into());
         assert_eq!(log_of(&shop, &settled).await, "staging-web-dep_1-2", "the one that keeps crashing");
+    }
+}
+
+async fn gate(shop: &Shop, directive: &str) -> Value {
+    let checked = shop.must("run_predeploy_checks", json!({ "directive": directive })).await;
+    checked["gates"].as_array().unwrap().iter().find(|gate| gate["gate"] == "logs").unwrap().clone()
+}
+
+#[tokio::test]
+async fn an_error_in_the_log_of_staging_stops_production() {
+    for database in databases().await {
+        let shop = Shop::open_with(&database.url, PAIR).await;
+        let text = shop.text.replace("tests = \"off\"\n", "tests = \"off\"\nlogs = { minutes = \">= 5\" }\n");
+        let own = "\n[services.web.monitoring]\nerrors = [\"ERROR\"]\nexcept = [\"cache is cold\"]\n";
+        shop.configure(&format!("{text}{own}")).await;
+        let directive = shop.order("production", "1.0.0").await;
+        let open = gate(&shop, &directive).await;
+        assert_eq!((&open["verdict"], &open["who"]), (&json!("inconclusive"), &json!("agent")), "not there yet: {open:#}");
+        assert_eq!(shop.deploy("1.0.0").await["state"], "succeeded");
+        let early = gate(&shop, &directive).await;
+        assert_eq!((&early["verdict"], &early["who"]), (&json!("inconclusive"), &json!("server")), "{early:#}");
+        shop.clock.advance(Duration::from_secs(301));
+        let passed = gate(&shop, &directive).await;
+        let said = json!("0 of 2 lines of `dep_1` are errors");
+        assert_eq!((&passed["verdict"], &passed["reason"], &passed["live"]), (&json!("pass"), &said, &json!(true)), "{passed:#}");
+
+        // The same release with one line that is an error, of the second instance.
+        shop.staging.has_written("staging-web-dep_1-2", &["INFO up", "ERROR cache is cold", "ERROR no\u{1b}[31m orders\u{202e}"]);
+        let failed = gate(&shop, &directive).await;
+        let reason = failed["reason"].as_str().unwrap();
+        assert!(
+            failed["verdict"] == "fail" && reason.starts_with("1 of 4 lines of `dep_1` are errors: staging-web-dep_1-2 wrote "),
+            "{failed:#}"
+        );
+        assert!(!reason.contains('\u{202e}') && !reason.contains('\u{1b}') && !reason.contains("cold"), "{reason}");
+        assert_eq!(failed["who"], "agent", "{}", database.name);
+
+        // Nothing written is nothing known, until a person says it.
+        shop.staging.has_written("staging-web-dep_1-1", &[]);
+        shop.staging.has_written("staging-web-dep_1-2", &[]);
+        let silent = gate(&shop, &directive).await;
+        assert_eq!((&silent["verdict"], &silent["how"]), (&json!("inconclusive"), &json!(format!("interlock sign-off {directive} logs"))));
+        shop.sign(DecisionKind::SignOff, json!({ "directive": directive, "fact": "logs" }), DecisionVerdict::Approve).await;
+        assert_eq!(gate(&shop, &directive).await["verdict"], "pass");
     }
 }

@@ -1,0 +1,43 @@
+//! Reads what the instances of a deployment have written, for the gate that asks the environment before.
+
+use super::Engine;
+use crate::{
+    error::Result,
+    gates::logs::{Pattern, Read},
+    model::{Deployment, InstanceId},
+    targets::{LogCursor, Target, TargetError},
+};
+
+impl Engine {
+    /// Returns what all instances of a deployment have written since they were started, as far as their logs are kept, or why that cannot
+    /// be read. Logs are redacted before they are kept.
+    pub(super) async fn written(&self, deployment: &Deployment) -> Result<std::result::Result<Read, String>> {
+        let (_, _, spec) = self.service(&deployment.environment, &deployment.service).await?;
+        let target = self.adapters.target(&spec);
+        if !target.capabilities().logs {
+            return Ok(Err("its target shows none".into()));
+        }
+        let (errors, except) = (&spec.monitoring.errors, &spec.monitoring.except);
+        let settled = deployment.settled_at.unwrap_or(deployment.created_at);
+        let mut read = Read { watched: self.present().since(settled), ..Read::default() };
+        for instance in self.plan_of(deployment).await?.instances(&deployment.id) {
+            if let Err(error) = count(&*target, &instance, &mut read, Pattern { errors, except }).await {
+                return Ok(Err(error.to_string()));
+            }
+        }
+        Ok(Ok(read))
+    }
+}
+
+async fn count(target: &dyn Target, instance: &InstanceId, read: &mut Read, pattern: Pattern<'_>) -> std::result::Result<(), TargetError> {
+    let mut from = 0;
+    loop {
+        let page = target.logs(instance, LogCursor::Offset(from)).await?;
+        page.lines.iter().for_each(|line| read.count(instance.as_str(), line, pattern));
+        // A page that leads no further is the last one.
+        if page.next <= from {
+            return Ok(());
+        }
+        from = page.next;
+    }
+}
