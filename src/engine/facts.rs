@@ -1,6 +1,6 @@
 //! The named facts a phase's checklist asks for, computed from the record alone. A fact nobody supplied is missing, and asks.
 
-use super::Engine;
+use super::{Engine, environment_setup::is_ready};
 use crate::{
     error::Result,
     model::{Deployment, DeploymentState, Directive, GateResult, JournalEntry, PlanState, Purpose, RunbookId, StepState, Verdict},
@@ -97,13 +97,14 @@ impl Engine {
             Some((DeploymentState::RolledBack | DeploymentState::Stuck, _) | (DeploymentState::Succeeded, true)) => Some(false),
             _ => None,
         };
+        let setup = self.environment_setup(directive, &seen.verdicts).await?;
         let written = |kind: &str| seen.artifacts.iter().any(|artifact| artifact.name == kind).then_some(true);
         let runbooks = self.runbooks_of(directive).await?;
         let any_runbook = |states: &[RunbookState]| runbooks.iter().any(|runbook| states.contains(&runbook.state)).then_some(true);
         Ok(vec![
             ("gates_pass", said(worst)),
             ("secrets_present", passed("secrets")),
-            ("environment_ready", passed("secrets").zip(passed("dependencies")).map(|(secrets, dependencies)| secrets && dependencies)),
+            ("environment_ready", is_ready(&setup)),
             ("rollback_ready", passed("rollback_ready")),
             ("alerts_nominal", passed("alerts")),
             ("logs_clean", passed("logs")),

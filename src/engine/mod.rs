@@ -30,6 +30,7 @@ pub mod dispatch;
 pub mod documents;
 pub mod down;
 mod earlier_logs;
+pub mod environment_setup;
 #[cfg(test)]
 mod examples;
 pub mod execute;

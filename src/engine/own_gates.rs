@@ -29,8 +29,8 @@ impl Engine {
                     .map(|(name, reference)| (name.to_owned(), reference))
                     .chain(spec.metrics.iter().flat_map(|metric| metric.secrets()))
                     .collect();
-                let check =
-                    move || references.into_iter().map(|(name, reference)| (name, shim::secrets::check(&reference))).collect::<Vec<_>>();
+                let look = |(name, reference)| secrets::Looked { name, resolved: shim::secrets::check(&reference), reference };
+                let check = move || references.into_iter().map(look).collect::<Vec<_>>();
                 secrets::evaluate(ask, &self.blocking(check).await?)
             }
             dependencies::NAME => dependencies::evaluate(ask, &dependencies::check(&spec.dependencies).await),

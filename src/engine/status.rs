@@ -5,6 +5,7 @@ use super::{
     change::ChangeSeen,
     checks::JOB,
     close_watch::CloseWatch,
+    environment_setup::SetupFact,
     facts::Fact,
     freezing,
     necessity::Necessity,
@@ -53,6 +54,8 @@ pub struct DirectiveView {
     pub close_watch: Option<CloseWatch>,
     /// Why its phase was skipped.
     pub skipped: Option<PhaseSkip>,
+    /// Whether configuration, infrastructure and secrets are there.
+    pub setup: Vec<SetupFact>,
     /// Whether a plan needs an assessment that nobody has written yet.
     pub unassessed: bool,
     /// Whether a person begins every step there.
@@ -167,10 +170,12 @@ impl Engine {
         };
         let said = newest.as_ref().is_some_and(|record| record.plan.assessment.is_some());
         let unassessed = !said && directive.state.is_open() && self.needs_assessment(&directive, phase.as_ref()).await?;
+        let gates = self.store.verdicts(&directive.id).await?;
         Ok(DirectiveView {
             is_manual: self.is_manual(&directive.environment).await?,
             unassessed,
-            gates: self.store.verdicts(&directive.id).await?,
+            setup: self.environment_setup(&directive, &gates).await?,
+            gates,
             checking: job.filter(|job| job.state == crate::store::JobState::Running),
             plan: newest,
             deployment,

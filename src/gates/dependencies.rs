@@ -51,7 +51,11 @@ pub fn evaluate(ask: Ask<'_>, answers: &[Answer]) -> GateResult {
         silent.iter().map(|(answer, fault)| format!("`{}` at {} ({})", answer.name, answer.address, visible_line(fault, 120))).collect();
     let names: Vec<_> = silent.iter().map(|(answer, _)| format!("`{}`", answer.name)).collect();
     let failed = result(Verdict::Fail, format!("{} of {} dependencies do not answer: {}", silent.len(), answers.len(), told.join(", ")));
-    let how = "start the dependency, or correct its address in interlock.toml, then call `run_predeploy_checks`";
+    let places: Vec<_> = silent.iter().map(|(answer, _)| format!("{} (`{}`)", answer.address, answer.name)).collect();
+    let how = format!(
+        "start what is to listen at {}, or correct the address in interlock.toml and run `interlock apply`; then call `run_predeploy_checks`",
+        places.join(", ")
+    );
     needing(failed, format!("a connection to {}", names.join(", ")), Who::Person, how)
 }
 

@@ -2,9 +2,15 @@
 
 use super::{Context, Effect, NextAction, Operation, Reply, Toolset, guidance, waiting};
 use crate::{
-    engine::{change::ChangeSeen, close_watch::CloseWatch, necessity::Necessity, status::Place},
+    engine::{
+        change::ChangeSeen,
+        close_watch::CloseWatch,
+        environment_setup::{Missing, SetupFact},
+        necessity::Necessity,
+        status::Place,
+    },
     error::Error,
-    model::{DirectiveId, PlanId, Sha256, Who},
+    model::{DirectiveId, PlanId, Sha256, Who, text},
 };
 use serde_json::json;
 
@@ -72,6 +78,9 @@ pub struct Output {
     /// How the close watch over its release stands, which closes by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     close_watch: Option<CloseWatch>,
+    /// What of configuration, infrastructure and secrets is missing, with what supplies it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    environment_setup: Vec<String>,
     /// What the phase's current step asks, with who answers and how.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     asked: Vec<String>,
@@ -132,6 +141,10 @@ impl Operation for GetStatus {
                         true => view.checklist.asked.iter().take(ASKED).map(|(_, question)| question.clone()).collect(),
                         false => Vec::new(),
                     },
+                    environment_setup: match view.directive.state.is_open() && !view.is_deployed() {
+                        true => missing(&view.setup),
+                        false => Vec::new(),
+                    },
                     skipped: view.checklist.skipped.clone(),
                     necessity: view.necessity.clone(),
                     change: view.change.clone(),
@@ -153,6 +166,15 @@ impl Operation for GetStatus {
             }
         }
     }
+}
+
+/// Returns what is missing of what a deployment needs around it, one line each.
+fn missing(setup: &[SetupFact]) -> Vec<String> {
+    let of = |fact: &SetupFact| {
+        let line = |missing: &Missing| text::visible_line(&format!("{}: {}: {}", fact.fact, missing.what, missing.how), 240);
+        fact.missing.iter().map(line).collect::<Vec<_>>()
+    };
+    setup.iter().flat_map(of).take(ASKED).collect()
 }
 
 async fn overview(ctx: &Context, params: &Params) -> Result<Reply<Output>, Error> {

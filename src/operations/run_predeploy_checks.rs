@@ -2,6 +2,7 @@
 
 use super::{Context, Effect, Operation, Reply, Toolset, guidance};
 use crate::{
+    engine::environment_setup::SetupFact,
     error::Error,
     model::{DirectiveId, GateResult},
 };
@@ -29,6 +30,8 @@ pub struct Output {
     #[serde(skip_serializing_if = "Option::is_none")]
     job: Option<String>,
     gates: Vec<GateResult>,
+    /// Whether configuration, infrastructure and secrets are there, and what supplies what is not.
+    environment_setup: Vec<SetupFact>,
 }
 
 impl Operation for RunPredeployChecks {
@@ -43,7 +46,8 @@ impl Operation for RunPredeployChecks {
         let directive = ctx.engine.open_directive(&DirectiveId::from(params.directive)).await?;
         let (gates, job) = ctx.engine.run_checks(&ctx.caller, &directive).await?;
         let id = directive.id.clone();
+        let environment_setup = ctx.engine.environment_setup(&directive, &gates).await?;
         let standing = guidance::of_directive(&ctx.engine.view(directive).await?);
-        Ok(standing.reply(Output { directive: id, job: job.map(|job| job.id), gates }))
+        Ok(standing.reply(Output { directive: id, job: job.map(|job| job.id), gates, environment_setup }))
     }
 }

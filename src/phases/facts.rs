@@ -58,7 +58,7 @@ pub const FACTS: &[FactKind] = &[
     ),
     computed("production", "the environment asks for a person's approval", Who::Server, "the applied configuration says it"),
     computed("environment_new", "nothing of the service served here before", Who::Server, "the record says it"),
-    computed("environment_ready", "secrets and dependencies of the service are there", Who::Agent, "run_predeploy_checks"),
+    computed("environment_ready", "infrastructure, secrets and configuration of the service are there", Who::Agent, "run_predeploy_checks"),
     computed("rollback_ready", "what serves now can be brought back", Who::Agent, "run_predeploy_checks"),
     computed(
         "tested_before",

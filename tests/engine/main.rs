@@ -20,6 +20,7 @@ mod data_commands;
 mod database;
 mod documents;
 mod dossiers;
+mod environment_setup;
 mod faults;
 mod figures;
 mod follow_ups;
