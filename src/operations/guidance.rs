@@ -333,11 +333,20 @@ pub fn of_deployment(deployment: &Deployment, course: &Course) -> Standing {
         }
         DeploymentState::RolledBack => {
             let mend = NextAction::of(Who::Agent, "mend it, commit, build, and create a new directive");
+            let mut actions = vec![look, log];
+            // What answered where it was tried before, and not here, often differs in what it leans on, not in its bytes.
+            if deployment.failure_code.as_deref() == Some("smoke_failed") {
+                let again = json!({ "directive": deployment.directive });
+                actions.push(NextAction::tool("run_predeploy_checks", again, "ask dependencies and secrets again"));
+                let flags = format!("compare the feature flags and `env` of {environment} with those of where it has worked");
+                actions.push(NextAction::of(Who::Agent, flags));
+            }
+            actions.push(mend);
             Standing::of(
                 state,
                 format!("{id} did not stay: {reason}; what served before serves {environment}"),
                 "Read what was seen, mend it, and start with a new directive.",
-                vec![look, log, mend],
+                actions,
             )
         }
         DeploymentState::Stuck => {
