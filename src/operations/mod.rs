@@ -4,6 +4,7 @@
 //! write `<verb_noun>.rs` beside this file with one type that is an [`Operation`], and add it to [`all`].
 
 mod arguments;
+mod deployment_guidance;
 mod entry;
 mod guidance;
 mod refusal;
