@@ -127,8 +127,9 @@ fn refusal(plan: &Plan, drift: &Drift) -> Error {
         Drift::Gate(gate) => {
             let code = if gate.gate.as_str() == "freeze" { Code::Frozen } else { Code::GateFailed };
             let error = Error::new(code, format!("gate `{}` says {}: {}", gate.gate, gate.verdict, gate.reason));
-            let error = match (code, &gate.how) {
-                (Code::Frozen, Some(how)) => error.hint(format!("an approver runs `{how}`; or wait until the freeze ends")),
+            let error = match (code, gate.who, &gate.how) {
+                (Code::Frozen, _, Some(how)) => error.hint(format!("an approver runs `{how}`; or wait until the freeze ends")),
+                (_, Some(who), Some(how)) => error.who(who).hint(how),
                 _ => error,
             };
             error.details(json!({ "gates": [gate] }))

@@ -2,7 +2,10 @@
 //! ways to leave one out.
 
 use crate::{
-    support::databases::databases,
+    support::{
+        agent::{Agent, Ground, assessment},
+        databases::databases,
+    },
     world::{Repository, Shop},
 };
 use interlock::model::{DecisionKind, DecisionVerdict::Approve};
@@ -15,66 +18,23 @@ pub fn under(shop: &Shop, phase: &str) -> String {
     text.replace("[environments.production]\n", &format!("[environments.production]\nphase = \"{phase}\"\n"))
 }
 
-/// Follows what each answer offers until the directive is completed; returns every step that was shown as skipped.
+/// The agent calls in this process, and the chairman signs.
+impl Ground for &Shop {
+    async fn call(&mut self, tool: &str, arguments: Value) -> Result<Value, Value> {
+        Shop::call(self, tool, arguments).await.map_err(|refused| refused.body)
+    }
+
+    async fn sign(&mut self, kind: DecisionKind, subject: Value) {
+        Shop::sign(self, kind, subject, Approve).await;
+    }
+}
+
+/// Follows what each reply offers until the directive is completed; returns every step that was shown as skipped.
 pub async fn drive(shop: &Shop, directive: &str) -> Vec<String> {
-    let (mut skipped, mut signed) = (Vec::new(), Vec::new());
-    for _ in 0..40 {
-        let status = shop.must("get_status", json!({ "directive": directive })).await;
-        assert!(status.to_string().len() <= 2048, "{} bytes: {status:#}", status.to_string().len());
-        if status["state"] == "completed" {
-            return skipped;
-        }
-        for step in status["skipped"].as_array().into_iter().flatten() {
-            let step = step.as_str().unwrap().to_owned();
-            if !skipped.contains(&step) {
-                skipped.push(step);
-            }
-        }
-        let actions = status["next_actions"].as_array().unwrap();
-        // People sign once, and what they are asked for comes first.
-        let is_new = |action: &&Value| !signed.contains(&action["command"]);
-        let asked = |action: &&Value| action["command"].as_str().is_some_and(|command| command.starts_with("interlock sign-off"));
-        let action = actions
-            .iter()
-            .filter(is_new)
-            .find(asked)
-            .or(actions.iter().find(is_new))
-            .unwrap_or_else(|| panic!("nothing is offered: {status:#}"));
-        take(shop, directive, action).await;
-        signed.extend(action["command"].is_string().then(|| action["command"].clone()));
-    }
-    panic!("no end: {:#}", shop.must("get_status", json!({ "directive": directive })).await);
-}
-
-/// Does what an action names, as whoever is to do it; of two sign-offs the one that says no.
-async fn take(shop: &Shop, directive: &str, action: &Value) {
-    let Some(command) = action["command"].as_str() else {
-        let mut arguments = action["arguments"].clone();
-        // What the server cannot know is the agent's to say.
-        if arguments["assessment"].is_object() {
-            arguments["assessment"] = assessment();
-        }
-        shop.must(action["tool"].as_str().unwrap(), arguments).await;
-        return;
-    };
-    let command = command.rsplit("or else ").next().unwrap().split(',').next().unwrap();
-    let words: Vec<&str> = command.split(' ').collect();
-    match words[..] {
-        ["interlock", "sign-off", of, fact] => {
-            assert_eq!(of, directive);
-            shop.sign(DecisionKind::SignOff, json!({ "directive": of, "fact": fact }), Approve).await;
-        }
-        ["interlock", "approve", plan] => drop(shop.sign(DecisionKind::Plan, json!(plan), Approve).await),
-        ["interlock", "runbook", "publish", runbook] => drop(shop.sign(DecisionKind::Runbook, json!(runbook), Approve).await),
-        _ => panic!("nobody knows `{command}`"),
-    }
-}
-
-fn assessment() -> Value {
-    json!({
-        "classification": "internal", "threats": ["a wrong price", "a full disk"], "mitigations": ["price tests"], "risk": "medium",
-        "rollback": "one switch back", "monitoring": "orders per minute", "recommendation": "proceed_with_caution"
-    })
+    let mut agent = Agent::on(shop);
+    let seen = agent.must("get_status", json!({ "directive": directive })).await;
+    agent.drive(directive, seen, "completed").await;
+    agent.skipped
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What tests share: both databases, a workspace with the real server, the shop in it and its people, and how a test speaks to them.
 #![allow(dead_code, unused_imports, unused_macros, reason = "each test file uses its part")]
 
+pub mod agent;
 pub mod configuration;
 pub mod databases;
 pub mod mcp;
