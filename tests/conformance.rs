@@ -1,12 +1,21 @@
-//! The official conformance suite and the Inspector against the real binary. The suite sends no token, so a relay adds it, and only it.
+//! The official conformance suite and the Inspector against the real binary: what a server can pass as it is, and everything that a
+//! revision requires, against a build with the suite's fixtures. The suite sends no token, so a relay adds it, and only it.
 
 mod support;
 
-use std::{io, net::SocketAddr, process::Stdio};
+use serde_json::json;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 use support::{
     BINARY,
     configuration::{Times, demo_app, free_address, place, service},
     databases::Database,
+    mcp::{Client, modern},
     required::runtime,
     wire::{DEADLINE, finish},
     workspace::Workspace,
@@ -15,6 +24,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     process::Command,
+    task::JoinHandle,
 };
 
 /// The scenarios that a server without the suite's own test tools can pass, by revision.
@@ -52,29 +62,130 @@ const SCENARIOS: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// What each revision requires: how many scenarios, and how many more are run and never scored.
+const REQUIRED: &[(&str, usize, usize)] = &[("2026-07-28", 37, 13), ("2025-11-25", 30, 3)];
+
 /// Scenarios of the list that find nothing to check where a server keeps no sessions: they must not fail, and they prove little.
 const WITHOUT_CHECKS: &[(&str, &str)] =
     &[("2025-11-25", "server-session-lifecycle"), ("2025-11-25", "server-sse-polling"), ("2025-11-25", "server-sse-multiple-streams")];
 
+/// A server behind a relay.
+struct Relayed {
+    workspace: Workspace,
+    /// Where the relay listens.
+    address: SocketAddr,
+    relaying: JoinHandle<()>,
+}
+
+impl Relayed {
+    /// Starts this program in a workspace of its own.
+    async fn start(program: &Path) -> Self {
+        // The server's own port on another loopback address: `Host` stays true through the relay, and the suite's forged ones stay forged.
+        let relay = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = relay.local_addr().unwrap();
+        let mut workspace = workspace();
+        let serve = workspace.program(program, &["serve", "--listen", &format!("127.0.0.2:{}", address.port())]);
+        workspace.start(serve).await.unwrap();
+        let (server, token) = workspace.listens();
+        Relayed { workspace, address, relaying: tokio::spawn(relay_all(relay, server, token)) }
+    }
+}
+
+impl Drop for Relayed {
+    fn drop(&mut self) {
+        self.relaying.abort();
+    }
+}
+
+/// Returns the program with the suite's fixtures.
+///
+/// An example, under a name of its own: in the same target folder the libraries are there already, and the program that other tests use
+/// stays as it is.
+fn program_with_fixtures() -> PathBuf {
+    let profile = Path::new(BINARY).parent().expect("a program lies in a folder");
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    cargo.args(["build", "--locked", "--features", "conformance-fixtures", "--example", "conformance"]);
+    cargo.args(profile.ends_with("release").then_some("--release")).current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
+    let built = cargo.env("CARGO_TARGET_DIR", profile.parent().expect("a profile's folder lies in the target folder")).output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    profile.join("examples/conformance")
+}
+
+/// What the suite says at its end: of each scenario how many checks passed and failed, and which scenarios are never scored.
+fn summary(said: &str) -> (BTreeMap<&str, (usize, usize)>, BTreeSet<&str>) {
+    let (_, end) = said.split_once("=== SUMMARY ===").unwrap_or_else(|| panic!("no summary: {said}"));
+    let (scored, unscored) = end.split_once("Not scored for").unwrap_or((end, ""));
+    let ran = scored.lines().filter_map(|line| {
+        let (scenario, counts) = line.trim_start_matches(['✓', '✗', ' ']).split_once(": ")?;
+        let (passed, failed) = counts.split_once(" passed, ")?;
+        Some((scenario, (passed.parse().ok()?, failed.strip_suffix(" failed")?.parse().ok()?)))
+    });
+    let unscored =
+        unscored.lines().skip(1).filter_map(|line| line.trim_start_matches(['✓', '✗', ' ']).split_once(" (")).map(|(name, _)| name);
+    (ran.filter(|(scenario, _)| *scenario != "Total").collect(), unscored.collect())
+}
+
+#[tokio::test]
+async fn every_required_scenario_passes_against_a_build_with_the_suites_fixtures() {
+    let Some(node) = runtime("node", "INTERLOCK_NODE") else { return };
+    let program = tokio::task::spawn_blocking(program_with_fixtures).await.unwrap();
+    let server = Relayed::start(&program).await;
+    for (revision, required, more) in REQUIRED.iter().copied() {
+        let mut command = Command::new(&node);
+        command.args([&suite(), "server", "--url", &format!("http://{}/mcp", server.address), "--requirements", revision]);
+        let output = finish(command.current_dir(server.workspace.root()).stdin(Stdio::null())).await;
+
+        let said = String::from_utf8_lossy(&output.stdout);
+        let (ran, unscored) = summary(&said);
+        let (scored, others): (Vec<_>, Vec<_>) = ran.into_iter().partition(|(scenario, _)| !unscored.contains(scenario));
+        println!(
+            "figure: conformance {revision}: {} required scenarios ran, and {} that are not scored: {others:?}",
+            scored.len(),
+            others.len()
+        );
+        assert_eq!((scored.len(), others.len()), (required, more), "{revision}: {said}");
+        assert!(scored.iter().any(|(scenario, _)| *scenario == "completion-complete"), "{scored:?}");
+        let wrong: Vec<_> = scored.iter().filter(|(_, (passed, failed))| *passed == 0 || *failed > 0).collect();
+        assert!(wrong.is_empty() && output.status.success(), "{revision}: {wrong:?}\n{said}");
+    }
+}
+
+#[tokio::test]
+async fn the_suites_fixtures_are_in_no_other_build() {
+    // What names the first of them; here in two, so that no test holds it whole.
+    let name = ["test_simple", "_text"].concat();
+    let holds = |program: &Path| {
+        let bytes = std::fs::read(program).unwrap();
+        bytes.windows(name.len()).any(|window| window == name.as_bytes())
+    };
+    assert!(!holds(Path::new(BINARY)), "`{name}` is in {BINARY}");
+    let workspace = workspace();
+    let mut bridge = workspace.interlock(&["mcp"]);
+    let mut bridge = bridge.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut client = Client::over(tokio::io::join(bridge.stdout.take().unwrap(), bridge.stdin.take().unwrap()));
+    for (method, list) in [("tools/list", "tools"), ("prompts/list", "prompts"), ("resources/list", "resources")] {
+        let listed = client.ask(method, modern(json!({}))).await["result"][list].take();
+        let names: Vec<&str> = listed.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+        assert!(!names.is_empty() && names.iter().all(|name| !name.starts_with("test")), "{names:?}");
+    }
+    if runtime("node", "INTERLOCK_NODE").is_some() {
+        // The positive control; it is built already, or will be.
+        let program = tokio::task::spawn_blocking(program_with_fixtures).await.unwrap();
+        assert!(holds(&program), "{program:?} has the fixtures");
+    }
+}
+
 #[tokio::test]
 async fn the_conformance_scenarios_of_a_server_without_fixtures_pass() {
     let Some(node) = runtime("node", "INTERLOCK_NODE") else { return };
-    let suite = format!("{}/@modelcontextprotocol/conformance/dist/index.js", modules());
-    // The server's own port on another loopback address: `Host` stays true through the relay, and the suite's forged ones stay forged.
-    let relay = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = relay.local_addr().unwrap();
-    let mut workspace = workspace();
-    let serve = workspace.interlock(&["serve", "--listen", &format!("127.0.0.2:{}", address.port())]);
-    workspace.start(serve).await.unwrap();
-    let (server, token) = workspace.listens();
-    let relaying = tokio::spawn(relay_all(relay, server, token));
+    let server = Relayed::start(Path::new(BINARY)).await;
 
     let mut failed = Vec::new();
     for (revision, scenarios) in SCENARIOS.iter().copied() {
         for scenario in scenarios.iter().copied() {
             let mut command = Command::new(&node);
-            command.args([&suite, "server", "--url", &format!("http://{address}/mcp"), "--scenario", scenario]);
-            let output = finish(command.args(["--spec-version", revision]).current_dir(workspace.root()).stdin(Stdio::null())).await;
+            command.args([&suite(), "server", "--url", &format!("http://{}/mcp", server.address), "--scenario", scenario]);
+            let output = finish(command.args(["--spec-version", revision]).current_dir(server.workspace.root()).stdin(Stdio::null())).await;
             let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
             let is_empty = !said.contains("Passed: ") || said.contains("Passed: 0/");
             if !output.status.success() || is_empty && !WITHOUT_CHECKS.contains(&(revision, scenario)) {
@@ -82,7 +193,6 @@ async fn the_conformance_scenarios_of_a_server_without_fixtures_pass() {
             }
         }
     }
-    relaying.abort();
     assert!(failed.is_empty(), "{} scenarios failed\n{}", failed.len(), failed.join("\n"));
 }
 
@@ -143,6 +253,10 @@ fn workspace() -> Workspace {
     let workspace = Workspace::new(Database::Sqlite, &(service(&demo_app(), Times::SHORT) + &place("staging", free_address())));
     workspace.commit();
     workspace
+}
+
+fn suite() -> String {
+    format!("{}/@modelcontextprotocol/conformance/dist/index.js", modules())
 }
 
 fn modules() -> String {

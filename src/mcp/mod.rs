@@ -5,6 +5,8 @@
 //! progress comes on the answer's own stream, and nothing here asks the client anything. So there is no session to cap.
 
 mod completion;
+#[cfg(feature = "conformance-fixtures")]
+mod fixtures;
 mod resources;
 
 use crate::{
@@ -20,7 +22,7 @@ use rmcp::{
     service::{RequestContext, ServerInitializeError, SubscriptionContext},
     transport::{
         async_rw::AsyncRwTransport,
-        streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService, session::never::NeverSessionManager},
+        streamable_http_server::{StreamableHttpServerConfig, session},
     },
 };
 use std::{
@@ -42,6 +44,10 @@ const LIST_TTL_MS: u64 = 60_000;
 const MOST_WATCHED: usize = 64;
 
 const INSTRUCTIONS: &str = include_str!("instructions.md");
+
+/// MCP over HTTP, without sessions.
+#[cfg(not(feature = "conformance-fixtures"))]
+pub type HttpService = rmcp::transport::StreamableHttpService<Handler, session::never::NeverSessionManager>;
 
 /// The MCP handler of one way in.
 #[derive(Clone)]
@@ -94,12 +100,9 @@ impl Handler {
     }
 
     /// Returns the Streamable HTTP service; who may reach it is the server's business.
-    pub fn http_service(self, stop: CancellationToken) -> StreamableHttpService<Self, NeverSessionManager> {
-        let config = StreamableHttpServerConfig::default()
-            .with_legacy_session_mode(false)
-            .with_max_request_body_bytes(REQUEST_BYTES)
-            .with_cancellation_token(stop);
-        StreamableHttpService::new(move || Ok(self.clone()), Arc::new(NeverSessionManager::default()), config)
+    #[cfg(not(feature = "conformance-fixtures"))]
+    pub fn http_service(self, stop: CancellationToken) -> HttpService {
+        HttpService::new(move || Ok(self.clone()), Arc::default(), http_config(stop))
     }
 
     fn caller(&self, ctx: &RequestContext<RoleServer>) -> Caller {
@@ -320,6 +323,13 @@ impl Watched {
     fn end(&self, uri: &str) {
         self.0.lock().expect("nothing panics here").remove(uri);
     }
+}
+
+fn http_config(stop: CancellationToken) -> StreamableHttpServerConfig {
+    StreamableHttpServerConfig::default()
+        .with_legacy_session_mode(false)
+        .with_max_request_body_bytes(REQUEST_BYTES)
+        .with_cancellation_token(stop)
 }
 
 fn tool(entry: &Entry) -> Tool {
