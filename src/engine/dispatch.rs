@@ -1,10 +1,10 @@
 //! Starts a service's CI workflow for a directive, and follows its run into the record.
 
-use super::{Engine, progression::Step};
+use super::{Engine, planning::gates_refusal, progression::Step};
 use crate::{
     error::{Code, Error, Result},
     model::{
-        Caller, Directive, Timestamp,
+        Caller, Directive, GateResult, Timestamp, Verdict,
         ci::{CheckState, CiConfig, CiFault, CiPlatform, CiRun, Dispatch},
     },
     store::{Job, JobState},
@@ -20,6 +20,8 @@ pub const KIND: &str = "workflow";
 const EVERY: Duration = Duration::from_secs(20);
 /// How long a run may take to show under its name.
 const APPEARS_WITHIN_MS: i64 = 10 * 60_000;
+/// How long nobody can be asked about a run until it is given up: longer than platforms are down, shorter than people wait.
+const GIVEN_UP_AFTER_MS: i64 = 60 * 60_000;
 
 /// A run as the record has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,18 +40,28 @@ pub struct Followed {
     /// Why nothing more is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+    /// Since when nobody could be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent_since: Option<Timestamp>,
+    /// Whether it is followed no more, because that is too long. Its job stays open: it is asked after whenever somebody asks for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub given_up: bool,
 }
 
 impl Engine {
     /// Starts the workflow of a directive's service for its environment, once; a run that there is comes back as it stands now, with `true`.
     ///
     /// Refused where approval is asked: Interlock cannot see what a workflow does, so only an approved plan deploys there. Refused while
-    /// frozen, and where the base branch has moved on from the release's commit.
+    /// frozen, by every gate that would stop a deployment there, and where the base branch has moved on from the release's commit.
     pub async fn trigger_workflow(self: &Arc<Self>, by: &Caller, directive: &Directive) -> Result<(Job, Followed, bool)> {
         if let Some(job) = self.store.latest_job(&directive.id, KIND).await? {
             let followed = self::followed(&job)?;
             if job.state != JobState::Failed || followed.run.is_some() {
+                let was_given_up = followed.given_up;
                 let (job, followed) = self.ask_after(job, followed, directive).await?;
+                if was_given_up && !followed.given_up && job.state == JobState::Running {
+                    self.follow(job.id.clone(), directive.clone());
+                }
                 return Ok((job, followed, true));
             }
         }
@@ -59,6 +71,7 @@ impl Engine {
         self.open_directive(&directive.id).await?;
         self.refuse_unmet_dependencies(directive).await?;
         let config = self.may_dispatch(directive).await?;
+        self.refuse_failing_gates(by, directive).await?;
         let commit = directive
             .commit
             .clone()
@@ -77,7 +90,16 @@ impl Engine {
             CiPlatform::Gitlab => ".gitlab-ci.yml".to_owned(),
         };
         let name = format!("interlock-{:016x}", rand::random::<u64>());
-        let mut detail = Followed { name, workflow, branch: config.base_branch.clone(), commit, run: None, fault: None };
+        let mut detail = Followed {
+            name,
+            workflow,
+            branch: config.base_branch.clone(),
+            commit,
+            run: None,
+            fault: None,
+            silent_since: None,
+            given_up: false,
+        };
         // Written down before it happens: a run that was started is never forgotten.
         let (job, existing) = self.store.start_job(by, &directive.id, KIND, &json!(detail)).await?;
         if existing {
@@ -102,7 +124,7 @@ impl Engine {
         Ok((job, detail, false))
     }
 
-    /// Follows a run until it ends, in the background.
+    /// Follows a run until it ends or is given up, in the background.
     pub(crate) fn follow(self: &Arc<Self>, job: String, directive: Directive) {
         let engine = Arc::clone(self);
         self.spawn(async move {
@@ -114,8 +136,8 @@ impl Engine {
                 let looked = async {
                     let Some(job) = engine.store.job(&job).await?.filter(|job| job.state == JobState::Running) else { return Ok(false) };
                     let detail = followed(&job)?;
-                    let (job, _) = engine.ask_after(job, detail, &directive).await?;
-                    Ok::<_, Error>(job.state == JobState::Running)
+                    let (job, detail) = engine.ask_after(job, detail, &directive).await?;
+                    Ok::<_, Error>(job.state == JobState::Running && !detail.given_up)
                 };
                 match looked.await {
                     Ok(true) => (),
@@ -132,8 +154,12 @@ impl Engine {
             return Ok((job, detail));
         }
         let before = detail.clone();
-        let (_, environment, _) = self.service(&directive.environment, &directive.service).await?;
-        let config = self.applied(&environment.name).await?.config.ci;
+        let config = match self.service(&directive.environment, &directive.service).await {
+            Ok((applied, ..)) => applied.config.ci,
+            // Whoever took the service away took away whom to ask.
+            Err(error) if error.code == Code::NotFound => None,
+            Err(error) => return Err(error),
+        };
         let asked = match &config {
             Some(config) => match platform(config).await {
                 Ok(platform) => platform.run(&order(&detail, directive), detail.run.as_ref().map(|run| run.id.as_str())).await,
@@ -150,6 +176,15 @@ impl Engine {
         let job = self.store.job(&job.id).await?.ok_or_else(|| Error::not_found("job", &job.id))?;
         let detail = followed(&job)?;
         Ok((job, detail))
+    }
+
+    /// Refuses where a gate that binds there does not pass, as a deployment is refused: a workflow begins at once, so those over the live
+    /// world count too.
+    async fn refuse_failing_gates(&self, by: &Caller, directive: &Directive) -> Result<()> {
+        let gates = self.evaluate_gates(directive).await?;
+        self.store.record_verdicts(by, &directive.id, &gates).await?;
+        let failing: Vec<&GateResult> = gates.iter().filter(|gate| gate.verdict != Verdict::Pass).collect();
+        if failing.is_empty() { Ok(()) } else { Err(gates_refusal(&failing)) }
     }
 
     /// Returns whom to ask, where a workflow may be started for a directive.
@@ -182,9 +217,11 @@ impl Engine {
     }
 }
 
-/// Notes what the platform says of a run, and returns how its job stands. Only a success of the release's commit is one.
+/// Notes what the platform says of a run, and returns how its job stands. Only a success of the release's commit is one; one that nobody
+/// can be asked about is neither.
 fn recorded(detail: &mut Followed, asked: Result<Option<CiRun>, CiFault>, started_at: Timestamp, now: Timestamp) -> JobState {
-    detail.fault = None;
+    let silent_since = detail.silent_since.take().unwrap_or(now);
+    (detail.fault, detail.given_up) = (None, false);
     match asked {
         Ok(Some(run)) => {
             let is_ours = run.commit.eq_ignore_ascii_case(&detail.commit);
@@ -205,11 +242,12 @@ fn recorded(detail: &mut Followed, asked: Result<Option<CiRun>, CiFault>, starte
             JobState::Failed
         }
         Ok(None) => JobState::Running,
+        // A platform also says 404 of a run to whom it shows the repository no more: that is no end of the run.
         Err(fault) => {
-            // A run that was shown and is gone is not asked for again.
-            let is_gone = detail.run.is_some() && matches!(fault, CiFault::Missing { .. });
             detail.fault = Some(fault.to_string());
-            if is_gone { JobState::Failed } else { JobState::Running }
+            detail.silent_since = Some(silent_since);
+            detail.given_up = now.0 - silent_since.0 >= GIVEN_UP_AFTER_MS;
+            JobState::Running
         }
     }
 }

@@ -52,6 +52,8 @@ impl Operation for TriggerWorkflow {
         let (job, followed, existing) = ctx.engine.trigger_workflow(&ctx.caller, &directive).await?;
         let word = followed.run.as_ref().map_or("not shown yet".to_owned(), |run| visible_line(&run.word, 40));
         let (state, is_over) = match (job.state, &followed.run) {
+            // Whether it deployed, the platform alone knows: nothing is started in its place.
+            (JobState::Running, _) if followed.given_up => ("unknown", false),
             (JobState::Running, None) => ("dispatched", false),
             (JobState::Running, Some(_)) => ("running", false),
             (JobState::Done, _) => ("succeeded", true),
@@ -60,17 +62,26 @@ impl Operation for TriggerWorkflow {
         let id = &directive.id;
         let next = match is_over {
             false => {
-                let mut again =
-                    NextAction::tool("trigger_workflow", json!({ "directive": id }), "see how its run stands; nothing is started twice");
-                again.after_seconds = Some(20);
+                let why = match state {
+                    "unknown" => "ask again, once whoever keeps `[ci]` has mended why nobody answers; nothing is started twice",
+                    _ => "see how its run stands; nothing is started twice",
+                };
+                let mut again = NextAction::tool("trigger_workflow", json!({ "directive": id }), why);
+                again.after_seconds = (state != "unknown").then_some(20);
                 again
             }
             true if state == "succeeded" => NextAction::tool("get_status", json!({ "directive": id }), "see what it has deployed"),
             true => NextAction::of(Who::Agent, "read the run's log, mend it, push, and create a directive for the new commit"),
         };
+        let summary = match (state, &followed.silent_since) {
+            ("unknown", Some(since)) => {
+                format!("nobody can be asked since {since} how the workflow `{}` for {id} goes; it may have deployed", followed.workflow)
+            }
+            _ => format!("the workflow `{}` for {id} is {word}", followed.workflow),
+        };
         Ok(Reply {
             state: state.into(),
-            summary: format!("the workflow `{}` for {id} is {word}", followed.workflow),
+            summary,
             guidance: String::new(),
             next_actions: vec![next.recommended()],
             body: Output {

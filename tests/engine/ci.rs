@@ -3,7 +3,7 @@
 use crate::{
     forge::{Fault, Forge},
     support::databases::databases,
-    world::{Shop, person},
+    world::{JUNIT, Shop, person},
 };
 use interlock::{
     engine::{ci::seen, freezing::FreezeRequest},
@@ -326,6 +326,13 @@ fn asking(shop: &Shop, forge: &Forge) -> String {
     format!("{}\n[ci]\nplatform = \"{platform}\"\nrepository = \"shop/web\"\naddress = \"http://{}\"\n", shop.text, forge.address)
 }
 
+/// Opens a directive for staging with the report that its gate asks for; returns what names it.
+async fn tested(shop: &Shop, version: &str) -> Value {
+    let directive = shop.order("staging", version).await;
+    shop.must("record_evidence", json!({ "directive": directive, "kind": "tests", "content": JUNIT })).await;
+    json!({ "directive": directive })
+}
+
 #[tokio::test]
 async fn a_workflow_is_started_once_and_followed_to_its_end() {
     for (platform, done, failed) in [(CiPlatform::Github, "success", "failure"), (CiPlatform::Gitlab, "success", "failed")] {
@@ -335,8 +342,7 @@ async fn a_workflow_is_started_once_and_followed_to_its_end() {
             let forge = Forge::start(platform, &commit).await;
             shop.configure(&asking(&shop, &forge)).await;
             let word = |word: &str| forge.set(|world| world.runs.last_mut().unwrap().2 = word.into());
-            let directive = shop.order("staging", "1.0.0").await;
-            let asked = json!({ "directive": directive });
+            let asked = tested(&shop, "1.0.0").await;
             let started = shop.must("trigger_workflow", asked.clone()).await;
             assert_eq!(
                 (&started["state"], &started["existing"], &started["run"]["id"]),
@@ -356,15 +362,14 @@ async fn a_workflow_is_started_once_and_followed_to_its_end() {
             assert_eq!((&ended["state"], &ended["run"]["word"]), (&json!("succeeded"), &json!("success")), "{}: {ended:#}", database.name);
             assert_eq!(shop.must("trigger_workflow", asked).await["state"], "succeeded");
 
-            let directive = shop.order("staging", "1.1.0").await;
-            let asked = json!({ "directive": directive });
+            let asked = tested(&shop, "1.1.0").await;
             shop.must("trigger_workflow", asked.clone()).await;
             word(failed);
             assert_eq!(shop.must("trigger_workflow", asked.clone()).await["state"], "failed");
             assert_eq!(shop.must("trigger_workflow", asked).await["existing"], true, "a run that failed is not begun again unasked");
 
             // A success of another commit is none.
-            let asked = json!({ "directive": shop.order("staging", "1.2.0").await });
+            let asked = tested(&shop, "1.2.0").await;
             shop.must("trigger_workflow", asked.clone()).await;
             word(done);
             forge.set(|world| world.runs.last_mut().unwrap().3 = OTHER.into());
@@ -396,6 +401,13 @@ async fn a_workflow_is_no_way_around_approval_freeze_or_commit() {
         assert_eq!(shop.refused("trigger_workflow", asked.clone()).await, "frozen");
         shop.sign(DecisionKind::Unfreeze, json!({ "freeze": freeze, "environment": "staging" }), DecisionVerdict::Approve).await;
 
+        // What would stop a deployment there stops a workflow, with who mends it and how.
+        let refused = shop.call("trigger_workflow", asked.clone()).await.unwrap_err().body;
+        assert_eq!((&refused["code"], &refused["who"]), (&json!("gate_failed"), &json!("agent")), "{refused:#}");
+        assert!(refused["hint"].as_str().unwrap().contains("record_evidence"), "{refused:#}");
+        assert_eq!(refused["details"]["gates"][0]["gate"], "tests", "{}: {refused:#}", database.name);
+        shop.must("record_evidence", json!({ "directive": staging, "kind": "tests", "content": JUNIT })).await;
+
         let given_up = shop.order("staging", "1.0.1").await;
         shop.must("cancel_directive", json!({ "directive": given_up, "reason": "not now" })).await;
         assert_eq!(shop.refused("trigger_workflow", json!({ "directive": given_up })).await, "wrong_state", "nothing orders it any more");
@@ -421,5 +433,53 @@ async fn a_workflow_is_no_way_around_approval_freeze_or_commit() {
         shop.clock.advance(std::time::Duration::from_secs(601));
         let lost = shop.must("trigger_workflow", asked).await;
         assert_eq!(lost["state"], "failed", "{}: {lost:#}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_nobody_can_be_asked_about_is_given_up_and_taken_up_again() {
+    for (platform, database) in [CiPlatform::Github, CiPlatform::Gitlab].into_iter().zip(databases().await) {
+        let shop = Shop::open(&database.url).await;
+        let commit = committed(&shop);
+        let forge = Forge::start(platform, &commit).await;
+        let asking = asking(&shop, &forge);
+        shop.configure(&asking).await;
+        let asked = tested(&shop, "1.0.0").await;
+        let look = async || shop.must("trigger_workflow", asked.clone()).await;
+        let pass = |minutes: u64| shop.clock.advance(std::time::Duration::from_secs(minutes * 60));
+        assert_eq!(look().await["state"], "running");
+        for status in [Some(401), Some(403), Some(404), None] {
+            match status {
+                Some(status) => forge.set(|world| world.fault = Fault::Says(status, "", "not for you")),
+                None => assert_eq!(shop.configure(&shop.text).await.len(), 0, "it takes a signature, and has it"),
+            }
+            let silent = look().await;
+            assert_eq!(silent["state"], "running", "{platform:?}: {status:?}: {silent:#}");
+            let said = status.map_or("no CI is configured".to_owned(), |status| status.to_string());
+            assert!(silent["fault"].as_str().unwrap().contains(&said), "{silent:#}");
+            pass(59);
+            assert_eq!(look().await["state"], "running", "a platform may be down for a while");
+            pass(1);
+            let lost = look().await;
+            assert_eq!((&lost["state"], &lost["existing"]), (&json!("unknown"), &json!(true)), "{platform:?}: {status:?}: {lost:#}");
+            assert!(lost["summary"].as_str().unwrap().ends_with("it may have deployed"), "{lost:#}");
+            let next = &lost["next_actions"][0];
+            assert_eq!((&next["tool"], next.get("after_seconds")), (&json!("trigger_workflow"), None), "{lost:#}");
+            assert_eq!(look().await["state"], "unknown", "{}", database.name);
+
+            // Whoever can be asked again is believed.
+            forge.set(|world| world.fault = Fault::None);
+            if status.is_none() {
+                shop.configure(&asking).await;
+            }
+            let back = look().await;
+            assert_eq!((&back["state"], back.get("fault")), (&json!("running"), None), "{platform:?}: {status:?}: {back:#}");
+        }
+        forge.set(|world| world.runs.last_mut().unwrap().2 = "success".into());
+        assert_eq!(look().await["state"], "succeeded");
+        let mut runs = 0;
+        forge.set(|world| runs = world.runs.len());
+        assert_eq!(runs, 1, "nothing was started in its place");
+        shop.rest().await;
     }
 }
