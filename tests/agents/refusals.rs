@@ -1,16 +1,17 @@
-//! What stops an agent that does not do what it should: each gate of each phase alone. One database is enough: what the record holds, `tests/store` compares.
+//! What stops an agent that does not do what it should: each gate of each phase alone; a step too early, twice, or for another
+//! directive; a fact nobody supplied. One database is enough: what the record holds, `tests/store` compares.
 
 use crate::{
     desk::{Desk, PHASES, REPORTS, gates_of},
     support::{
-        agent::{Agent, Ground, assessment},
+        agent::{Agent, Ground, actions, assessment},
         databases::Database,
         shop::text,
     },
 };
 use interlock::model::DecisionKind;
 use serde_json::{Value, json};
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 /// Asserts what a refusal says: its code, who can do something about it, and how.
 fn says(refusal: &Value, code: &str, who: &str, how: &str) {
@@ -170,4 +171,95 @@ async fn each_gate_of_a_phase_stops_it_alone_and_says_who_mends_it_and_how() {
         desk.must("cancel_directive", json!({ "directive": directive, "reason": "it was a try" })).await;
     }
     println!("figure: {count} gates of {} phases, each stopped its phase alone", PHASES.len());
+}
+
+/// Returns what a phase asks before a plan, and after the deployment: who supplies it, and how.
+fn first_asked(phase: &str) -> (&'static str, &'static str, &'static [&'static str]) {
+    match phase {
+        "phase-06" => ("agent", "run_predeploy_checks", &["runbook_written"]),
+        "stage-22" => ("person", "interlock sign-off", &["monitoring_active", "runbook_published"]),
+        "stage-30" => ("agent", "run_predeploy_checks", &["monitoring_active", "runbook_written"]),
+        "deployment-operations" => ("person", "interlock sign-off", &["monitoring_active", "runbook_written", "team_trained"]),
+        _ => ("agent", "run_predeploy_checks", &["monitoring_active"]),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_too_early_twice_or_for_another_directive_changes_nothing_and_says_what_does() {
+    let mut desk = Desk::open(Database::Sqlite).await;
+    let built = ["2.0.0", "2.1.0", "2.2.0"].map(|version| (version, desk.release(version)));
+    for (version, artifact) in &built {
+        desk.delivers("staging", version, artifact).await;
+    }
+    desk.delivers("production", "2.0.0", &built[0].1).await;
+    for (turn, phase) in PHASES.into_iter().enumerate() {
+        desk.under(phase).await;
+        let (who, how, open) = first_asked(phase);
+        let ((version, artifact), (other_version, other_artifact)) = (&built[(turn + 1) % 3], &built[(turn + 2) % 3]);
+        // Nothing was ordered before it, and then once.
+        desk.release(version);
+        says(&desk.refused("run_predeploy_checks", json!({ "directive": "SD-DEPLOY-999" })).await, "not_found", "agent", "get_status");
+        let order = json!({ "service": "web", "environment": "production", "version": version, "artifact": artifact });
+        let directive = text(&desk.must("create_directive", order.clone()).await["directive"]["id"]);
+        let again = desk.must("create_directive", order).await;
+        assert_eq!((&again["directive"]["id"], &again["existing"]), (&json!(directive), &json!(true)), "{phase}");
+        let (of, plan) = (json!({ "directive": directive }), json!({ "directive": directive, "assessment": assessment() }));
+
+        // Too early: the plan before its gates, the end before the beginning.
+        says(&desk.refused("plan_deployment", plan.clone()).await, "gate_failed", who, how);
+        let early = desk.must("complete_directive", of.clone()).await;
+        assert_eq!(early["completed"], false, "{phase}: {early:#}");
+        assert!(early["missing"].as_array().unwrap().contains(&json!("deployed: missing")), "{phase}: {early:#}");
+        says(&desk.refused("write_runbook", json!({ "deployment": "dep_999" })).await, "not_found", "agent", "get_status");
+
+        // For another directive: what was signed for that one is nothing for this one.
+        let (other, _) = desk.ordered(other_version, other_artifact, "").await;
+        if gates_of(phase).contains(&"sign_off".to_owned()) {
+            let stopped = desk.stopped_by(&directive).await;
+            assert!(stopped.iter().any(|gate| gate["gate"] == "sign_off" && gate["who"] == "person"), "{phase}: {stopped:#?}");
+        }
+        desk.signs_off(&directive, "uat").await;
+        for checked in [&directive, &other] {
+            assert_eq!(desk.stopped_by(checked).await, [] as [Value; 0], "{phase}");
+        }
+        let theirs = desk.must("plan_deployment", json!({ "directive": other, "assessment": assessment() })).await["plan"].take();
+        let planned = desk.must("plan_deployment", plan.clone()).await;
+        let ours = text(&planned["plan"]);
+        assert_eq!(desk.must("plan_deployment", plan.clone()).await["existing"], true, "{phase}: planned twice is planned once");
+        desk.sign(DecisionKind::Plan, theirs.clone()).await;
+        let refusal = desk.refused("execute_deployment", json!({ "plan": ours })).await;
+        says(&refusal, "approval_required", "person", &format!("interlock approve {ours}"));
+        assert_eq!(actions(&refusal)[0]["command"], json!(format!("interlock approve {ours}")), "{refusal:#}");
+
+        // Twice: one deployment.
+        desk.sign(DecisionKind::Plan, json!(ours)).await;
+        let begun = desk.must("execute_deployment", json!({ "plan": ours })).await;
+        let again = desk.must("execute_deployment", json!({ "plan": ours })).await;
+        assert_eq!((&again["deployment"], &again["existing"]), (&begun["deployment"], &json!(true)), "{phase}");
+        let settled = json!({ "deployment": begun["deployment"], "wait_seconds": 45, "until": "settled" });
+        assert_eq!(desk.must("get_deployment", settled).await["state"], "succeeded", "{phase}");
+        says(&desk.refused("execute_deployment", json!({ "plan": theirs })).await, "stale_plan", "agent", "plan_deployment");
+
+        // A fact that nobody supplied: the end waits for it, and says who and how.
+        desk.signs_off(&other, "monitoring").await;
+        let asked = desk.must("complete_directive", of.clone()).await;
+        assert_eq!(asked["completed"], false, "{phase}: {asked:#}");
+        let missing: BTreeSet<&str> = asked["missing"].as_array().unwrap().iter().map(|fact| fact.as_str().unwrap()).collect();
+        assert!(open.iter().all(|fact| missing.contains(format!("{fact}: missing").as_str())), "{phase}: {asked:#}");
+        let offered = json!(actions(&asked)).to_string();
+        for fact in open {
+            let how = match *fact {
+                "monitoring_active" => format!("interlock sign-off {directive} monitoring"),
+                "runbook_written" | "runbook_published" => "write_runbook".to_owned(),
+                _ => format!("interlock sign-off {directive} team"),
+            };
+            assert!(offered.contains(&how), "{phase}: {fact}: not `{how}`: {asked:#}");
+        }
+
+        let seen = desk.must("get_status", of.clone()).await;
+        Agent::on(&mut desk).drive(&directive, seen, "completed").await;
+        assert_eq!(desk.must("complete_directive", of.clone()).await["completed"], true, "{phase}: completed twice is completed");
+        says(&desk.refused("plan_deployment", plan).await, "wrong_state", "agent", "create a new directive");
+        desk.must("cancel_directive", json!({ "directive": other, "reason": "it was a try" })).await;
+    }
 }

@@ -71,7 +71,7 @@ impl<G: Ground> Agent<G> {
                 (false, false) => self.take(directive, chosen.clone()).await,
                 (true, false) => self.must("get_status", json!({ "directive": directive })).await,
                 // What was done and is offered again takes its time.
-                (_, true) => self.must("get_status", json!({ "directive": directive, "wait_seconds": 2 })).await,
+                (_, true) => self.must("get_status", json!({ "directive": directive, "wait_seconds": 1 })).await,
             };
             last = if chosen == last { Value::Bool(true) } else { chosen };
         }
