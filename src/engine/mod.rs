@@ -42,6 +42,7 @@ pub mod freezing;
 pub mod further_back;
 pub mod gate_rules;
 pub mod git;
+mod handoff;
 pub mod hold;
 pub mod hooks;
 mod interrupted;

@@ -89,6 +89,8 @@ impl Engine {
         self.may_begin(by, &directive.environment, step).await?;
         let missing = self.exit_gates(directive).await?;
         if missing.is_empty() && directive.state.is_open() {
+            // Before, so that a completed directive has always handed on; what is written twice is the same.
+            self.hand_on(directive).await?;
             let health = self.health_of(directive).await?;
             let reason = "every exit gate holds (DEPLOY-004)";
             if let Completion::Missing(artifacts) = self.store.complete_directive(by, &directive.id, reason, health).await? {

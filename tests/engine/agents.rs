@@ -8,7 +8,7 @@ use crate::{
     },
     world::{Repository, Shop},
 };
-use interlock::model::{DecisionKind, DecisionVerdict::Approve};
+use interlock::model::{DecisionKind, DecisionVerdict::Approve, Sha256};
 use serde_json::{Value, json};
 
 /// Returns the shop's configuration with this phase in production.
@@ -103,6 +103,42 @@ async fn every_phase_goes_from_its_directive_to_its_end_by_what_it_offers() {
             };
             assert!(expected.iter().all(|fact| signed.contains(fact)), "{phase}: {signed:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn what_a_phase_was_given_and_hands_on_is_kept_with_its_directive() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        shop.configure(&under(&shop, "phase-06")).await;
+        shop.deploy("1.0.0").await;
+        let directive = shop.order("production", "1.0.0").await;
+        let id = directive.as_str().into();
+        let of_it = async || shop.engine.store.artifacts(&id).await.unwrap().into_iter().find(|artifact| artifact.name == "handoff");
+        let mut agent = Agent::on(&shop);
+        let seen = agent.must("get_status", json!({ "directive": directive })).await;
+        agent.drive(&directive, seen, "succeeded").await;
+        assert!(of_it().await.is_none(), "nothing is handed on before the end: {}", database.name);
+        let seen = agent.must("get_status", json!({ "directive": directive })).await;
+        agent.drive(&directive, seen, "completed").await;
+
+        let kept = of_it().await.unwrap();
+        assert_eq!(kept.path, "docs/handoff/production-web.json");
+        let text = std::fs::read_to_string(shop.engine.workspace.root.join(&kept.path)).unwrap();
+        assert_eq!(kept.sha256, Sha256::of(text.as_bytes()));
+        let handoff: Value = serde_json::from_str(&text).unwrap();
+        let phase = &handoff["phase"]["name"];
+        assert_eq!(
+            (phase, &handoff["received"]["from"], &handoff["handed_on"]["to"]),
+            (&json!("phase-06"), &json!(["phase-05"]), &json!(["phase-07", "phase-10"]))
+        );
+        let gates = handoff["received"]["gates"].as_array().unwrap();
+        let sign_off = gates.iter().find(|gate| gate["gate"] == "sign_off").unwrap();
+        assert_eq!(sign_off["verdict"], "pass", "{handoff:#}");
+        let artifacts = shop.engine.store.artifacts(&id).await.unwrap();
+        assert_eq!(handoff["handed_on"]["artifacts"].as_array().unwrap().len(), artifacts.len() - 1, "{handoff:#}");
+        let deployment = shop.must("list_deployments", json!({ "environment": "production" })).await["deployments"][0]["id"].take();
+        assert_eq!((&handoff["deployment"], &handoff["version"]), (&deployment, &json!("1.0.0")));
     }
 }
 
