@@ -175,6 +175,20 @@ async fn an_unusable_artifact_opens_nothing(database: Database) {
         let order = json!({ "service": "web", "environment": "staging", "version": version, "artifact": shop.build("1.0.0") });
         shop.refused("invalid_arguments", "create_directive", order).await;
     }
+    // Half of what was built, nothing at all, and a change that is none.
+    for (name, value) in [
+        ("version", json!("1.0.0")),
+        ("artifact", json!(shop.build("1.0.0"))),
+        ("title", json!("nothing")),
+        ("change", json!("code")),
+        ("change", json!("prose")),
+        ("change", json!("")),
+        ("change", json!(["documentation"])),
+    ] {
+        shop.refused("invalid_arguments", "create_directive", json!({ "service": "web", "environment": "staging", name: value })).await;
+    }
+    // A change without a build where nothing serves yet.
+    shop.refused("wrong_state", "create_directive", json!({ "service": "web", "environment": "staging", "change": "documentation" })).await;
     assert_eq!(fs::read_dir(shop.releases_dir()).unwrap().count(), 0, "no byte was kept");
     nothing_was_recorded(&shop).await;
 }

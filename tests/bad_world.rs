@@ -17,7 +17,7 @@ use std::{
 };
 use support::{
     on_both,
-    shop::{APPROVAL, BINARY, Database, PATIENCE, Shop, demo_app, finish, said, served},
+    shop::{APPROVAL, BINARY, Database, PATIENCE, Shop, demo_app, finish, said, served, text},
 };
 
 on_both!(
@@ -104,6 +104,10 @@ async fn no_customer_notices(database: Database, cases: impl Fn(&Shop) -> Vec<Ca
         assert_eq!((&deployment["state"], &deployment["failure_code"]), (&json!("rolled_back"), &json!(code)), "{version}: {body:#}");
         assert_eq!(deployment["shifted_at"], Value::Null, "{version}: no traffic moved");
         assert_eq!(body["incidents"][0]["rule"], "DEPLOY-001", "{version}: {body:#}");
+        let offered = body["next_actions"].as_array().unwrap();
+        let asks = |what: &str| offered.iter().any(|action| action["tool"] == what || text(&action["why"]).contains(what));
+        let leans_on = (asks("run_predeploy_checks"), asks("feature flags"));
+        assert_eq!(leans_on, (code == "smoke_failed", code == "smoke_failed"), "{version}: {offered:#?}");
         assert!(asked.load(Ordering::Relaxed) > before, "{version}: customers asked meanwhile");
         let place = shop.must("get_status", json!({ "environment": "staging" })).await["places"][0].take();
         assert_eq!((&place["serves"], place.get("under_way")), (&json!("1.0.0"), None), "{version}");

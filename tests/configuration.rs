@@ -380,6 +380,10 @@ fn what_watches_a_service_is_read_with_its_defaults_and_faults_are_told() {
         (alert("name = \"A\", expr = \"x\" }, { name = \"A\", expr = \"y\""), "`A` stands here twice"),
         (alert("name = \"A\", expr = \"x\", severity = \"bad\""), "`bad` is unknown"),
         (format!("{SMALL}[services.web.monitoring]\nmetrics = \"/metrics?a=b\"\n"), "holds a query"),
+        (watchers("firing = \"up == 0\""), "is asked of Prometheus, which is not named"),
+        (watchers("prometheus = \"http://127.0.0.1:9090\"\nfiring = \"up{v='{version}'}\""), "version"),
+        (format!("{SMALL}[services.web.monitoring]\nerrors = []\n"), "holds no word, or more than 50"),
+        (format!("{SMALL}[environments.staging.gates]\nquota = {{ disk_gb = \">= 1\" }}\n"), "disk_gb"),
     ];
     for (text, expected) in cases {
         let told = faults(&text);

@@ -90,7 +90,7 @@ impl Engine {
     }
 
     /// Returns when the release of a deployment that settled at `since` served no more, and what took its place.
-    async fn end_of(&self, deployment: &Deployment, since: Timestamp) -> Result<Option<Happened>> {
+    pub(super) async fn end_of(&self, deployment: &Deployment, since: Timestamp) -> Result<Option<Happened>> {
         if let Some(back) = &deployment.rolled_back_by {
             let back = self.deployment(back).await?;
             return Ok(Some((back.created_at, format!("{} has taken it back", back.id))));

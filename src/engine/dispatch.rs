@@ -46,6 +46,9 @@ pub struct Followed {
     /// Whether it is followed no more, because that is too long. Its job stays open: it is asked after whenever somebody asks for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub given_up: bool,
+    /// Whether the platform said no to starting it: only then is it started again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_refused: bool,
 }
 
 impl Engine {
@@ -56,7 +59,7 @@ impl Engine {
     pub async fn trigger_workflow(self: &Arc<Self>, by: &Caller, directive: &Directive) -> Result<(Job, Followed, bool)> {
         if let Some(job) = self.store.latest_job(&directive.id, KIND).await? {
             let followed = self::followed(&job)?;
-            if job.state != JobState::Failed || followed.run.is_some() {
+            if job.state != JobState::Failed || !followed.is_refused {
                 let was_given_up = followed.given_up;
                 let (job, followed) = self.ask_after(job, followed, directive).await?;
                 if was_given_up && !followed.given_up && job.state == JobState::Running {
@@ -70,6 +73,13 @@ impl Engine {
         // What is cancelled or completed starts nothing any more.
         self.open_directive(&directive.id).await?;
         self.refuse_unmet_dependencies(directive).await?;
+        if directive.nothing_built {
+            // Its bytes are those that serve, and its commit is another: the gates would see the one, and the workflow run the other.
+            let message = format!("nothing was built for `{}`: what the gates saw is not what would run", directive.id);
+            return Err(
+                Error::new(Code::WrongState, message).hint("build that commit, and call `create_directive` with `version` and `artifact`")
+            );
+        }
         let config = self.may_dispatch(directive).await?;
         self.refuse_failing_gates(by, directive).await?;
         let commit = directive
@@ -99,6 +109,7 @@ impl Engine {
             fault: None,
             silent_since: None,
             given_up: false,
+            is_refused: false,
         };
         // Written down before it happens: a run that was started is never forgotten.
         let (job, existing) = self.store.start_job(by, &directive.id, KIND, &json!(detail)).await?;
@@ -113,7 +124,7 @@ impl Engine {
                 detail.fault = Some(fault.to_string())
             }
             Err(fault) => {
-                detail.fault = Some(fault.to_string());
+                (detail.fault, detail.is_refused) = (Some(fault.to_string()), true);
                 self.store.finish_job(by, &job.id, JobState::Failed, &json!(detail)).await?;
                 return Err(refused(fault));
             }

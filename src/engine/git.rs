@@ -20,7 +20,10 @@ pub async fn committed_at(workspace: &Path, id: &str) -> Option<Timestamp> {
 
 /// Returns the paths that differ between two commits, given by their full ids; `None` when git cannot say.
 pub async fn changed(workspace: &Path, from: &str, to: &str) -> Option<Vec<String>> {
-    let arguments = ["diff", "--name-only", "--no-renames", "--no-ext-diff", "--no-textconv", "-z", "--end-of-options", from, to];
+    // The repository's own settings are an agent's to change: none of them may hide a path.
+    let (relative, submodules) = ("--no-relative", "--ignore-submodules=none");
+    let arguments =
+        ["diff", "--name-only", "--no-renames", "--no-ext-diff", "--no-textconv", relative, submodules, "-z", "--end-of-options", from, to];
     let paths = asked(workspace, &arguments).await?;
     Some(paths.split('\0').filter(|path| !path.is_empty()).map(str::to_owned).collect())
 }

@@ -2,7 +2,7 @@
 //!
 //! Only a fact of the record or a person's signature skips. Once something was deployed under a directive, nothing skips it any more.
 
-use super::Engine;
+use super::{Engine, progression::Step};
 use crate::{
     error::Result,
     model::{Caller, Deployment, Directive, Purpose},
@@ -62,6 +62,8 @@ impl Engine {
 
     /// Completes a directive whose phase leaves nothing to do, with the reason in the record; `None` when there is something to do.
     pub async fn skip(&self, by: &Caller, directive: &Directive) -> Result<Option<SkipReason>> {
+        let step = Step { operation: "complete_directive", argument: "directive", of: directive.id.as_str() };
+        self.may_begin(by, &directive.environment, step).await?;
         let phase = self.phase_for(directive).await?;
         if phase.as_ref().is_none_or(|phase| phase.skip_when.is_empty()) {
             return Ok(None);

@@ -20,7 +20,8 @@ impl Engine {
         };
         let mut is_free = true;
         for id in &directive.depends_on {
-            is_free &= self.directive(id).await?.state == DirectiveState::Completed;
+            let needed = self.directive(id).await?;
+            is_free &= needed.state == DirectiveState::Completed && self.has_brought_something(&needed).await?;
         }
         let measured = match &seen.latest {
             Some(deployment) => self.has_measured(deployment, "settled").await?,

@@ -3,6 +3,7 @@
 use super::{
     Engine,
     data_plan::refuse_contract,
+    necessity::EMERGENCY_ROLLBACK,
     planner::{PlanInput, plan},
     progression::Step,
 };
@@ -169,8 +170,17 @@ impl Engine {
                 )
                 .hint("complete that directive first"));
             }
+            if !self.has_brought_something(&needed).await? {
+                let message = format!("`{}` depends on `{id}`, which was closed during a way back and brought nothing", directive.id);
+                return Err(Error::new(Code::GateFailed, message).hint("order it again, and a new directive that depends on that"));
+            }
         }
         Ok(())
+    }
+
+    /// Tells whether a completed directive is more than an order that a way back has closed.
+    pub(super) async fn has_brought_something(&self, completed: &Directive) -> Result<bool> {
+        Ok(self.store.phase_skip(&completed.id).await?.is_none_or(|skip| skip.fact != EMERGENCY_ROLLBACK))
     }
 }
 

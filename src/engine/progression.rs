@@ -45,6 +45,8 @@ impl Engine {
         }
         let message = format!("a person begins every step in `{environment}`: its progression is manual");
         let command = format!("interlock {} --{} {}", step.operation.replace('_', "-"), step.argument, step.of);
-        Err(Error::new(Code::DeniedByPolicy, message).who(Who::Person).hint(format!("ask for `{command}`, and wait with `get_status`")))
+        Err(Error::new(Code::DeniedByPolicy, message)
+            .who(Who::Person)
+            .hint(format!("ask for `{command}`, and wait with `get_status`, which shows the whole command")))
     }
 }

@@ -42,7 +42,13 @@ pub fn evaluate(ask: Ask<'_>, said: &[Said], digest: &Sha256, signed: &[SignedFa
             named.push(format!("{} more", firing.len() - NAMED));
         }
         let failed = result(Verdict::Fail, format!("{} alert{}: {}", firing.len(), plural(firing.len()), named.join(", ")));
-        let how = "end what they tell of, or silence in Alertmanager what is known; then call `run_predeploy_checks`";
+        // Prometheus knows no silence.
+        let how = match firing.iter().all(|(source, _)| *source == "Alertmanager") {
+            true => "end what they tell of, or silence in Alertmanager what is known; then call `run_predeploy_checks`",
+            false => {
+                "end what they tell of, or leave what is known out by `firing` of `[monitoring]` and run `interlock apply`; then call `run_predeploy_checks`"
+            }
+        };
         return GateResult { value: Some(format!("{} firing", firing.len())), ..needing(failed, "no alert that fires", Who::Person, how) };
     }
     let silent: Vec<String> = said

@@ -92,7 +92,8 @@ fn stands_in(line: &str, word: &str) -> bool {
     let (first, last) = (word.chars().next(), word.chars().next_back());
     line.match_indices(word).any(|(at, _)| {
         let (before, after) = (line[..at].chars().next_back(), line[at + word.len()..].chars().next());
-        !(is_part(first) && is_part(before)) && !(is_part(last) && is_part(after))
+        let goes_on = is_part(first) && is_part(before) || is_part(last) && is_part(after);
+        !goes_on
     })
 }
 

@@ -1,9 +1,9 @@
 //! What an agent is told about where a directive or a deployment stands: one word, one line, the current step, and what can be done next. Pure.
 
 pub use super::deployment_guidance::of_deployment;
-use super::{NextAction, Reply, as_command};
+use super::{NextAction, Reply, as_command, unneeded};
 use crate::{
-    engine::{freezing, necessity::EMERGENCY_ROLLBACK, progression::STEPS, status::DirectiveView},
+    engine::{freezing, progression::STEPS, status::DirectiveView},
     model::{Assessment, DirectiveState, GateResult, PlanState, Sha256, Verdict, Who, text},
     phases::fact_kind,
 };
@@ -115,24 +115,10 @@ fn directive_standing(view: &DirectiveView) -> Standing {
         DirectiveState::Active | DirectiveState::InProgress => (),
     }
     if let Some(skip) = view.necessity.as_ref().and_then(|necessity| necessity.should_skip.as_ref()) {
-        let complete = NextAction::tool("complete_directive", json!({ "directive": id }), "the skip is recorded with its reason");
-        if skip.fact == EMERGENCY_ROLLBACK {
-            let wait = NextAction::tool("get_status", json!({ "directive": id, "wait_seconds": 45 }), "wait until it is over, then go on");
-            let summary = format!("{id} goes through no phase now: {}", skip.reason);
-            return Standing::of(
-                "way_back_first",
-                summary,
-                "The way back comes first. What is ordered stays ordered.",
-                vec![wait, complete],
-            );
-        }
-        let check = NextAction::tool("run_predeploy_checks", json!({ "directive": id }), "deploy it all the same");
-        let summary = format!("{id} has nothing to deploy: {}", skip.reason);
-        let actions = if directive.nothing_built { vec![complete] } else { vec![complete, check] };
-        return Standing::of("nothing_to_deploy", summary, "The phase is skipped where this holds.", actions);
+        return unneeded::skipped(directive, skip);
     }
     if directive.nothing_built {
-        return super::unbuilt::standing(view);
+        return unneeded::unbuilt(view);
     }
     if let Some(deployment) = view.under_way() {
         return of_deployment(deployment, &view.course);

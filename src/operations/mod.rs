@@ -33,7 +33,7 @@ mod run_predeploy_checks;
 mod setup_backup;
 mod setup_monitoring;
 mod trigger_workflow;
-mod unbuilt;
+mod unneeded;
 mod verify_deployment;
 mod write_document;
 mod write_runbook;
@@ -246,6 +246,9 @@ pub fn as_command(tool: &str, arguments: &Value) -> String {
                 write!(command, " --{} {text}", name.replace('_', "-"))
             }
             Value::String(text) => write!(command, " --{} '{}'", name.replace('_', "-"), text.replace('\'', "'\\''")),
+            other @ (Value::Object(_) | Value::Array(_)) => {
+                write!(command, " --{} '{}'", name.replace('_', "-"), other.to_string().replace('\'', "'\\''"))
+            }
             other => write!(command, " --{} {other}", name.replace('_', "-")),
         };
     }

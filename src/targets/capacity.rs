@@ -49,6 +49,10 @@ fn disks(folders: &[(Holds, PathBuf)]) -> Vec<Disk> {
 
 /// Returns how many ports of the range are on no socket, from the kernel's tables of them.
 fn free_ports(range: &str, sockets: &[String]) -> Option<u64> {
+    // The table of IPv6 may be missing; without the first nobody knows what is taken.
+    if sockets.first().is_none_or(String::is_empty) {
+        return None;
+    }
     let mut bounds = range.split_whitespace().map(|bound| bound.parse::<u16>());
     let (first, last) = (bounds.next()?.ok()?, bounds.next()?.ok()?);
     let port = |line: &str| u16::from_str_radix(line.split_whitespace().nth(1)?.rsplit(':').next()?, 16).ok();

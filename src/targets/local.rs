@@ -342,7 +342,8 @@ impl Target for LocalTarget {
         let look = move || {
             let mut capacity = capacity::of_this_machine(&folders);
             let used = running.into_iter().filter_map(|(instance, pid)| Some((instance, capacity::memory_of(identity::Process::of(pid)?))));
-            capacity.used_bytes.extend(used);
+            // One that has just ended, or that may not be looked at, says nothing about what the next one needs.
+            capacity.used_bytes.extend(used.filter(|(_, bytes)| *bytes > 0));
             capacity
         };
         Ok(Some(tokio::task::spawn_blocking(look).await.context("looking at what this machine has left")?))

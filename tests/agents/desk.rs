@@ -55,7 +55,7 @@ impl Desk {
             shop.write(&format!("reports/{name}"), good);
         }
         shop.write("token", "secret");
-        shop.write("interlock.toml", &configuration(&shop, PHASES[0], &dependency));
+        shop.write("interlock.toml", &configuration(&shop, PHASES[0], "", &dependency));
         shop.serve(&[]).await;
         let ada = Approver::new("ada");
         shop.enrol_first(&ada).await.unwrap();
@@ -75,7 +75,12 @@ impl Desk {
 
     /// Puts production under a phase.
     pub async fn under(&mut self, phase: &str) {
-        let text = configuration(&self.shop, phase, self.dependency.as_ref().unwrap());
+        self.under_but(phase, "").await;
+    }
+
+    /// Puts production under a phase, with more asked by one of its gates than there is.
+    pub async fn under_but(&mut self, phase: &str, broken: &str) {
+        let text = configuration(&self.shop, phase, broken, self.dependency.as_ref().unwrap());
         if text != self.shop.read("interlock.toml") {
             self.shop.write("interlock.toml", &text);
             self.shop.apply_signed(&self.ada).await;
@@ -156,8 +161,9 @@ pub fn gates_of(phase: &str) -> Vec<String> {
 }
 
 /// Returns the shop with this phase in production. The server looks at the reports of the gates that the phase has, in a checkout of the
-/// commit; a report that it does not look at is the agent's to hand over, and counts in staging alone.
-fn configuration(shop: &Shop, phase: &str, dependency: &TcpListener) -> String {
+/// commit; a report that it does not look at is the agent's to hand over, and counts in staging alone. The gate `broken` asks for more than
+/// there is.
+fn configuration(shop: &Shop, phase: &str, broken: &str, dependency: &TcpListener) -> String {
     let asked = gates_of(phase);
     let fed = REPORTS.into_iter().filter(|(gate, ..)| asked.iter().any(|asked| asked == gate));
     let feeds: String = fed
@@ -167,6 +173,12 @@ fn configuration(shop: &Shop, phase: &str, dependency: &TcpListener) -> String {
             format!("{gate} = {{ {thresholds}, command = {command}, report = \"{name}\", format = \"{format}\" }}\n")
         })
         .collect();
+    let gates = match (broken, asked.iter().any(|asked| asked == "logs")) {
+        ("quota", _) => "[environments.production.gates]\nquota = { disk_mb = \">= 1000000000\" }\n",
+        // Nobody waits here until the log of staging has lasted.
+        (_, true) if broken != "logs" => "[environments.production.gates]\nlogs = { minutes = \">= 0\" }\n",
+        _ => "",
+    };
     let (service, staging, production) =
         (service(&demo_app(), TIMES), place("staging", shop.staging), place("production", shop.production));
     let needs = format!(
@@ -186,6 +198,6 @@ tests = {{ run = ">= 1", failed = "<= 0" }}
 phase    = "{phase}"
 after    = "staging"
 approval = {{ role = "chairman" }}
-{production}"#
+{gates}{production}"#
     )
 }

@@ -194,3 +194,17 @@ async fn while_a_way_back_is_under_way_nothing_else_goes_through_the_phase() {
         assert_eq!(shop.production.serving(), ["1.0.0"]);
     }
 }
+
+#[tokio::test]
+async fn no_setting_of_the_repository_hides_what_has_changed() {
+    let databases = databases().await;
+    let (shop, repository) = serving(&databases[0].url).await;
+    let another = format!("160000,{},vendor/till", "7".repeat(40));
+    repository.git(&["update-index", "--add", "--cacheinfo", &another]);
+    repository.git(&["commit", "-qm", "another repository"]);
+    repository.commit("README.md", "# Shop");
+    repository.git(&["config", "diff.ignoreSubmodules", "all"]);
+    assert_eq!(repository.git(&["diff", "--name-only", "base", "HEAD"]).trim(), "README.md", "the setting hides it");
+    let ordered = shop.must("create_directive", order("documentation")).await;
+    assert_eq!(ordered["change"]["why"], "not only documentation has changed: `vendor/till`", "{ordered:#}");
+}

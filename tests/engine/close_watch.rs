@@ -4,7 +4,7 @@ use crate::{
     support::databases::databases,
     world::{Shop, agent},
 };
-use interlock::store::NewIncident;
+use interlock::{model::Timestamp, store::NewIncident};
 use serde_json::{Value, json};
 use std::{fs, time::Duration};
 
@@ -36,8 +36,8 @@ async fn a_release_in_production_is_watched_closely_until_its_time_has_passed() 
         let settled = shop.deploy_to_production("1.0.0").await;
         let open = watch(&shop, &settled).await;
         assert_eq!((&open["state"], &open["because"]), (&json!("open"), &Value::Null), "{open:#}");
-        let item =
-            |sign: &str, state: &str| format!("- [{sign}] watched closely in its first days: {state} {}", open["until"].as_str().unwrap());
+        let until = Timestamp(open["until"].as_i64().unwrap());
+        let item = |sign: &str, state: &str| format!("- [{sign}] watched closely in its first days: {state} {until}");
         for kind in ["checklist", "post_deploy_report", "handover"] {
             assert!(written(&shop, kind, &settled).await.contains(&item(" ", "open until")), "{kind} on {}", database.name);
         }
@@ -77,6 +77,13 @@ async fn what_goes_wrong_begins_the_close_watch_anew_and_a_way_back_ends_it() {
         assert_eq!((&anew["state"], &anew["because"]), (&json!("open"), &json!(because)), "{}: {anew:#}", database.name);
         shop.clock.advance(46 * HOUR);
         assert_eq!(watch(&shop, &first).await["state"], "closed");
+        let deployment = first["deployment"]["id"].as_str().unwrap().into();
+        for (passed, state) in [(true, "closed"), (false, "open")] {
+            shop.engine.store.add_measurement(&agent(), &deployment, "verification", &json!({ "passed": passed })).await.unwrap();
+            assert_eq!(watch(&shop, &first).await["state"], state, "a verification that passed is {passed}");
+        }
+        assert_eq!(watch(&shop, &first).await["because"], "begun anew after a verification that failed");
+        shop.clock.advance(48 * HOUR);
 
         // What takes the place of a release ends it, unless it was closed before.
         let second = in_production(&shop, "1.1.0").await;

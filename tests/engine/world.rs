@@ -361,7 +361,8 @@ impl Repository {
         self.git(&["checkout", "-q", "--force", "base"]);
     }
 
-    fn git(&self, words: &[&str]) -> String {
+    /// Runs git there; returns what it says.
+    pub fn git(&self, words: &[&str]) -> String {
         let identity = ["-c", "user.name=ann", "-c", "user.email=ann@shop.test"];
         let done = Command::new("git").args(identity).args(words).current_dir(&self.root).output().unwrap();
         assert!(done.status.success(), "git {words:?}: {}", String::from_utf8_lossy(&done.stderr));

@@ -166,7 +166,7 @@ async fn an_order_without_a_build_keeps_what_was_claimed_and_leaves_a_draft_wait
         let (ordered, existing) = store.create_directive(&agent(), said, &release("web", "0.9.0")).await.unwrap();
         assert_eq!((existing, ordered.change, ordered.nothing_built), (false, Some(ChangeKind::Documentation), true), "{}", database.name);
         assert_eq!(store.directive(&ordered.id).await.unwrap().unwrap(), ordered);
-        assert_eq!(store.follow_ups().await.unwrap(), [draft.clone()], "what brings nothing mends nothing");
+        assert_eq!(store.follow_ups().await.unwrap(), std::slice::from_ref(&draft), "what brings nothing mends nothing");
         // What was built does take it over.
         let built = NewDirective { change: Some(ChangeKind::Code), ..order("production") };
         let (mended, _) = store.create_directive(&agent(), built, &release("web", "1.0.1")).await.unwrap();
