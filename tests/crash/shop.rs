@@ -44,11 +44,11 @@ pub struct Times {
 }
 
 impl Times {
-    pub const USUAL: Times = Times { bake: "300ms", drain: "1s", pace: Duration::from_millis(40) };
+    pub const USUAL: Times = Times { bake: "300ms", drain: "1s", pace: Duration::from_millis(60) };
     /// What a further run of the same cases takes instead, one after the other.
     pub const OTHERS: [Times; 3] = [
         Times { bake: "1s", drain: "2s", pace: Duration::from_millis(20) },
-        Times { bake: "100ms", drain: "500ms", pace: Duration::from_millis(60) },
+        Times { bake: "100ms", drain: "500ms", pace: Duration::from_millis(40) },
         Times { bake: "2s", drain: "1s", pace: Duration::from_millis(30) },
     ];
 }
