@@ -37,6 +37,11 @@ impl Rotating {
         self.file.is_some()
     }
 
+    /// Returns the file being written once more: while it is held, no other file gets its inode.
+    pub fn held(&self) -> Option<File> {
+        self.file.as_ref()?.try_clone().ok()
+    }
+
     /// Returns the inode of the file being written; 0 without one.
     pub fn inode(&self) -> u64 {
         self.inode

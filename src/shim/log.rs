@@ -18,6 +18,10 @@ use tokio::io::AsyncReadExt;
 /// Most of a log that one page shows.
 pub const MAX_PAGE: u64 = 256 << 10;
 
+/// How often, and how far apart, a reader looks again while the files turn.
+const LOOKS: u32 = 300;
+const LOOK: Duration = Duration::from_millis(10);
+
 /// Appends lines and rotates. What cannot be written, on a full disk, is dropped: the instance must never wait for its log.
 pub struct LogWriter {
     file: Rotating,
@@ -39,6 +43,11 @@ impl LogWriter {
         }
         let file = Rotating::open(dir.join("log"), policy.max_bytes, policy.keep);
         LogWriter { max_line: policy.max_line, start, inode: file.inode(), file }
+    }
+
+    /// Returns the file being written, for whoever has told others its inode.
+    pub fn held(&self) -> Option<File> {
+        self.file.held()
     }
 
     /// Appends whole lines; returns whether the files were turned.
@@ -101,7 +110,7 @@ pub fn read(dir: &Path, from: Option<u64>, tail: usize) -> std::io::Result<(Vec<
 
 /// Returns (offset of the first byte, size, file) of every log file, the newest first.
 fn open_all(dir: &Path) -> std::io::Result<Option<Vec<(u64, u64, File)>>> {
-    for _ in 0..100 {
+    for _ in 0..LOOKS {
         let Ok(Some(status)) = Status::read(dir) else { return Ok(None) };
         let Ok(newest) = File::open(dir.join("log")) else { return Ok(None) };
         let mut start = status.log_start;
@@ -111,11 +120,68 @@ fn open_all(dir: &Path) -> std::io::Result<Option<Vec<(u64, u64, File)>>> {
             start = start.saturating_sub(size);
             files.push((start, size, file));
         }
-        // The files may turn while they are opened; then look again.
-        if fs::metadata(dir.join("log")).is_ok_and(|metadata| metadata.ino() == status.log_inode) {
+        // The files may turn while they are opened; then look again. The shim holds the file its status names, so that no later one has
+        // that inode: for as long as the status stands.
+        let is_named = fs::metadata(dir.join("log")).is_ok_and(|metadata| metadata.ino() == status.log_inode);
+        let still_stands = matches!(Status::read(dir), Ok(Some(now)) if now.log_start == status.log_start);
+        if is_named && still_stands {
             return Ok(Some(files));
         }
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(LOOK);
     }
     Err(std::io::Error::other("the log turns faster than it can be read"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{model::Epoch, shim::identity::Process};
+
+    fn turned(log: &mut LogWriter, times: u32) {
+        for _ in 0..times {
+            while !log.append(b"a line\n") {}
+        }
+    }
+
+    #[test]
+    fn no_file_is_taken_for_the_one_that_a_status_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = LogWriter::open(folder.path(), LogPolicy { max_bytes: 14, keep: 3, max_line: 100 }, None);
+        log.append(b"a line\n");
+        let named = (log.inode, log.held());
+        for _ in 0..20 {
+            turned(&mut log, 1);
+            assert_ne!(log.inode, named.0, "its offset would be taken for this one's");
+        }
+    }
+
+    #[test]
+    fn what_a_status_no_longer_names_is_not_read_by_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = LogWriter::open(folder.path(), LogPolicy { max_bytes: 14, keep: 3, max_line: 100 }, None);
+        turned(&mut log, 1);
+        let mut status = Status {
+            shim: Process::me(),
+            instance: None,
+            boot_id: "a boot".into(),
+            launched: true,
+            restarts: 0,
+            last_exit: None,
+            fault: None,
+            epoch: Epoch(1),
+            port: 1,
+            log_start: log.start,
+            log_inode: log.inode,
+            stopped: false,
+        };
+        status.write(folder.path()).unwrap();
+        assert_eq!(read(folder.path(), Some(14), usize::MAX).unwrap(), (vec!["a line".into()], 21));
+        let _held = log.held();
+        turned(&mut log, 4);
+        let late = read(folder.path(), Some(14), usize::MAX).unwrap_err();
+        assert_eq!(late.to_string(), "the log turns faster than it can be read");
+        (status.log_start, status.log_inode) = (log.start, log.inode);
+        status.write(folder.path()).unwrap();
+        assert_eq!(read(folder.path(), Some(14), usize::MAX).unwrap().1, 77);
+    }
 }

@@ -12,6 +12,7 @@ use crate::model::{Epoch, service::SecretRef};
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, WaitOptions};
 use std::{
+    fs::File,
     os::fd::OwnedFd,
     path::PathBuf,
     process::Stdio,
@@ -34,6 +35,8 @@ struct Shim {
     spec: Spec,
     status: Status,
     log: Arc<Mutex<LogWriter>>,
+    /// The files of the log that the status on disk may name.
+    named: Vec<File>,
     turned: Arc<Notify>,
     commands: mpsc::Receiver<Command>,
     terminate: SignalStream,
@@ -75,10 +78,11 @@ pub async fn supervise(dir: PathBuf, spec: Spec) -> Result<()> {
         stopped: false,
     };
     status.write(&dir)?;
+    let named = log.held().into_iter().collect();
     let control = spec.control.clone();
     let (commands, replies) = control::serve(control.clone())?;
     let log = Arc::new(Mutex::new(log));
-    let mut shim = Shim { dir, spec, status, log, turned: Arc::default(), commands, terminate, stopping: None };
+    let mut shim = Shim { dir, spec, status, log, named, turned: Arc::default(), commands, terminate, stopping: None };
     let graceful = shim.run(children).await;
 
     let _ = std::fs::remove_file(&control);
@@ -266,11 +270,17 @@ impl Shim {
     fn record(&mut self) {
         let log = self.log.lock().expect("no writer panics");
         (self.status.log_start, self.status.log_inode) = (log.start, log.inode);
+        let held = log.held();
         drop(log);
-        // A full disk must not end the instance; the control socket still tells the truth.
-        if let Err(err) = self.status.write(&self.dir) {
-            eprintln!("{err:#}");
+        match self.status.write(&self.dir) {
+            Ok(()) => self.named.clear(),
+            // A full disk must not end the instance; the control socket still tells the truth.
+            Err(err) => {
+                eprintln!("{err:#}");
+                self.named.truncate(1);
+            }
         }
+        self.named.extend(held);
     }
 
     fn note(&self, text: &str) {
