@@ -6,16 +6,13 @@ use super::{
 };
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use interlock_wire::{BoxError, Sender};
+use hyper::body::{Body, Bytes, Frame, SizeHint};
+use interlock_wire::{BoxError, Download};
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
-use tokio::time::timeout;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 /// Ends when a request is told that its time is over: made once for the request, and handed on to its body.
@@ -23,9 +20,6 @@ pub type Told = Pin<Box<WaitForCancellationFutureOwned>>;
 
 /// The body of a response to a client.
 pub type Answer = interlock_wire::Body;
-
-/// How long a connection may take to become free after its response has ended.
-const SETTLE: Duration = Duration::from_secs(5);
 
 /// Returns the proxy's own answer, which says so.
 pub fn own(status: StatusCode, why: &'static str) -> Response<Answer> {
@@ -54,24 +48,28 @@ pub fn full(text: impl Into<Bytes>) -> Answer {
 
 /// An instance's body on its way to the client; the request stays counted until it ends.
 pub struct Relayed {
-    body: Incoming,
-    open: Option<(Claim, Sender)>,
+    body: Download,
+    open: Option<Claim>,
     told: Told,
     is_event_stream: bool,
 }
 
 impl Relayed {
     /// Returns the body of a response whose head has come.
-    pub fn new(body: Incoming, claim: Claim, sender: Sender, told: Told, is_event_stream: bool) -> Self {
-        Relayed { body, open: Some((claim, sender)), told, is_event_stream }
+    pub fn new(body: Download, claim: Claim, told: Told, is_event_stream: bool) -> Self {
+        Relayed { body, open: Some(claim), told, is_event_stream }
     }
 
     fn end(&mut self, outcome: Outcome) {
-        let Some((mut claim, sender)) = self.open.take() else { return };
+        let Some(mut claim) = self.open.take() else { return };
         claim.end(outcome);
         // One that answered with an error may be about to close: with a body it had no wish to read, the next request would be lost.
-        if outcome == Outcome::Completed && !claim.is_server_error() {
-            keep(sender, &claim);
+        if outcome == Outcome::Completed
+            && !claim.is_server_error()
+            && !claim.instance.is_draining()
+            && let Some(connection) = self.body.release()
+        {
+            claim.instance.pool.put(connection);
         }
     }
 }
@@ -100,16 +98,16 @@ impl Body for Relayed {
             }
             Poll::Ready(Some(Err(err))) => {
                 self.end(Outcome::Cut);
-                Poll::Ready(Some(Err(err.into())))
+                Poll::Ready(Some(Err(err)))
             }
             other => {
-                if let (Poll::Ready(Some(Ok(frame))), Some((claim, _))) = (&other, &mut self.open) {
+                if let (Poll::Ready(Some(Ok(frame))), Some(claim)) = (&other, &mut self.open) {
                     claim.passed(frame.data_ref().map_or(0, Bytes::len));
                 }
                 if self.body.is_end_stream() {
                     self.end(Outcome::Completed);
                 }
-                other.map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+                other
             }
         }
     }
@@ -130,20 +128,4 @@ impl Drop for Relayed {
             self.end(Outcome::Completed);
         }
     }
-}
-
-fn keep(mut sender: Sender, claim: &Claim) {
-    let instance = Arc::clone(&claim.instance);
-    if instance.is_draining() {
-        return;
-    }
-    // Mostly the connection has seen the end before the body's reader did.
-    if sender.is_ready() {
-        return instance.pool.put(sender);
-    }
-    tokio::spawn(async move {
-        if timeout(SETTLE, sender.ready()).await.is_ok_and(|ready| ready.is_ok()) && !instance.is_draining() {
-            instance.pool.put(sender);
-        }
-    });
 }

@@ -22,7 +22,7 @@ use hyper::{
     upgrade::OnUpgrade,
 };
 use hyper_util::rt::TokioIo;
-use interlock_wire::{Progress, Sender, Tunnel, Upload};
+use interlock_wire::{Connection, Download, Progress, Tunnel, Unanswered, Upload};
 use std::{
     net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -78,7 +78,7 @@ async fn respond(origin: &Origin, mut request: Request<Incoming>) -> Response<An
     let is_bodiless = body.is_end_stream();
     let exchange =
         Exchange { switch: &switch, wish: &wish, is_synthetic, is_bodiless, head, progress: Progress::begin(), timer: &origin.timer };
-    let (mut response, mut claim, sender, told) = match exchange.run(body).await {
+    let (mut response, mut claim, told) = match exchange.run(body).await {
         Ok(answered) => answered,
         Err(failure) => return fail(&switch, failure, is_synthetic, record),
     };
@@ -94,11 +94,11 @@ async fn respond(origin: &Origin, mut request: Request<Incoming>) -> Response<An
     response.headers_mut().remove(headers::ERROR);
     response.headers_mut().extend(cookie.map(|cookie| (header::SET_COOKIE, cookie)));
     if is_tunnel {
-        return tunnel(origin, switch, response, claim, sender, on_upgrade);
+        return tunnel(origin, switch, response, claim, on_upgrade);
     }
     *response.version_mut() = Version::HTTP_11;
     let is_event_stream = headers::is_event_stream(response.headers());
-    response.map(|body| Relayed::new(body, claim, sender, told, is_event_stream).boxed_unsync())
+    response.map(|body| Relayed::new(body, claim, told, is_event_stream).boxed_unsync())
 }
 
 /// Why the proxy answers by itself.
@@ -195,12 +195,12 @@ struct Exchange<'a> {
     timer: &'a Timer,
 }
 
-type Answered = (Response<Incoming>, Claim, Sender, Told);
+type Answered = (Response<Download>, Claim, Told);
 
 /// How a try ended that brought no response.
 enum Missed {
     /// The instance saw nothing of the request.
-    Unsent(Box<Request<Upload>>),
+    Unsent(Upload),
     /// It may have seen it.
     Sent,
     /// No further try is of use.
@@ -211,16 +211,13 @@ impl Exchange<'_> {
     /// Sends the request, and once more where that is safe.
     async fn run(&self, body: Incoming) -> Result<Answered, Failure> {
         let mut claim = self.claim().await?;
-        let request = Request::from_parts(self.head.clone(), Upload::of(body, self.progress.clone()));
-        let idle = if self.is_bodiless && is_idempotent(&self.head.method) { pool::IDLE_REPEATABLE } else { pool::IDLE_ONCE };
-        let pooled = claim.instance.pool.take(idle);
-        let again = match self.attempt(&mut claim, pooled, request).await {
-            Ok((response, sender, told)) => return Ok((response, claim, sender, told)),
+        let is_repeatable = self.is_bodiless && is_idempotent(&self.head.method);
+        let pooled = claim.instance.pool.take(if is_repeatable { pool::IDLE_REPEATABLE } else { pool::IDLE_ONCE });
+        let again = match self.attempt(&mut claim, pooled, Upload::of(body, self.progress.clone())).await {
+            Ok((response, told)) => return Ok((response, claim, told)),
             Err(Missed::Ended(failure)) => return Err(ended(claim, failure)),
-            Err(Missed::Unsent(request)) => *request,
-            Err(Missed::Sent) if self.is_bodiless && is_idempotent(&self.head.method) => {
-                Request::from_parts(self.head.clone(), Upload::none(self.progress.clone()))
-            }
+            Err(Missed::Unsent(upload)) => upload,
+            Err(Missed::Sent) if is_repeatable => Upload::none(self.progress.clone()),
             Err(Missed::Sent) => return Err(ended(claim, Failure::Gateway)),
         };
         claim.end(Outcome::Elsewhere);
@@ -228,7 +225,7 @@ impl Exchange<'_> {
         let mut next = self.claim().await?;
         drop(claim);
         match self.attempt(&mut next, None, again).await {
-            Ok((response, sender, told)) => Ok((response, next, sender, told)),
+            Ok((response, told)) => Ok((response, next, told)),
             Err(Missed::Ended(failure)) => Err(ended(next, failure)),
             Err(_) => Err(ended(next, Failure::Gateway)),
         }
@@ -239,38 +236,33 @@ impl Exchange<'_> {
         self.switch.claim(self.is_synthetic, self.wish).ok_or(Failure::NothingServes)
     }
 
-    async fn attempt(
-        &self,
-        claim: &mut Claim,
-        pooled: Option<Sender>,
-        request: Request<Upload>,
-    ) -> Result<(Response<Incoming>, Sender, Told), Missed> {
-        let mut sender = match pooled {
-            Some(sender) => sender,
+    async fn attempt(&self, claim: &mut Claim, pooled: Option<Connection>, upload: Upload) -> Result<(Response<Download>, Told), Missed> {
+        let connection = match pooled {
+            Some(connection) => connection,
             None => match pool::connect(claim.instance.address).await {
-                Ok(sender) => sender,
+                Ok(connection) => connection,
                 Err(err) => {
                     tracing::debug!("no connection to `{}`: {err:#}", claim.instance.id);
-                    return Err(Missed::Unsent(Box::new(request)));
+                    return Err(Missed::Unsent(upload));
                 }
             },
         };
         let mut told: Told = Box::pin(claim.endings.requests.clone().cancelled_owned());
-        let sent = interlock_wire::send(&mut sender, request);
         tokio::select! {
-            answered = sent => match answered {
+            answered = connection.send(&self.head, upload) => match answered {
                 Ok(response) => {
                     claim.answered(response.status().as_u16());
-                    Ok((response, sender, told))
+                    Ok((response, told))
                 }
-                Err(mut err) => Err(match err.take_message() {
-                    _ if self.progress.failed() => Missed::Ended(Failure::Client),
-                    Some(request) => Missed::Unsent(Box::new(request)),
-                    None => {
-                        tracing::debug!("`{}` broke off: {}", claim.instance.id, err.error());
-                        Missed::Sent
-                    }
-                }),
+                Err(Unanswered::Client) => Err(Missed::Ended(Failure::Client)),
+                Err(Unanswered::Unsent(upload, err)) => {
+                    tracing::debug!("nothing could be sent to `{}`: {err}", claim.instance.id);
+                    Err(Missed::Unsent(upload))
+                }
+                Err(Unanswered::Broken(err)) => {
+                    tracing::debug!("`{}` broke off: {err}", claim.instance.id);
+                    Err(Missed::Sent)
+                }
             },
             () = told.as_mut() => {
                 claim.end(Outcome::Cut);
@@ -306,25 +298,16 @@ fn is_idempotent(method: &Method) -> bool {
 }
 
 /// Answers 101 and relays frames until either side ends, or the instance is retired.
-fn tunnel(
-    origin: &Origin,
-    switch: Arc<Switch>,
-    mut response: Response<Incoming>,
-    mut claim: Claim,
-    sender: Sender,
-    client: OnUpgrade,
-) -> Response<Answer> {
-    let upstream = hyper::upgrade::on(&mut response);
-    let (mut head, _) = response.into_parts();
+fn tunnel(origin: &Origin, switch: Arc<Switch>, response: Response<Download>, mut claim: Claim, client: OnUpgrade) -> Response<Answer> {
+    let (mut head, instance) = response.into_parts();
     head.headers.remove(header::CONTENT_LENGTH);
     headers::upgrade(&mut head.headers);
     // Set before the 101 leaves: from then on the client sends frames.
     origin.tunnel.store(true, Relaxed);
     tokio::spawn(async move {
-        let _sender = sender;
-        let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else { return };
+        let (Ok(client), Some(instance)) = (client.await, instance.upgraded()) else { return };
         let told = claim.endings.websockets.clone();
-        match websocket::relay(TokioIo::new(client), TokioIo::new(upstream), told).await {
+        match websocket::relay(TokioIo::new(client), instance, told).await {
             websocket::Ended::Told => claim.end(Outcome::Drained),
             // An instance in force may hang up without a word: that is its own way. One out of force was ended by us.
             websocket::Ended::BrokenByInstance if !switch.is_in_force(&claim.instance) => claim.end(Outcome::Cut),

@@ -1,7 +1,7 @@
 //! Idle connections to one instance. Small on purpose: a connection the instance may have closed is worth less than a new one.
 
 use anyhow::Context;
-use interlock_wire::{Sender, connect as open};
+use interlock_wire::Connection;
 use std::{
     net::SocketAddr,
     sync::Mutex,
@@ -22,35 +22,38 @@ const CONNECT: Duration = Duration::from_secs(2);
 
 /// The idle connections of one instance.
 #[derive(Debug, Default)]
-pub struct Pool(Mutex<Vec<(Sender, Instant)>>);
+pub struct Pool(Mutex<Vec<(Connection, Instant)>>);
 
 impl Pool {
     /// Returns the connection used last, if it is open, free, and not idle for longer.
-    pub fn take(&self, longest_idle: Duration) -> Option<Sender> {
+    pub fn take(&self, longest_idle: Duration) -> Option<Connection> {
         let mut idle = self.0.lock().expect("nothing panics here");
-        while let Some((sender, since)) = idle.pop() {
+        while let Some((connection, since)) = idle.pop() {
             if since.elapsed() > longest_idle {
-                idle.push((sender, since));
+                idle.push((connection, since));
                 return None;
             }
-            if sender.is_ready() {
-                return Some(sender);
+            if connection.is_free() {
+                return Some(connection);
             }
         }
         None
     }
 
     /// Keeps a connection for the next request.
-    pub fn put(&self, sender: Sender) {
+    pub fn put(&self, connection: Connection) {
         let mut idle = self.0.lock().expect("nothing panics here");
-        if idle.len() < MAX_IDLE && !sender.is_closed() {
-            idle.push((sender, Instant::now()));
+        if idle.len() < MAX_IDLE {
+            idle.push((connection, Instant::now()));
         }
     }
 
     /// Closes what nobody will use any more.
     pub fn expire(&self) {
-        self.0.lock().expect("nothing panics here").retain(|(sender, since)| !sender.is_closed() && since.elapsed() <= IDLE_REPEATABLE);
+        self.0
+            .lock()
+            .expect("nothing panics here")
+            .retain(|(connection, since)| connection.is_free() && since.elapsed() <= IDLE_REPEATABLE);
     }
 
     /// Closes every idle connection.
@@ -60,6 +63,6 @@ impl Pool {
 }
 
 /// Opens a connection to an instance.
-pub async fn connect(address: SocketAddr) -> anyhow::Result<Sender> {
-    Ok(timeout(CONNECT, open(address)).await.context("connecting to the instance")??)
+pub async fn connect(address: SocketAddr) -> anyhow::Result<Connection> {
+    Ok(timeout(CONNECT, Connection::open(address)).await.context("connecting to the instance")??)
 }

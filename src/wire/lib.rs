@@ -4,14 +4,18 @@
 //! types are named, and all else here is compiled for size. Nothing that this package offers is generic, so they are compiled here, for
 //! speed. It knows nothing of services, splits or counters.
 
-mod client;
-mod early;
+mod chunks;
+mod download;
 pub mod framing;
 mod guard;
+mod outgoing;
+mod response;
 mod server;
 mod upload;
+mod upstream;
 
-pub use client::{Sender, Sent, connect, send};
+pub use download::{Download, Upgraded};
 pub use guard::Tunnel;
 pub use server::{Body, BoxError, Reply, Service, serve};
 pub use upload::{Progress, Upload};
+pub use upstream::{Connection, Unanswered};

@@ -1,23 +1,32 @@
 //! A request's body on its way to an instance, and what is known of its progress.
 
-use http_body_util::{Either, Empty};
+use super::server::BoxError;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
 /// A body, streamed and never kept.
+#[derive(Debug)]
 pub struct Upload {
-    body: Either<Incoming, Empty<Bytes>>,
+    source: Source,
+    /// A piece that was taken for an instance that never saw it.
+    put_back: Option<Bytes>,
     progress: Arc<Progress>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Nothing,
+    Client(Incoming),
+    #[cfg(test)]
+    Fed(fed::Fed),
 }
 
 /// How far an upload got.
@@ -25,35 +34,40 @@ pub struct Upload {
 pub struct Progress {
     began: Instant,
     moved_millis: AtomicU64,
-    failed: AtomicBool,
 }
 
 impl Progress {
     /// Returns the progress of an upload that begins now.
     pub fn begin() -> Arc<Self> {
-        Arc::new(Progress { began: Instant::now(), moved_millis: AtomicU64::new(0), failed: AtomicBool::new(false) })
+        Arc::new(Progress { began: Instant::now(), moved_millis: AtomicU64::new(0) })
     }
 
     /// Returns how long nothing has moved.
     pub fn quiet_for(&self) -> Duration {
         self.began.elapsed().saturating_sub(Duration::from_millis(self.moved_millis.load(Relaxed)))
     }
-
-    /// Returns whether the client broke off or sent what cannot be understood.
-    pub fn failed(&self) -> bool {
-        self.failed.load(Relaxed)
-    }
 }
 
 impl Upload {
     /// Returns the client's body.
     pub fn of(body: Incoming, progress: Arc<Progress>) -> Self {
-        Upload { body: Either::Left(body), progress }
+        Upload { source: Source::Client(body), put_back: None, progress }
     }
 
     /// Returns no body.
     pub fn none(progress: Arc<Progress>) -> Self {
-        Upload { body: Either::Right(Empty::new()), progress }
+        Upload { source: Source::Nothing, put_back: None, progress }
+    }
+
+    /// Takes it out, and leaves none.
+    pub(super) fn take(&mut self) -> Self {
+        let none = Upload::none(self.progress.clone());
+        std::mem::replace(self, none)
+    }
+
+    /// Puts back the first piece.
+    pub(super) fn put_back(&mut self, piece: Option<Bytes>) {
+        self.put_back = piece;
     }
 }
 
@@ -62,22 +76,85 @@ impl Body for Upload {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(frame) = &polled {
-            let millis = u64::try_from(self.progress.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.progress.moved_millis.store(millis, Relaxed);
-            if matches!(frame, Some(Err(_))) {
-                self.progress.failed.store(true, Relaxed);
-            }
+        if let Some(piece) = self.put_back.take() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        let polled: Option<Result<Frame<Bytes>, BoxError>> = match &mut self.source {
+            Source::Nothing => None,
+            Source::Client(body) => ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Into::into)),
+            #[cfg(test)]
+            Source::Fed(fed) => ready!(fed.poll_frame(cx)),
+        };
+        let millis = u64::try_from(self.progress.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.progress.moved_millis.store(millis, Relaxed);
+        Poll::Ready(polled)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let put_back = self.put_back.as_ref().map_or(0, Bytes::len) as u64;
+        let hint = match &self.source {
+            Source::Nothing => SizeHint::with_exact(0),
+            Source::Client(body) => body.size_hint(),
+            #[cfg(test)]
+            Source::Fed(fed) => fed.size_hint(),
+        };
+        hint.exact().map_or_else(SizeHint::default, |length| SizeHint::with_exact(length + put_back))
+    }
+}
+
+/// Bodies for tests.
+#[cfg(test)]
+pub(super) mod fed {
+    use super::*;
+    use tokio::sync::mpsc::{Receiver, Sender, channel, error::SendError};
+
+    type Word = Option<Frame<Bytes>>;
+
+    /// A body that a test feeds.
+    #[derive(Debug)]
+    pub struct Fed {
+        pieces: Receiver<Word>,
+        length: Option<u64>,
+    }
+
+    /// What feeds it; gone before it has said the end, the body is broken off.
+    pub struct Feeder(Sender<Word>);
+
+    impl Upload {
+        /// Returns a body that says its length if it is given, and what feeds it.
+        pub fn fed(length: Option<u64>) -> (Feeder, Upload) {
+            let (feeder, pieces) = channel(1);
+            (Feeder(feeder), Upload { source: Source::Fed(Fed { pieces, length }), put_back: None, progress: Progress::begin() })
+        }
+    }
+
+    impl Feeder {
+        /// Sends a piece.
+        pub async fn send(&self, piece: Frame<Bytes>) -> Result<(), SendError<Word>> {
+            self.0.send(Some(piece)).await
+        }
+
+        /// Ends the body.
+        pub async fn end(self) {
+            let _ = self.0.send(None).await;
+        }
+    }
+
+    impl Fed {
+        pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            match ready!(self.pieces.poll_recv(cx)) {
+                Some(Some(piece)) => {
+                    let length = piece.data_ref().map_or(0, Bytes::len) as u64;
+                    self.length = self.length.map(|left| left.saturating_sub(length));
+                    Poll::Ready(Some(Ok(piece)))
+                }
+                Some(None) => Poll::Ready(None),
+                None => Poll::Ready(Some(Err("broken off".into()))),
+            }
+        }
+
+        pub(super) fn size_hint(&self) -> SizeHint {
+            self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+        }
     }
 }

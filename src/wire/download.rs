@@ -1,0 +1,173 @@
+//! The body of an instance's answer, read as it is wanted, and the connection it comes on.
+
+use super::{chunks::Piece, response::Left, server::BoxError, upstream::Connection};
+use bytes::{Bytes, BytesMut};
+use hyper::body::{Body, Frame, SizeHint};
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpStream, tcp::OwnedReadHalf},
+    task::AbortHandle,
+};
+use tokio_util::io::poll_read_buf;
+
+/// The most that is read at once.
+const READ: usize = 64 * 1024;
+
+/// No more room than that is kept with a connection nobody uses.
+const KEPT: usize = 16 * 1024;
+
+/// A body on its way to a client.
+#[derive(Debug)]
+pub struct Download {
+    stream: Stream,
+    buffer: BytesMut,
+    left: Left,
+    is_kept: bool,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Whole(TcpStream),
+    /// The rest of the request is still being sent beside it.
+    Beside(OwnedReadHalf, AbortHandle),
+    /// Given away.
+    Gone,
+}
+
+impl Download {
+    /// Returns the body whose request has been sent.
+    pub(super) fn new(stream: TcpStream, buffer: BytesMut, left: Left, is_kept: bool) -> Self {
+        Download { stream: Stream::Whole(stream), buffer, left, is_kept }
+    }
+
+    /// Returns the body of an answer to a request that is still being sent: ended with it, unless the answer comes to its own end first.
+    pub(super) fn beside(stream: OwnedReadHalf, buffer: BytesMut, left: Left, sending: AbortHandle) -> Self {
+        Download { stream: Stream::Beside(stream, sending), buffer, left, is_kept: false }
+    }
+
+    /// Returns the connection when the body has come to its end and another request can be sent on it.
+    pub fn release(&mut self) -> Option<Connection> {
+        if !self.is_kept || !self.is_end_stream() || !self.buffer.is_empty() {
+            return None;
+        }
+        let Stream::Whole(stream) = std::mem::replace(&mut self.stream, Stream::Gone) else { return None };
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if buffer.capacity() > KEPT {
+            buffer = BytesMut::new();
+        }
+        Some(Connection::of(stream, buffer))
+    }
+
+    /// Returns the connection as a stream of bytes, after an answer with which it became one.
+    pub fn upgraded(mut self) -> Option<Upgraded> {
+        let Stream::Whole(stream) = std::mem::replace(&mut self.stream, Stream::Gone) else { return None };
+        Some(Upgraded { stream, buffer: std::mem::take(&mut self.buffer) })
+    }
+
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let room = if let Left::Sized(left) = self.left { usize::try_from(left).unwrap_or(READ).min(READ) } else { KEPT };
+        self.buffer.reserve(room.max(1));
+        match &mut self.stream {
+            Stream::Whole(stream) => poll_read_buf(Pin::new(stream), cx, &mut self.buffer),
+            Stream::Beside(stream, _) => poll_read_buf(Pin::new(stream), cx, &mut self.buffer),
+            Stream::Gone => Poll::Ready(Ok(0)),
+        }
+    }
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let body = &mut *self;
+        loop {
+            match &mut body.left {
+                Left::Sized(0) => return Poll::Ready(None),
+                Left::Sized(left) if !body.buffer.is_empty() => {
+                    let count = usize::try_from(*left).unwrap_or(usize::MAX).min(body.buffer.len());
+                    *left -= count as u64;
+                    return Poll::Ready(Some(Ok(Frame::data(body.buffer.split_to(count).freeze()))));
+                }
+                Left::UntilClose if !body.buffer.is_empty() => {
+                    return Poll::Ready(Some(Ok(Frame::data(body.buffer.split().freeze()))));
+                }
+                Left::Chunked(chunks) => match chunks.next(&mut body.buffer)? {
+                    Piece::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                    Piece::End(trailers) => {
+                        body.left = Left::Sized(0);
+                        return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+                    }
+                    Piece::Unknown => {}
+                },
+                Left::Sized(_) | Left::UntilClose => {}
+            }
+            if ready!(body.poll_more(cx))? == 0 {
+                if matches!(body.left, Left::UntilClose) {
+                    body.left = Left::Sized(0);
+                    return Poll::Ready(None);
+                }
+                return Poll::Ready(Some(Err("the instance broke off".into())));
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.left, Left::Sized(0))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.left {
+            Left::Sized(left) => SizeHint::with_exact(left),
+            _ => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        if let Stream::Beside(_, sending) = &self.stream
+            && !self.is_end_stream()
+        {
+            sending.abort();
+        }
+    }
+}
+
+/// A connection that has become a stream of bytes.
+#[derive(Debug)]
+pub struct Upgraded {
+    stream: TcpStream,
+    buffer: BytesMut,
+}
+
+impl AsyncRead for Upgraded {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // What came with the answer comes first.
+        if !self.buffer.is_empty() {
+            let count = into.remaining().min(self.buffer.len());
+            into.put_slice(&self.buffer.split_to(count));
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Upgraded {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,242 @@
+//! A connection to an instance. It carries one request at a time and is driven by whoever waits for the answer: no task of its own, no
+//! channel, nobody to wake.
+
+use super::{
+    download::Download,
+    outgoing::{Halted, Outgoing},
+    response,
+    upload::Upload,
+};
+use bytes::BytesMut;
+use http::{Response, request::Parts};
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Poll, ready},
+    time::Duration,
+};
+use tokio::{
+    net::TcpStream,
+    time::{Sleep, sleep},
+};
+
+/// How long an answer may still come after the instance has hung up on the request: it may have answered before it had read all of it.
+const HELD: Duration = Duration::from_secs(5);
+
+/// A connection that can carry a request.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    buffer: BytesMut,
+}
+
+/// Why no answer came.
+#[derive(Debug)]
+pub enum Unanswered {
+    /// The instance has seen nothing of the request; here is its body, whole.
+    Unsent(Upload, io::Error),
+    /// The client broke off its body, or sent one that cannot be read.
+    Client,
+    /// The instance broke off, or answered what cannot be read.
+    Broken(io::Error),
+}
+
+impl Connection {
+    /// Opens a connection; how long that may take is the caller's business.
+    pub async fn open(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Connection::of(stream, BytesMut::new()))
+    }
+
+    pub(super) fn of(stream: TcpStream, buffer: BytesMut) -> Self {
+        Connection { stream, buffer }
+    }
+
+    /// Returns whether it is open and silent, as one is that nobody uses. The kernel is asked only when something has come.
+    pub fn is_free(&self) -> bool {
+        self.buffer.is_empty() && matches!(self.stream.try_read(&mut [0]), Err(err) if err.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Sends a request and returns the head of its response with what reads the rest. Given up halfway, the connection is closed.
+    pub async fn send(self, head: &Parts, upload: Upload) -> Result<Response<Download>, Unanswered> {
+        let Connection { mut stream, mut buffer } = self;
+        let mut request = Outgoing::new(head, upload);
+        let (mut is_sent, mut held) = (false, None::<Pin<Box<Sleep>>>);
+        let answer = poll_fn(|cx| {
+            if !is_sent && held.is_none() {
+                match request.poll_send(cx, &mut stream) {
+                    Poll::Pending => {}
+                    Poll::Ready(Ok(())) => is_sent = true,
+                    Poll::Ready(Err(Halted::Client)) => return Poll::Ready(Err(Unanswered::Client)),
+                    Poll::Ready(Err(Halted::Instance(err))) => match request.take_back() {
+                        Some(upload) => return Poll::Ready(Err(Unanswered::Unsent(upload, err))),
+                        // Such a hang-up may follow an answer that waits to be read, so reading goes on.
+                        None => held = Some(Box::pin(sleep(HELD))),
+                    },
+                }
+            }
+            let answer = response::poll_read(cx, &mut stream, &mut buffer, &head.method);
+            match &mut held {
+                Some(patience) if answer.is_pending() => {
+                    ready!(patience.as_mut().poll(cx));
+                    Poll::Ready(Err(Unanswered::Broken(io::ErrorKind::BrokenPipe.into())))
+                }
+                _ => answer.map_err(Unanswered::Broken),
+            }
+        })
+        .await?;
+        if is_sent {
+            return Ok(answer.with_body(|left, is_kept| Download::new(stream, buffer, left, is_kept)));
+        }
+        if held.is_some() {
+            return Ok(answer.with_body(|left, _| Download::new(stream, buffer, left, false)));
+        }
+        // It answers while the request is still on its way, which goes on by itself: neither waits for the other.
+        let (read, mut write) = stream.into_split();
+        let sending = tokio::spawn(async move { _ = poll_fn(|cx| request.poll_send(cx, &mut write)).await });
+        Ok(answer.with_body(|left, _| Download::beside(read, buffer, left, sending.abort_handle())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Progress;
+    use http::{Request, StatusCode};
+    use http_body_util::BodyExt;
+    use hyper::body::Frame;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        task::JoinHandle,
+    };
+
+    /// An instance that reads until `END` and then does as it is told with its connection.
+    async fn instance<F: Future<Output = ()> + Send + 'static>(
+        end: &'static str,
+        then: impl FnOnce(TcpStream) -> F + Send + 'static,
+    ) -> (Connection, JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let saw = tokio::spawn(async move {
+            let (mut stream, mut seen) = (listener.accept().await.unwrap().0, String::new());
+            while !seen.ends_with(end) {
+                seen.push(char::from(stream.read_u8().await.unwrap()));
+            }
+            then(stream).await;
+            seen
+        });
+        (Connection::open(address).await.unwrap(), saw)
+    }
+
+    fn get() -> Parts {
+        Request::get("/a?b=1").header("host", "a.test").body(()).unwrap().into_parts().0
+    }
+
+    fn post(header: &str, value: &str) -> Parts {
+        Request::post("/").header("host", "a").header(header, value).body(()).unwrap().into_parts().0
+    }
+
+    fn none() -> Upload {
+        Upload::none(Progress::begin())
+    }
+
+    async fn says(bytes: &'static str, mut stream: TcpStream) {
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_connection_carries_one_request_after_the_other() {
+        let answers = "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 Fine\r\ncontent-length: 3\r\n\r\nabc";
+        let (mut connection, saw) = instance("\r\n\r\n", async |mut stream| {
+            stream.write_all(answers.as_bytes()).await.unwrap();
+            let mut second = [0; 37];
+            stream.read_exact(&mut second).await.unwrap();
+            stream.write_all(answers.as_bytes()).await.unwrap();
+            let _ = stream.read(&mut second).await;
+        })
+        .await;
+        for _ in 0..2 {
+            assert!(connection.is_free());
+            let mut response = connection.send(&get(), none()).await.unwrap();
+            assert_eq!((response.status(), response.headers().len()), (StatusCode::OK, 1));
+            assert_eq!(response.extensions().get::<hyper::ext::ReasonPhrase>().unwrap().as_bytes(), b"Fine");
+            let body = response.body_mut().collect().await.unwrap().to_bytes();
+            assert_eq!(body, "abc");
+            connection = response.into_body().release().expect("it can be used again");
+        }
+        drop(connection);
+        assert_eq!(saw.await.unwrap(), "GET /a?b=1 HTTP/1.1\r\nhost: a.test\r\n\r\n");
+    }
+
+    #[tokio::test]
+    async fn one_that_the_instance_has_left_is_not_free_and_sends_nothing() {
+        let (connection, saw) = instance("", async |stream| drop(stream)).await;
+        saw.await.unwrap();
+        while connection.is_free() {
+            tokio::task::yield_now().await;
+        }
+        let sent = connection.send(&get(), none()).await;
+        assert!(matches!(sent, Err(Unanswered::Broken(_) | Unanswered::Unsent(..))), "{sent:?}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_before_the_requests_end_is_read_though_the_instance_has_hung_up() {
+        let (connection, saw) = instance("0123", async |stream| says("HTTP/1.1 413 No\r\ncontent-length: 0\r\n\r\n", stream).await).await;
+        let (client, upload) = Upload::fed(Some(1_000_000_000));
+        let feeding = tokio::spawn(async move {
+            while client.send(Frame::data("0123456789".repeat(1000).into())).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        });
+        let response = connection.send(&post("content-length", "1000000000"), upload).await.unwrap();
+        assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        assert!(response.into_body().release().is_none(), "half a request was sent on it");
+        feeding.await.unwrap();
+        saw.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_answer_does_not_keep_the_rest_of_the_request() {
+        let (connection, saw) = instance("\r\n\r\n", async |mut stream| {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n").await.unwrap();
+            let mut rest = String::new();
+            while !rest.ends_with("0\r\n\r\n") {
+                rest.push(char::from(stream.read_u8().await.unwrap()));
+            }
+            stream.write_all(format!("{:x}\r\n{rest}\r\n0\r\n\r\n", rest.len()).as_bytes()).await.unwrap();
+        })
+        .await;
+        let (client, upload) = Upload::fed(None);
+        let mut response = connection.send(&post("transfer-encoding", "chunked"), upload).await.unwrap();
+        assert_eq!(response.body_mut().frame().await.unwrap().unwrap().into_data().unwrap(), "a");
+        client.send(Frame::data("xyz".into())).await.unwrap();
+        client.end().await;
+        assert_eq!(response.body_mut().collect().await.unwrap().to_bytes(), "3\r\nxyz\r\n0\r\n\r\n");
+        assert!(saw.await.unwrap().ends_with("transfer-encoding: chunked\r\n\r\n"));
+    }
+
+    #[tokio::test]
+    async fn a_request_broken_off_by_its_client_is_the_clients_fault() {
+        let (connection, saw) = instance("ab", async |mut stream| _ = stream.read(&mut [0; 9]).await).await;
+        let (client, upload) = Upload::fed(Some(5));
+        client.send(Frame::data("ab".into())).await.unwrap();
+        drop(client);
+        let sent = connection.send(&post("content-length", "5"), upload).await;
+        assert!(matches!(sent, Err(Unanswered::Client)), "{sent:?}");
+        saw.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_answer_cut_short_is_no_answer() {
+        for cut in ["HTTP/1.1 200 OK\r\ncontent-le", "HTTP/1.1 100 Continue\r\n\r\n", "", "garbage\r\n\r\n"] {
+            let (connection, saw) = instance("\r\n\r\n", move |stream| says(cut, stream)).await;
+            let sent = connection.send(&get(), none()).await;
+            assert!(matches!(sent, Err(Unanswered::Broken(_))), "{cut}: {sent:?}");
+            saw.await.unwrap();
+        }
+    }
+}
