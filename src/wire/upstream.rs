@@ -14,7 +14,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    task::{Poll, ready},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::{
@@ -65,7 +65,9 @@ impl Connection {
         let Connection { mut stream, mut buffer } = self;
         let mut request = Outgoing::new(head, upload);
         let (mut is_sent, mut held) = (false, None::<Pin<Box<Sleep>>>);
+        let mut wait = Turn::default();
         let answer = poll_fn(|cx| {
+            ready!(wait.poll(cx));
             if !is_sent && held.is_none() {
                 match request.poll_send(cx, &mut stream) {
                     Poll::Pending => {}
@@ -88,6 +90,8 @@ impl Connection {
             }
         })
         .await?;
+        let mut wait = Turn::default();
+        poll_fn(|cx| wait.poll(cx)).await;
         if is_sent {
             return Ok(answer.with_body(|left, is_kept| Download::new(stream, buffer, left, is_kept)));
         }
@@ -98,6 +102,26 @@ impl Connection {
         let (read, mut write) = stream.into_split();
         let sending = tokio::spawn(async move { _ = poll_fn(|cx| request.poll_send(cx, &mut write)).await });
         Ok(answer.with_body(|left, _| Download::beside(read, buffer, left, sending.abort_handle())))
+    }
+}
+
+/// Lets everybody go first who is ready already.
+///
+/// What many connections have to write is then written in one go: whoever reads it on another core is woken once for all of it, and not
+/// for each, which costs more than everything else that is done for a request.
+#[derive(Default)]
+struct Turn {
+    has_come: bool,
+}
+
+impl Turn {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.has_come {
+            return Poll::Ready(());
+        }
+        self.has_come = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
