@@ -89,6 +89,29 @@ impl<S> Guard<S> {
         }
     }
 
+    /// Reads straight to where it is wanted what passes whole, as nearly all does; keeps back what does not. Returns whether something went on.
+    fn poll_through(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<bool>>
+    where
+        S: AsyncRead + Unpin,
+    {
+        let before = into.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, into))?;
+        let come = &into.filled()[before..];
+        let mut passed = 0;
+        while passed < come.len() {
+            match self.framing.check(&come[passed..]) {
+                Ok(0) => break,
+                Ok(more) => passed += more,
+                // Seen again, and refused, where it is kept.
+                Err(_) => break,
+            }
+        }
+        let is_end = come.is_empty();
+        self.buffer.extend_from_slice(&come[passed..]);
+        into.set_filled(before + passed);
+        Poll::Ready(Ok(passed > 0 || is_end))
+    }
+
     fn poll_head_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.buffer.is_empty() || !self.framing.is_between_requests() {
             self.head_deadline = None;
@@ -102,6 +125,12 @@ impl<S> Guard<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let guard = &mut *self;
+        if guard.buffer.is_empty() && !guard.is_refused && !guard.tunnel.load(Relaxed) {
+            guard.head_deadline = None;
+            if ready!(guard.poll_through(cx, into))? {
+                return Poll::Ready(Ok(()));
+            }
+        }
         loop {
             guard.clear_what_passes();
             if guard.given < guard.cleared {
