@@ -1,22 +1,18 @@
 //! Responses: the proxy's own, and an instance's body with the claim that lives until it ends.
 
 use super::{
-    headers,
     instance::{Claim, Outcome},
+    told::Told,
 };
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Frame, SizeHint};
-use interlock_wire::{BoxError, Download};
+use interlock_wire::{BoxError, Download, headers};
 use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
 };
-use tokio_util::sync::WaitForCancellationFutureOwned;
-
-/// Ends when a request is told that its time is over: made once for the request, and handed on to its body.
-pub type Told = Pin<Box<WaitForCancellationFutureOwned>>;
 
 /// The body of a response to a client.
 pub type Answer = interlock_wire::Body;
@@ -61,7 +57,9 @@ impl Relayed {
     }
 
     fn end(&mut self, outcome: Outcome) {
-        let Some(mut claim) = self.open.take() else { return };
+        let Some(mut claim) = self.open.take() else {
+            return;
+        };
         claim.end(outcome);
         // One that answered with an error may be about to close: with a body it had no wish to read, the next request would be lost.
         if outcome == Outcome::Completed
@@ -79,7 +77,7 @@ impl Body for Relayed {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if self.open.is_some() && self.told.as_mut().poll(cx).is_ready() {
+        if self.open.is_some() && Pin::new(&mut self.told).poll(cx).is_ready() {
             if self.is_event_stream {
                 // A stream without an end is ended properly: its client connects again, to the set in force.
                 self.end(Outcome::Drained);

@@ -2,8 +2,7 @@
 
 use super::{
     access::Record,
-    answer::{self, Answer, Relayed, Told},
-    headers,
+    answer::{self, Answer, Relayed},
     hold::Held,
     instance::{Claim, Outcome},
     listener::Listener,
@@ -12,17 +11,21 @@ use super::{
     sticky::{self, Wish},
     switch::Switch,
     timer::Timer,
+    told::{Ear, Told},
     websocket,
 };
 use crate::model::Stickiness;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::BodyExt;
 use hyper::{
     body::{Body, Incoming},
     upgrade::OnUpgrade,
 };
 use hyper_util::rt::TokioIo;
-use interlock_wire::{Connection, Download, Progress, Tunnel, Unanswered, Upload};
+use interlock_wire::{
+    Connection, Download, Progress, Tunnel, Unanswered, Upload,
+    headers::{self, Ask},
+};
 use std::{
     net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -43,6 +46,8 @@ pub struct Origin {
     pub forwarded_for: HeaderValue,
     /// Wakes whoever waits for an instance.
     pub timer: Timer,
+    /// Hears when an instance's requests are told to end.
+    pub ear: Arc<Ear>,
     /// Set when the connection becomes a tunnel.
     pub tunnel: Tunnel,
 }
@@ -58,32 +63,29 @@ pub async fn serve(origin: Arc<Origin>, request: Request<Incoming>) -> Response<
 }
 
 async fn respond(origin: &Origin, mut request: Request<Incoming>) -> Response<Answer> {
-    let secret = request.headers().get(headers::PROBE).map(HeaderValue::as_bytes);
-    let is_synthetic = secret == Some(origin.listener.routes.probe_secret.as_bytes());
     let on_upgrade = hyper::upgrade::on(&mut request);
-    let (mut head, body) = request.into_parts();
-    let wants_websocket = headers::wants_websocket(&head);
-    headers::prepare(&mut head, &origin.forwarded_for);
-    let switch = match origin.route(&head.headers).await {
+    let (head, body) = request.into_parts();
+    let mut ask = headers::prepare(head, &origin.forwarded_for);
+    let is_synthetic = ask.probe.as_ref().is_some_and(|probe| probe.as_bytes() == origin.listener.routes.probe_secret.as_bytes());
+    let switch = match origin.route(&ask).await {
         Ok(switch) => switch,
         Err(failure) => return failure.answer(),
     };
     let rules = switch.rules.load_full();
-    let wish = sticky::wish(&rules.stickiness, &head.headers);
+    let wish = sticky::wish(&rules.stickiness, &ask);
     if rules.stickiness == Stickiness::Cookie {
-        sticky::strip(&mut head.headers);
+        sticky::strip(&mut ask.head.headers);
     }
     let is_written = rules.access_log && !is_synthetic;
-    let record = is_written.then(|| origin.listener.routes.access.begin(&switch.name.load_full(), &head, origin.client.ip())).flatten();
-    let is_bodiless = body.is_end_stream();
+    let record = is_written.then(|| origin.listener.routes.access.begin(&switch.name.load_full(), &ask.head, origin.client.ip())).flatten();
     let exchange =
-        Exchange { switch: &switch, wish: &wish, is_synthetic, is_bodiless, head, progress: Progress::begin(), timer: &origin.timer };
+        Exchange { origin, switch: &switch, wish: &wish, is_synthetic, ask: &ask, progress: Progress::begin(!body.is_end_stream()) };
     let (mut response, mut claim, told) = match exchange.run(body).await {
         Ok(answered) => answered,
         Err(failure) => return fail(&switch, failure, is_synthetic, record),
     };
     let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    if is_tunnel && !(wants_websocket && headers::is_websocket(response.headers())) {
+    if is_tunnel && !(ask.wants_websocket && headers::is_websocket(response.headers())) {
         claim.failed();
         return fail(&switch, Failure::Gateway, is_synthetic, record);
     }
@@ -150,12 +152,12 @@ fn fail(switch: &Switch, failure: Failure, is_synthetic: bool, record: Option<Re
 
 impl Origin {
     /// Returns the service a request is for; waits while nobody knows what should be in force.
-    async fn route(&self, head: &HeaderMap) -> Result<Arc<Switch>, Failure> {
+    async fn route(&self, ask: &Ask) -> Result<Arc<Switch>, Failure> {
         if let Some(only) = &self.listener.only {
             return Ok(only.clone());
         }
         let routes = &self.listener.routes;
-        let host = head.get(header::HOST).and_then(|host| host.to_str().ok());
+        let host = ask.host().and_then(|host| host.to_str().ok());
         match routes.find(host) {
             Route::To(switch) => Ok(switch),
             _ if routes.lost.is_on() => self.route_when_known(host).await,
@@ -186,13 +188,12 @@ impl Origin {
 }
 
 struct Exchange<'a> {
+    origin: &'a Origin,
     switch: &'a Switch,
     wish: &'a Wish,
     is_synthetic: bool,
-    is_bodiless: bool,
-    head: Parts,
-    progress: Arc<Progress>,
-    timer: &'a Timer,
+    ask: &'a Ask,
+    progress: Progress,
 }
 
 type Answered = (Response<Download>, Claim, Told);
@@ -211,13 +212,14 @@ impl Exchange<'_> {
     /// Sends the request, and once more where that is safe.
     async fn run(&self, body: Incoming) -> Result<Answered, Failure> {
         let mut claim = self.claim().await?;
-        let is_repeatable = self.is_bodiless && is_idempotent(&self.head.method);
+        let is_repeatable = body.is_end_stream() && is_idempotent(&self.ask.head.method);
+        let upload = if body.is_end_stream() { Upload::none() } else { Upload::of(body, self.progress.clone()) };
         let pooled = claim.instance.pool.take(if is_repeatable { pool::IDLE_REPEATABLE } else { pool::IDLE_ONCE });
-        let again = match self.attempt(&mut claim, pooled, Upload::of(body, self.progress.clone())).await {
+        let again = match self.attempt(&mut claim, pooled, upload).await {
             Ok((response, told)) => return Ok((response, claim, told)),
             Err(Missed::Ended(failure)) => return Err(ended(claim, failure)),
             Err(Missed::Unsent(upload)) => upload,
-            Err(Missed::Sent) if is_repeatable => Upload::none(self.progress.clone()),
+            Err(Missed::Sent) if is_repeatable => Upload::none(),
             Err(Missed::Sent) => return Err(ended(claim, Failure::Gateway)),
         };
         claim.end(Outcome::Elsewhere);
@@ -247,9 +249,10 @@ impl Exchange<'_> {
                 }
             },
         };
-        let mut told: Told = Box::pin(claim.endings.requests.clone().cancelled_owned());
+        let mut told = self.origin.ear.listen(&claim.endings);
         tokio::select! {
-            answered = connection.send(&self.head, upload) => match answered {
+            biased;
+            answered = connection.send(self.ask, upload) => match answered {
                 Ok(response) => {
                     claim.answered(response.status().as_u16());
                     Ok((response, told))
@@ -264,7 +267,7 @@ impl Exchange<'_> {
                     Err(Missed::Sent)
                 }
             },
-            () = told.as_mut() => {
+            () = &mut told => {
                 claim.end(Outcome::Cut);
                 Err(Missed::Ended(Failure::Retired))
             }
@@ -276,7 +279,7 @@ impl Exchange<'_> {
     async fn silence(&self) {
         let mut wait = RESPONSE_HEAD;
         loop {
-            self.timer.wait(wait).await;
+            self.origin.timer.wait(wait).await;
             wait = RESPONSE_HEAD.saturating_sub(self.progress.quiet_for());
             if wait.is_zero() {
                 return;
@@ -305,7 +308,9 @@ fn tunnel(origin: &Origin, switch: Arc<Switch>, response: Response<Download>, mu
     // Set before the 101 leaves: from then on the client sends frames.
     origin.tunnel.store(true, Relaxed);
     tokio::spawn(async move {
-        let (Ok(client), Some(instance)) = (client.await, instance.upgraded()) else { return };
+        let (Ok(client), Some(instance)) = (client.await, instance.upgraded()) else {
+            return;
+        };
         let told = claim.endings.websockets.clone();
         match websocket::relay(TokioIo::new(client), instance, told).await {
             websocket::Ended::Told => claim.end(Outcome::Drained),

@@ -2,12 +2,11 @@
 
 use super::{
     forward::{self, Origin},
-    headers,
     routes::Routes,
     switch::Switch,
     timer::Timer,
 };
-use interlock_wire::{Service, Tunnel};
+use interlock_wire::{Service, Tunnel, headers};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -63,7 +62,7 @@ async fn connection(listener: Arc<Listener>, stream: TcpStream, client: SocketAd
     let tunnel = Tunnel::default();
     let stop = listener.stop.clone();
     let forwarded_for = headers::address_of(client.ip());
-    let origin = Arc::new(Origin { listener, client, forwarded_for, timer: Timer::default(), tunnel: tunnel.clone() });
+    let origin = Arc::new(Origin { listener, client, forwarded_for, timer: Timer::default(), ear: Arc::default(), tunnel: tunnel.clone() });
     let service: Service = Arc::new(move |request| Box::pin(forward::serve(origin.clone(), request)));
     interlock_wire::serve(stream, tunnel, stop, service).await;
 }

@@ -7,8 +7,8 @@
 //! - `control` · `reports` · `client` · `commands` · `changes`: the line protocol on the unix socket, its caller's side, its answers
 //! - `state`: what survives a worker · `routes`: which service a request is for · `listener`: the clients · `shadow`: rehearsals
 //! - `switch` · `table` · `sticky` · `instance` · `hold`: who gets it, and whether it waits · `counters` · `metrics` · `access`: what is known
-//! - `forward` · `headers` · `answer` · `pool` · `timer`: one request · `websocket`: frames and tunnels · `probe`: its own requests
-//! - the package `interlock-wire` in `src/wire`: both connections; requests whose end could be read in two ways never get further
+//! - `forward` · `answer` · `pool` · `timer` · `told`: one request · `websocket`: frames and tunnels · `probe`: its own requests
+//! - the package `interlock-wire` in `src/wire`: both connections, and the heads; requests whose end could be read in two ways never get further
 
 mod access;
 mod answer;
@@ -20,7 +20,6 @@ pub mod control;
 mod counters;
 mod crew;
 mod forward;
-mod headers;
 mod hold;
 pub mod holder;
 mod instance;
@@ -38,6 +37,7 @@ mod sticky;
 mod switch;
 mod table;
 mod timer;
+mod told;
 mod websocket;
 pub mod worker;
 

@@ -1,11 +1,12 @@
 //! The proxy's own requests through its own listener: the minimum sample when no customer comes.
 
-use super::{control::ProbePlan, headers, switch::Switch};
+use super::{control::ProbePlan, switch::Switch};
 use anyhow::{Context, bail};
 use http::Request;
 use http_body_util::{BodyExt, Empty};
 use hyper::{body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
+use interlock_wire::headers;
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, atomic::Ordering::Relaxed},

@@ -2,6 +2,7 @@
 
 use crate::model::{Sha256, Stickiness};
 use http::{HeaderMap, HeaderValue, header};
+use interlock_wire::headers::Ask;
 
 /// The router's own cookie.
 pub const COOKIE: &str = "interlock_release";
@@ -23,11 +24,11 @@ pub fn release_id(version: &str) -> String {
 }
 
 /// Returns what a request would like.
-pub fn wish(stickiness: &Stickiness, headers: &HeaderMap) -> Wish {
+pub fn wish(stickiness: &Stickiness, ask: &Ask) -> Wish {
     match stickiness {
         Stickiness::None => Wish::Any,
-        Stickiness::Cookie => cookies(headers).filter_map(own_value).next().map_or(Wish::Any, |id| Wish::Release(id.to_owned())),
-        Stickiness::Header { name } => headers.get(name).map_or(Wish::Any, |value| Wish::Value(value.as_bytes().to_vec())),
+        Stickiness::Cookie => cookies(&ask.head.headers).filter_map(own_value).next().map_or(Wish::Any, |id| Wish::Release(id.to_owned())),
+        Stickiness::Header { name } => ask.header(name).map_or(Wish::Any, |value| Wish::Value(value.as_bytes().to_vec())),
     }
 }
 
@@ -77,11 +78,17 @@ mod tests {
         pairs.iter().map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())).collect()
     }
 
+    fn asked(headers: &HeaderMap) -> Ask {
+        let mut request = http::Request::new(());
+        *request.headers_mut() = headers.clone();
+        interlock_wire::headers::prepare(request.into_parts().0, &HeaderValue::from_static("10.0.0.1"))
+    }
+
     #[test]
     fn a_cookie_is_read_and_taken_out_again() {
         let mut asks = headers(&[("cookie", "a=1; interlock_release=abc; b=2")]);
-        assert_eq!(wish(&Stickiness::Cookie, &asks), Wish::Release("abc".into()));
-        assert_eq!(wish(&Stickiness::None, &asks), Wish::Any);
+        assert_eq!(wish(&Stickiness::Cookie, &asked(&asks)), Wish::Release("abc".into()));
+        assert_eq!(wish(&Stickiness::None, &asked(&asks)), Wish::Any);
         strip(&mut asks);
         assert_eq!(asks["cookie"], "a=1; b=2");
         let mut only = headers(&[("cookie", "interlock_release=abc")]);
@@ -91,14 +98,16 @@ mod tests {
         let before = other.clone();
         strip(&mut other);
         assert_eq!(other, before, "what is not ours stays as it is");
-        assert_eq!(wish(&Stickiness::Cookie, &other), Wish::Any);
+        assert_eq!(wish(&Stickiness::Cookie, &asked(&other)), Wish::Any);
     }
 
     #[test]
     fn a_header_is_read() {
         let by_user = Stickiness::Header { name: "X-User".into() };
-        assert_eq!(wish(&by_user, &headers(&[("x-user", "ann")])), Wish::Value(b"ann".to_vec()));
-        assert_eq!(wish(&by_user, &headers(&[])), Wish::Any);
+        assert_eq!(wish(&by_user, &asked(&headers(&[("x-user", "ann")]))), Wish::Value(b"ann".to_vec()));
+        assert_eq!(wish(&by_user, &asked(&headers(&[]))), Wish::Any);
+        let by_address = Stickiness::Header { name: "X-Forwarded-For".into() };
+        assert_eq!(wish(&by_address, &asked(&headers(&[("x-forwarded-for", "1.2.3.4")]))), Wish::Value(b"1.2.3.4, 10.0.0.1".to_vec()));
     }
 
     #[test]

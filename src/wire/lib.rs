@@ -8,6 +8,7 @@ mod chunks;
 mod download;
 pub mod framing;
 mod guard;
+pub mod headers;
 mod outgoing;
 mod response;
 mod server;

@@ -1,8 +1,11 @@
 //! A request on its way to an instance: its head, and its body piece by piece as the client sends it.
 
-use super::upload::Upload;
+use super::{
+    headers::{Ask, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO},
+    upload::Upload,
+};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, header, request::Parts};
+use http::{HeaderMap, HeaderName, header};
 use hyper::body::Body;
 use std::{
     io::{self, Write},
@@ -54,13 +57,13 @@ pub enum Halted {
 
 impl Outgoing {
     /// Returns a request of which nothing has been sent.
-    pub fn new(head: &Parts, upload: Upload) -> Self {
+    pub fn new(ask: &Ask, upload: Upload) -> Self {
         let end = match upload.size_hint().exact() {
             Some(length) => End::After(length),
             None => End::Chunked,
         };
-        let trailers = if end == End::Chunked { announced(&head.headers) } else { Vec::new() };
-        let bytes = written(head, end);
+        let trailers = if end == End::Chunked { announced(&ask.head.headers) } else { Vec::new() };
+        let bytes = written(ask, end);
         Outgoing { bytes, written: 0, upload, end, has_ended: false, trailers, start: Start::Whole(None) }
     }
 
@@ -157,7 +160,8 @@ impl Outgoing {
 }
 
 /// Returns the head as it is written.
-fn written(head: &Parts, end: End) -> Vec<u8> {
+fn written(ask: &Ask, end: End) -> Vec<u8> {
+    let Ask { head, forwarded, .. } = ask;
     let mut bytes = Vec::with_capacity(1024);
     bytes.extend_from_slice(head.method.as_str().as_bytes());
     bytes.push(b' ');
@@ -172,6 +176,11 @@ fn written(head: &Parts, end: End) -> Vec<u8> {
         has_length |= *name == header::CONTENT_LENGTH;
         field(&mut bytes, name, value.as_bytes());
     }
+    field(&mut bytes, &FORWARDED_FOR, forwarded.addresses.as_bytes());
+    if let Some(host) = &forwarded.host {
+        field(&mut bytes, &FORWARDED_HOST, host.as_bytes());
+    }
+    field(&mut bytes, &FORWARDED_PROTO, b"http");
     match end {
         End::Chunked => field(&mut bytes, &header::TRANSFER_ENCODING, b"chunked"),
         End::After(length) if length > 0 && !has_length => field(&mut bytes, &header::CONTENT_LENGTH, length.to_string().as_bytes()),
@@ -199,9 +208,12 @@ fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::headers::prepare;
     use http::{HeaderValue, Request};
     use hyper::body::Frame;
     use std::future::poll_fn;
+
+    const FORWARDED: &str = "x-forwarded-for: c\r\nx-forwarded-host: a\r\nx-forwarded-proto: http\r\n";
 
     async fn sent(headers: &[(&'static str, &'static str)], pieces: Vec<Frame<Bytes>>) -> Result<String, Halted> {
         let mut request = Request::put("/x");
@@ -217,7 +229,7 @@ mod tests {
             client.end().await;
         });
         let mut bytes = Vec::new();
-        let mut request = Outgoing::new(&head, upload);
+        let mut request = Outgoing::new(&prepare(head, &HeaderValue::from_static("c")), upload);
         poll_fn(|cx| request.poll_send(cx, &mut bytes)).await?;
         feeding.await.unwrap();
         Ok(String::from_utf8(bytes).unwrap())
@@ -227,9 +239,12 @@ mod tests {
     async fn a_body_goes_on_as_its_client_framed_it() {
         let pieces = || vec![Frame::data("ab".into()), Frame::data("".into()), Frame::data("cde".into())];
         let sized = sent(&[("host", "a"), ("content-length", "5")], pieces()).await.unwrap();
-        assert_eq!(sized, "PUT /x HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nabcde");
+        assert_eq!(sized, format!("PUT /x HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n{FORWARDED}\r\nabcde"));
         let chunked = sent(&[("transfer-encoding", "chunked"), ("host", "a")], pieces()).await.unwrap();
-        assert_eq!(chunked, "PUT /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n");
+        assert_eq!(
+            chunked,
+            format!("PUT /x HTTP/1.1\r\nhost: a\r\n{FORWARDED}transfer-encoding: chunked\r\n\r\n2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n")
+        );
         for wrong in ["4", "6"] {
             let sent = sent(&[("content-length", wrong)], pieces()).await;
             assert!(matches!(sent, Err(Halted::Client)), "{wrong}: {sent:?}");

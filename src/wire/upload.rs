@@ -18,7 +18,8 @@ pub struct Upload {
     source: Source,
     /// A piece that was taken for an instance that never saw it.
     put_back: Option<Bytes>,
-    progress: Arc<Progress>,
+    /// None without a body.
+    progress: Option<Progress>,
 }
 
 #[derive(Debug)]
@@ -30,39 +31,45 @@ enum Source {
 }
 
 /// How far an upload got.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Progress {
     began: Instant,
-    moved_millis: AtomicU64,
+    moved_millis: Option<Arc<AtomicU64>>,
 }
 
 impl Progress {
-    /// Returns the progress of an upload that begins now.
-    pub fn begin() -> Arc<Self> {
-        Arc::new(Progress { began: Instant::now(), moved_millis: AtomicU64::new(0) })
+    /// Returns the progress of a request that begins now, and of its body if it has one.
+    pub fn begin(has_body: bool) -> Self {
+        Progress { began: Instant::now(), moved_millis: has_body.then(Arc::default) }
     }
 
     /// Returns how long nothing has moved.
     pub fn quiet_for(&self) -> Duration {
-        self.began.elapsed().saturating_sub(Duration::from_millis(self.moved_millis.load(Relaxed)))
+        let moved = self.moved_millis.as_ref().map_or(0, |millis| millis.load(Relaxed));
+        self.began.elapsed().saturating_sub(Duration::from_millis(moved))
+    }
+
+    fn moved(&self) {
+        if let Some(moved) = &self.moved_millis {
+            moved.store(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX), Relaxed);
+        }
     }
 }
 
 impl Upload {
     /// Returns the client's body.
-    pub fn of(body: Incoming, progress: Arc<Progress>) -> Self {
-        Upload { source: Source::Client(body), put_back: None, progress }
+    pub fn of(body: Incoming, progress: Progress) -> Self {
+        Upload { source: Source::Client(body), put_back: None, progress: Some(progress) }
     }
 
     /// Returns no body.
-    pub fn none(progress: Arc<Progress>) -> Self {
-        Upload { source: Source::Nothing, put_back: None, progress }
+    pub fn none() -> Self {
+        Upload { source: Source::Nothing, put_back: None, progress: None }
     }
 
     /// Takes it out, and leaves none.
     pub(super) fn take(&mut self) -> Self {
-        let none = Upload::none(self.progress.clone());
-        std::mem::replace(self, none)
+        std::mem::replace(self, Upload::none())
     }
 
     /// Puts back the first piece.
@@ -85,8 +92,9 @@ impl Body for Upload {
             #[cfg(test)]
             Source::Fed(fed) => ready!(fed.poll_frame(cx)),
         };
-        let millis = u64::try_from(self.progress.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.progress.moved_millis.store(millis, Relaxed);
+        if let Some(progress) = &self.progress {
+            progress.moved();
+        }
         Poll::Ready(polled)
     }
 
@@ -124,7 +132,7 @@ pub(super) mod fed {
         /// Returns a body that says its length if it is given, and what feeds it.
         pub fn fed(length: Option<u64>) -> (Feeder, Upload) {
             let (feeder, pieces) = channel(1);
-            (Feeder(feeder), Upload { source: Source::Fed(Fed { pieces, length }), put_back: None, progress: Progress::begin() })
+            (Feeder(feeder), Upload { source: Source::Fed(Fed { pieces, length }), put_back: None, progress: Some(Progress::begin(true)) })
         }
     }
 

@@ -3,12 +3,13 @@
 
 use super::{
     download::Download,
+    headers::Ask,
     outgoing::{Halted, Outgoing},
     response,
     upload::Upload,
 };
 use bytes::BytesMut;
-use http::{Response, request::Parts};
+use http::Response;
 use std::{
     future::poll_fn,
     io,
@@ -61,9 +62,9 @@ impl Connection {
     }
 
     /// Sends a request and returns the head of its response with what reads the rest. Given up halfway, the connection is closed.
-    pub async fn send(self, head: &Parts, upload: Upload) -> Result<Response<Download>, Unanswered> {
+    pub async fn send(self, ask: &Ask, upload: Upload) -> Result<Response<Download>, Unanswered> {
         let Connection { mut stream, mut buffer } = self;
-        let mut request = Outgoing::new(head, upload);
+        let mut request = Outgoing::new(ask, upload);
         let (mut is_sent, mut held) = (false, None::<Pin<Box<Sleep>>>);
         let mut wait = Turn::default();
         let answer = poll_fn(|cx| {
@@ -80,7 +81,7 @@ impl Connection {
                     },
                 }
             }
-            let answer = response::poll_read(cx, &mut stream, &mut buffer, &head.method);
+            let answer = response::poll_read(cx, &mut stream, &mut buffer, &ask.head.method);
             match &mut held {
                 Some(patience) if answer.is_pending() => {
                     ready!(patience.as_mut().poll(cx));
@@ -128,8 +129,8 @@ impl Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Progress;
-    use http::{Request, StatusCode};
+    use crate::headers::prepare;
+    use http::{HeaderValue, Request, StatusCode};
     use http_body_util::BodyExt;
     use hyper::body::Frame;
     use tokio::{
@@ -156,16 +157,20 @@ mod tests {
         (Connection::open(address).await.unwrap(), saw)
     }
 
-    fn get() -> Parts {
-        Request::get("/a?b=1").header("host", "a.test").body(()).unwrap().into_parts().0
+    fn ask(request: http::request::Builder) -> Ask {
+        prepare(request.body(()).unwrap().into_parts().0, &HeaderValue::from_static("c"))
     }
 
-    fn post(header: &str, value: &str) -> Parts {
-        Request::post("/").header("host", "a").header(header, value).body(()).unwrap().into_parts().0
+    fn get() -> Ask {
+        ask(Request::get("/a?b=1").header("host", "a.test"))
+    }
+
+    fn post(header: &str, value: &str) -> Ask {
+        ask(Request::post("/").header("host", "a").header(header, value))
     }
 
     fn none() -> Upload {
-        Upload::none(Progress::begin())
+        Upload::none()
     }
 
     async fn says(bytes: &'static str, mut stream: TcpStream) {
@@ -177,7 +182,7 @@ mod tests {
         let answers = "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 Fine\r\ncontent-length: 3\r\n\r\nabc";
         let (mut connection, saw) = instance("\r\n\r\n", async |mut stream| {
             stream.write_all(answers.as_bytes()).await.unwrap();
-            let mut second = [0; 37];
+            let mut second = [0; 108];
             stream.read_exact(&mut second).await.unwrap();
             stream.write_all(answers.as_bytes()).await.unwrap();
             let _ = stream.read(&mut second).await;
@@ -193,7 +198,8 @@ mod tests {
             connection = response.into_body().release().expect("it can be used again");
         }
         drop(connection);
-        assert_eq!(saw.await.unwrap(), "GET /a?b=1 HTTP/1.1\r\nhost: a.test\r\n\r\n");
+        let forwarded = "x-forwarded-for: c\r\nx-forwarded-host: a.test\r\nx-forwarded-proto: http";
+        assert_eq!(saw.await.unwrap(), format!("GET /a?b=1 HTTP/1.1\r\nhost: a.test\r\n{forwarded}\r\n\r\n"));
     }
 
     #[tokio::test]
