@@ -112,8 +112,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    type Whole = (Vec<u8>, Option<HeaderMap>, usize);
+
     /// Reads a body that comes `step` bytes at a time; returns it with its trailers and what is left.
-    fn read(bytes: &[u8], step: usize) -> Result<Option<(Vec<u8>, Option<HeaderMap>, usize)>, &'static str> {
+    fn read(bytes: &[u8], step: usize) -> Result<Option<Whole>, &'static str> {
         let (mut chunks, mut buffer, mut body, mut come) = (Chunks::default(), BytesMut::new(), Vec::new(), 0);
         loop {
             match chunks.next(&mut buffer)? {

@@ -11,7 +11,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, tcp::OwnedReadHalf},
-    task::AbortHandle,
+    task::JoinHandle,
 };
 use tokio_util::io::poll_read_buf;
 
@@ -33,8 +33,8 @@ pub struct Download {
 #[derive(Debug)]
 enum Stream {
     Whole(TcpStream),
-    /// The rest of the request is still being sent beside it.
-    Beside(OwnedReadHalf, AbortHandle),
+    /// The rest of the request is still being sent beside it, or none any more; `true` when its client broke off.
+    Beside(OwnedReadHalf, Option<JoinHandle<bool>>),
     /// Given away.
     Gone,
 }
@@ -46,8 +46,8 @@ impl Download {
     }
 
     /// Returns the body of an answer to a request that is still being sent: ended with it, unless the answer comes to its own end first.
-    pub(super) fn beside(stream: OwnedReadHalf, buffer: BytesMut, left: Left, sending: AbortHandle) -> Self {
-        Download { stream: Stream::Beside(stream, sending), buffer, left, is_kept: false }
+    pub(super) fn beside(stream: OwnedReadHalf, buffer: BytesMut, left: Left, sending: JoinHandle<bool>) -> Self {
+        Download { stream: Stream::Beside(stream, Some(sending)), buffer, left, is_kept: false }
     }
 
     /// Returns the connection when the body has come to its end and another request can be sent on it.
@@ -74,7 +74,18 @@ impl Download {
         self.buffer.reserve(room.max(1));
         match &mut self.stream {
             Stream::Whole(stream) => poll_read_buf(Pin::new(stream), cx, &mut self.buffer),
-            Stream::Beside(stream, _) => poll_read_buf(Pin::new(stream), cx, &mut self.buffer),
+            Stream::Beside(stream, sending) => {
+                if let Some(task) = sending
+                    && let Poll::Ready(ended) = Pin::new(task).poll(cx)
+                {
+                    *sending = None;
+                    // Nobody is there any more for whom the instance answers.
+                    if ended.unwrap_or(false) {
+                        return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+                    }
+                }
+                poll_read_buf(Pin::new(stream), cx, &mut self.buffer)
+            }
             Stream::Gone => Poll::Ready(Ok(0)),
         }
     }
@@ -131,7 +142,7 @@ impl Body for Download {
 
 impl Drop for Download {
     fn drop(&mut self) {
-        if let Stream::Beside(_, sending) = &self.stream
+        if let Stream::Beside(_, Some(sending)) = &self.stream
             && !self.is_end_stream()
         {
             sending.abort();

@@ -1,7 +1,7 @@
 //! A request on its way to an instance: its head, and its body piece by piece as the client sends it.
 
 use super::{
-    headers::{Ask, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO},
+    headers::{Ask, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, PROBE},
     upload::Upload,
 };
 use bytes::Bytes;
@@ -96,6 +96,11 @@ impl Outgoing {
     }
 
     fn fill(&mut self, cx: &mut Context<'_>) -> Result<(), Halted> {
+        // What was written goes, or a slow reader would have all of an upload kept.
+        if self.written >= ENOUGH {
+            self.bytes.drain(..self.written);
+            self.written = 0;
+        }
         while !self.has_ended && self.bytes.len() - self.written < ENOUGH {
             if self.end == End::After(0) {
                 self.has_ended = true;
@@ -197,9 +202,31 @@ fn field(bytes: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     bytes.extend_from_slice(b"\r\n");
 }
 
-/// Returns the trailers that a head says will come. Where a message goes and ends is never said at its end.
+/// Returns the trailers that a head says will come. Where a message goes and ends, whom it comes from and how it is read is never said at
+/// its end.
 fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
-    let never = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::HOST, header::CONNECTION, header::TRAILER];
+    let never = [
+        header::AUTHORIZATION,
+        header::CACHE_CONTROL,
+        header::CONNECTION,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONTENT_RANGE,
+        header::CONTENT_TYPE,
+        header::COOKIE,
+        header::EXPECT,
+        header::HOST,
+        header::MAX_FORWARDS,
+        header::SET_COOKIE,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        FORWARDED_FOR,
+        FORWARDED_HOST,
+        FORWARDED_PROTO,
+        PROBE,
+    ];
     let values = headers.get_all(header::TRAILER).into_iter().filter_map(|value| value.to_str().ok());
     let names = values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok());
     names.filter(|name| !never.contains(name)).collect()

@@ -121,7 +121,7 @@ fn answer(
     reason: Option<Bytes>,
     method: &Method,
 ) -> Result<Answer, &'static str> {
-    let (mut length, mut is_chunked, mut is_kept) = (None, false, is_http_11);
+    let (mut length, mut is_chunked, mut is_kept, mut closes) = (None, false, is_http_11, false);
     let mut headers = HeaderMap::with_capacity(marks.len() + 1);
     for Mark { name, value } in marks {
         let name = HeaderName::from_bytes(&bytes[name.0..name.1]).map_err(|_| "a header's name that is none")?;
@@ -141,7 +141,8 @@ fn answer(
             is_chunked = true;
         } else if name == header::CONNECTION {
             for token in value.to_str().unwrap_or_default().split(',').map(str::trim) {
-                is_kept = (is_kept || token.eq_ignore_ascii_case("keep-alive")) && !token.eq_ignore_ascii_case("close");
+                is_kept |= token.eq_ignore_ascii_case("keep-alive");
+                closes |= token.eq_ignore_ascii_case("close");
             }
         }
         headers.append(name, value);
@@ -156,7 +157,8 @@ fn answer(
         _ => length.map_or(Left::UntilClose, Left::Sized),
     };
     // A length beside a coding may be somebody's attempt to have the end read in two ways.
-    is_kept &= !matches!(left, Left::UntilClose) && status != StatusCode::SWITCHING_PROTOCOLS && !(is_chunked && length.is_some());
+    is_kept &=
+        !closes && !matches!(left, Left::UntilClose) && status != StatusCode::SWITCHING_PROTOCOLS && !(is_chunked && length.is_some());
     let mut head = Response::new(());
     *head.status_mut() = status;
     *head.version_mut() = if is_http_11 { Version::HTTP_11 } else { Version::HTTP_10 };
@@ -211,6 +213,7 @@ mod tests {
     #[test]
     fn a_connection_is_kept_as_its_version_and_tokens_say() {
         assert_eq!(get("HTTP/1.1 200 OK\r\nconnection: x, Close\r\ncontent-length: 0\r\n\r\n"), is("Sized(0)", false));
+        assert_eq!(get("HTTP/1.1 200 OK\r\nconnection: close, keep-alive\r\ncontent-length: 0\r\n\r\n"), is("Sized(0)", false));
         assert_eq!(get("HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n"), is("Sized(0)", false));
         assert_eq!(get("HTTP/1.0 200 OK\r\nconnection: Keep-Alive\r\ncontent-length: 0\r\n\r\n"), is("Sized(0)", true));
     }

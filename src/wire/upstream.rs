@@ -63,12 +63,16 @@ impl Connection {
 
     /// Sends a request and returns the head of its response with what reads the rest. Given up halfway, the connection is closed.
     pub async fn send(self, ask: &Ask, upload: Upload) -> Result<Response<Download>, Unanswered> {
+        let mut wait = Turn::default();
+        poll_fn(|cx| wait.poll(cx)).await;
+        // It may have been left, or have spoken unasked, while others went first.
+        if !self.is_free() {
+            return Err(Unanswered::Unsent(upload, io::ErrorKind::ConnectionAborted.into()));
+        }
         let Connection { mut stream, mut buffer } = self;
         let mut request = Outgoing::new(ask, upload);
         let (mut is_sent, mut held) = (false, None::<Pin<Box<Sleep>>>);
-        let mut wait = Turn::default();
         let answer = poll_fn(|cx| {
-            ready!(wait.poll(cx));
             if !is_sent && held.is_none() {
                 match request.poll_send(cx, &mut stream) {
                     Poll::Pending => {}
@@ -101,8 +105,15 @@ impl Connection {
         }
         // It answers while the request is still on its way, which goes on by itself: neither waits for the other.
         let (read, mut write) = stream.into_split();
-        let sending = tokio::spawn(async move { _ = poll_fn(|cx| request.poll_send(cx, &mut write)).await });
-        Ok(answer.with_body(|left, _| Download::beside(read, buffer, left, sending.abort_handle())))
+        let sending = tokio::spawn(async move {
+            let sent = poll_fn(|cx| request.poll_send(cx, &mut write)).await;
+            if sent.is_ok() {
+                // Not closed: an instance may take that for a client that has left, and give up its answer.
+                write.forget();
+            }
+            matches!(sent, Err(Halted::Client))
+        });
+        Ok(answer.with_body(|left, _| Download::beside(read, buffer, left, sending)))
     }
 }
 
@@ -137,6 +148,7 @@ mod tests {
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
         task::JoinHandle,
+        time::timeout,
     };
 
     /// An instance that reads until `END` and then does as it is told with its connection.
@@ -237,6 +249,8 @@ mod tests {
             while !rest.ends_with("0\r\n\r\n") {
                 rest.push(char::from(stream.read_u8().await.unwrap()));
             }
+            // An end would tell it that its client has left.
+            assert!(timeout(Duration::from_millis(200), stream.read_u8()).await.is_err(), "the connection stays open for the answer");
             stream.write_all(format!("{:x}\r\n{rest}\r\n0\r\n\r\n", rest.len()).as_bytes()).await.unwrap();
         })
         .await;
@@ -257,6 +271,23 @@ mod tests {
         drop(client);
         let sent = connection.send(&post("content-length", "5"), upload).await;
         assert!(matches!(sent, Err(Unanswered::Client)), "{sent:?}");
+        saw.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_in_the_middle_ends_an_answer_that_had_begun() {
+        let (connection, saw) = instance("\r\n\r\n", async |mut stream| {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n").await.unwrap();
+            // It is silent from here on, and waits for the rest.
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        })
+        .await;
+        let (client, upload) = Upload::fed(None);
+        let mut response = connection.send(&post("transfer-encoding", "chunked"), upload).await.unwrap();
+        assert_eq!(response.body_mut().frame().await.unwrap().unwrap().into_data().unwrap(), "a");
+        drop(client);
+        assert!(response.body_mut().frame().await.unwrap().is_err(), "the answer ends with its client");
+        drop(response);
         saw.await.unwrap();
     }
 
