@@ -294,3 +294,58 @@ async fn an_instance_that_closes_idle_connections_loses_nothing() {
     }
     assert_eq!(world.router.measure().await.unwrap().router_failures, 0);
 }
+
+#[tokio::test]
+async fn whoever_is_answered_before_the_end_of_the_upload_asks_on_over_the_same_connection() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let world = World::new();
+    // It says no as soon as it has read the head, and hangs up; what else it is asked it answers.
+    let backend = Backend::run("1", |mut stream| {
+        Box::pin(async move {
+            let read = async |stream: &mut TcpStream| {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await?);
+                }
+                std::io::Result::Ok(head.starts_with(b"POST"))
+            };
+            while let Ok(is_upload) = read(&mut stream).await {
+                let said: &[u8] = if is_upload {
+                    b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
+                } else {
+                    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+                };
+                if stream.write_all(said).await.is_err() || is_upload {
+                    return;
+                }
+            }
+        })
+    });
+    world.serve(&[(&backend, 1)], 1).await;
+    let customers: Vec<_> = (0..16).map(|_| tokio::spawn(uploads_and_asks_on(world.listen))).collect();
+    for customer in customers {
+        customer.await.unwrap();
+    }
+}
+
+/// A customer whose uploads are slow, and who reads each answer whenever it comes.
+async fn uploads_and_asks_on(listen: std::net::SocketAddr) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    for framing in ["Content-Length: 60", "Transfer-Encoding: chunked"].repeat(10) {
+        let mut stream = TcpStream::connect(listen).await.unwrap();
+        let is_chunked = framing.ends_with("chunked");
+        stream.write_all(format!("POST / HTTP/1.1\r\nHost: shop.test\r\n{framing}\r\n\r\n").as_bytes()).await.unwrap();
+        for _ in 0..10 {
+            stream.write_all(if is_chunked { b"1\r\na\r\n" } else { b"abcdef" }).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let end = if is_chunked { "0\r\n\r\n" } else { "" };
+        stream.write_all(format!("{end}GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n").as_bytes()).await.unwrap();
+        let mut said = Vec::new();
+        while !said.ends_with(b"\r\n\r\nok") {
+            let byte = stream.read_u8().await;
+            said.push(byte.unwrap_or_else(|err| panic!("{framing}: {err} after `{}`", String::from_utf8_lossy(&said))));
+        }
+        assert!(said.starts_with(b"HTTP/1.1 500"), "{}", String::from_utf8_lossy(&said));
+    }
+}

@@ -1,6 +1,7 @@
 //! A request's body on its way to an instance, and what is known of its progress.
 
 use super::server::BoxError;
+use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use std::{
     pin::Pin,
@@ -11,11 +12,20 @@ use std::{
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
+use tokio::{runtime::Handle, time::timeout};
+
+/// How long the rest of an upload is read that nobody wants (nginx: `lingering_time`).
+const LINGERING: Duration = Duration::from_secs(30);
+
+/// How long its client may be silent meanwhile (nginx: `lingering_timeout`).
+const SILENT: Duration = Duration::from_secs(5);
 
 /// A body, streamed and never kept.
 #[derive(Debug)]
 pub struct Upload {
     source: Source,
+    /// Whether some of it has been taken.
+    is_begun: bool,
     /// A piece that was taken for an instance that never saw it.
     put_back: Option<Bytes>,
     /// None without a body.
@@ -59,12 +69,12 @@ impl Progress {
 impl Upload {
     /// Returns the client's body.
     pub fn of(body: Incoming, progress: Progress) -> Self {
-        Upload { source: Source::Client(body), put_back: None, progress: Some(progress) }
+        Upload { source: Source::Client(body), is_begun: false, put_back: None, progress: Some(progress) }
     }
 
     /// Returns no body.
     pub fn none() -> Self {
-        Upload { source: Source::Nothing, put_back: None, progress: None }
+        Upload { source: Source::Nothing, is_begun: false, put_back: None, progress: None }
     }
 
     /// Takes it out, and leaves none.
@@ -76,6 +86,25 @@ impl Upload {
     pub(super) fn put_back(&mut self, piece: Option<Bytes>) {
         self.put_back = piece;
     }
+}
+
+impl Drop for Upload {
+    /// Reads on where a client still sends what nobody wants any more: it may have read its answer already, and ask on over the same
+    /// connection, which the HTTP library would close without a word. A body that was never begun is the library's: it says so in time.
+    fn drop(&mut self) {
+        if let Source::Client(body) = std::mem::replace(&mut self.source, Source::Nothing)
+            && self.is_begun
+            && !body.is_end_stream()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(timeout(LINGERING, discard(body)));
+        }
+    }
+}
+
+/// Reads a body to its end, or until its client is silent.
+async fn discard(mut body: Incoming) {
+    while let Ok(Some(Ok(_))) = timeout(SILENT, body.frame()).await {}
 }
 
 impl Body for Upload {
@@ -92,6 +121,10 @@ impl Body for Upload {
             #[cfg(test)]
             Source::Fed(fed) => ready!(fed.poll_frame(cx)),
         };
+        self.is_begun = true;
+        if !matches!(polled, Some(Ok(_))) {
+            self.source = Source::Nothing;
+        }
         if let Some(progress) = &self.progress {
             progress.moved();
         }
@@ -132,7 +165,15 @@ pub(super) mod fed {
         /// Returns a body that says its length if it is given, and what feeds it.
         pub fn fed(length: Option<u64>) -> (Feeder, Upload) {
             let (feeder, pieces) = channel(1);
-            (Feeder(feeder), Upload { source: Source::Fed(Fed { pieces, length }), put_back: None, progress: Some(Progress::begin(true)) })
+            (
+                Feeder(feeder),
+                Upload {
+                    source: Source::Fed(Fed { pieces, length }),
+                    is_begun: false,
+                    put_back: None,
+                    progress: Some(Progress::begin(true)),
+                },
+            )
         }
     }
 
