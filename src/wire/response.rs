@@ -157,8 +157,7 @@ fn answer(
         _ => length.map_or(Left::UntilClose, Left::Sized),
     };
     // A length beside a coding may be somebody's attempt to have the end read in two ways.
-    is_kept &=
-        !closes && !matches!(left, Left::UntilClose) && status != StatusCode::SWITCHING_PROTOCOLS && !(is_chunked && length.is_some());
+    is_kept &= !(closes || matches!(left, Left::UntilClose) || status == StatusCode::SWITCHING_PROTOCOLS || is_chunked && length.is_some());
     let mut head = Response::new(());
     *head.status_mut() = status;
     *head.version_mut() = if is_http_11 { Version::HTTP_11 } else { Version::HTTP_10 };
