@@ -86,7 +86,11 @@ impl Engine {
             &deployment.environment == environment && &deployment.service == service && deployment.state != DeploymentState::Stuck
         });
         if let Some(busy) = busy {
-            return self.roll_back(by, &busy.id, reason).await;
+            // Said of the one that was found: read again, it may have ended, and a way back that has ended is refused by its id.
+            return match &busy.purpose {
+                Purpose::Rollback { .. } => Ok((busy, true)),
+                Purpose::Deploy => self.roll_back(by, &busy.id, reason).await,
+            };
         }
         let Some(serving) = self.store.serving(service, environment).await? else {
             return Err(Error::new(Code::NothingToRollBack, format!("nothing serves `{service}` in `{environment}`")));
