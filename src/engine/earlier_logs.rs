@@ -20,8 +20,9 @@ impl Engine {
         let (errors, except) = (&spec.monitoring.errors, &spec.monitoring.except);
         let settled = deployment.settled_at.unwrap_or(deployment.created_at);
         // What came after it wrote into other logs: no minute of that says anything about this one.
-        let until = self.end_of(deployment, settled).await?.map_or(self.present(), |(at, _)| at);
-        let mut read = Read { watched: until.since(settled), ..Read::default() };
+        let end = self.end_of(deployment, settled).await?.map(|(at, _)| at);
+        let watched = end.unwrap_or(self.present()).since(settled);
+        let mut read = Read { watched, is_over: end.is_some(), ..Read::default() };
         for instance in self.plan_of(deployment).await?.instances(&deployment.id) {
             if let Err(error) = count(&*target, &instance, &mut read, Pattern { errors, except }).await {
                 return Ok(Err(error.to_string()));

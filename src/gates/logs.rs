@@ -35,8 +35,10 @@ pub const ERRORS: [&str; 10] = [
 /// What the instances of the environment before have written.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Read {
-    /// How long ago the deployment there succeeded.
+    /// For how long the release served there after its deployment had succeeded.
     pub watched: Duration,
+    /// Whether it serves there no more: no waiting makes that longer.
+    pub is_over: bool,
     /// How many lines there are.
     pub lines: u64,
     /// How many of them are errors.
@@ -131,6 +133,11 @@ pub fn evaluate(
         return GateResult { value, ..needing(result(Verdict::Fail, reason), "a log without errors", Who::Agent, how) };
     }
     if !limits.get("minutes").map_or(minutes >= MINUTES, |limit| limit.holds(minutes)) {
+        if read.is_over {
+            let reason = format!("`{deployment}` was there for {minutes:.0} minutes, and serves there no more: its log says too little");
+            let how = format!("deploy the same artifact to `{after}` again, wait there, and call `run_predeploy_checks`");
+            return GateResult { value, ..needing(result(Verdict::Inconclusive, reason), "more time there", Who::Agent, how) };
+        }
         let reason = format!("`{deployment}` has been there for {minutes:.0} minutes: 0 of {} lines say little yet", read.lines);
         let how = "wait until then, and call `run_predeploy_checks`";
         return GateResult { value, ..needing(result(Verdict::Inconclusive, reason), "more time there", Who::Server, how) };

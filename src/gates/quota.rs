@@ -218,8 +218,9 @@ mod tests {
         let word = [SignedFact { fact: FACT, digest: &digest, accepted: true, by: &by, at: Timestamp(50) }];
         let judged = |has, word: &[SignedFact<'_>]| evaluate(ask, &BTreeMap::new(), &NEEDS, has, (&digest, word));
         let partly = Capacity { memory_bytes: None, ..ample() };
+        let portless = Capacity { ports: None, ..ample() };
         let diskless = Capacity { disks: Vec::new(), ..ample() };
-        for has in [Ok(None), Ok(Some(&partly)), Ok(Some(&diskless))] {
+        for has in [Ok(None), Ok(Some(&partly)), Ok(Some(&portless)), Ok(Some(&diskless))] {
             let open = judged(has, &[]);
             assert_eq!((open.verdict, open.who), (Verdict::Inconclusive, Some(Who::Person)), "{open:?}");
             assert_eq!(open.how.as_deref(), Some("interlock sign-off SD-DEPLOY-001 quota"));

@@ -27,10 +27,11 @@ pub fn of_this_machine(folders: &[(Holds, PathBuf)]) -> Capacity {
     }
 }
 
-/// Returns the memory, in bytes, of a process and everything in its session.
-pub fn memory_of(process: Process) -> u64 {
+/// Returns the memory, in bytes, of a process and everything in its session; none of one that has just ended, or that may not be looked
+/// at: that says nothing about what the next one needs.
+pub fn memory_of(process: Process) -> Option<u64> {
     let resident = |process: &Process| kilobytes(&read(format!("/proc/{}/status", process.pid)), "VmRSS:").unwrap_or(0);
-    process.session().iter().map(resident).sum::<u64>() * 1024
+    Some(process.session().iter().map(resident).sum::<u64>() * 1024).filter(|bytes| *bytes > 0)
 }
 
 /// Returns the disks of these folders, each once; a folder that is not there yet will lie where its parent does.
@@ -110,14 +111,24 @@ mod tests {
         assert!(disk.free_bytes > 0 && capacity.ports > Some(0) && capacity.descriptors_each > Some(0), "{capacity:?}");
         assert!(capacity.descriptors > Some(0) && capacity.memory_bytes > Some(0), "{capacity:?}");
         let own = kilobytes(&read("/proc/self/status"), "VmRSS:").unwrap();
-        assert!(own > 0 && memory_of(Process::me()) > 0);
+        assert!(own > 0 && memory_of(Process::me()) > Some(0));
+    }
+
+    #[test]
+    fn a_process_that_has_ended_says_nothing_about_memory() {
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        let process = Process::of(ended.id() as i32).expect("nobody has waited for it");
+        assert!(ended.wait().unwrap().success());
+        assert_eq!(memory_of(process), None);
     }
 
     #[test]
     fn a_taken_port_and_an_open_file_are_not_free() {
         let table = "  sl  local_address rem_address\n   0: 0100007F:8000 00000000:0000 0A\n   1: 0100007F:0050 00000000:0000 0A\n";
         assert_eq!(free_ports("32768\t32769\n", &[table.into(), table.into()]), Some(1), "a port counts once, and one outside not at all");
-        assert_eq!((free_ports("", &[]), free_ports("9 3", &[])), (None, None));
+        assert_eq!((free_ports("", &[table.into()]), free_ports("9 3", &[table.into()])), (None, None));
+        assert_eq!(free_ports("1 9", &[String::new(), table.into()]), None, "without the first table nobody knows what is taken");
+        assert_eq!(free_ports("1 9", &[table.into(), String::new()]), Some(9), "there may be no IPv6");
         assert_eq!((free_descriptors("1024\t0\t5000\n"), free_descriptors("12")), (Some(3976), None));
     }
 }

@@ -341,9 +341,9 @@ impl Target for LocalTarget {
         let running: Vec<_> = self.list().await?.into_iter().filter_map(|observed| Some((observed.instance, observed.pid?))).collect();
         let look = move || {
             let mut capacity = capacity::of_this_machine(&folders);
-            let used = running.into_iter().filter_map(|(instance, pid)| Some((instance, capacity::memory_of(identity::Process::of(pid)?))));
-            // One that has just ended, or that may not be looked at, says nothing about what the next one needs.
-            capacity.used_bytes.extend(used.filter(|(_, bytes)| *bytes > 0));
+            let used =
+                running.into_iter().filter_map(|(instance, pid)| Some((instance, capacity::memory_of(identity::Process::of(pid)?)?)));
+            capacity.used_bytes.extend(used);
             capacity
         };
         Ok(Some(tokio::task::spawn_blocking(look).await.context("looking at what this machine has left")?))

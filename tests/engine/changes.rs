@@ -2,7 +2,10 @@
 
 use crate::world::{Repository, Shop};
 use crate::{agents, support::databases::databases};
-use interlock::model::{DecisionKind, DecisionVerdict::Approve};
+use interlock::{
+    model::{DecisionKind, DecisionVerdict::Approve, Who},
+    phases::Fact,
+};
 use serde_json::{Value, json};
 
 /// Orders a change in production for which nothing was built.
@@ -186,12 +189,59 @@ async fn while_a_way_back_is_under_way_nothing_else_goes_through_the_phase() {
         let skip = shop.engine.store.phase_skip(&given_up.as_str().into()).await.unwrap().unwrap();
         assert_eq!((skip.fact.as_str(), &skip.reason), ("emergency_rollback", &reason), "{}", database.name);
 
+        // What brought nothing satisfies nobody who waits for it.
+        let order = json!({ "service": "web", "environment": "staging", "version": "2.0.0", "artifact": shop.build("2.0.0") });
+        let after = async |needed: &str| {
+            let mut order = order.clone();
+            order["depends_on"] = json!([needed]);
+            shop.must("create_directive", order).await["directive"]["id"].as_str().unwrap().to_owned()
+        };
+        let dependent = after(&given_up).await;
+        let refused = shop.call("plan_deployment", json!({ "directive": dependent })).await.unwrap_err();
+        let message = format!("`{dependent}` depends on `{given_up}`, which was closed during a way back and brought nothing");
+        assert_eq!((refused.error.code.as_str(), refused.error.message), ("gate_failed", message), "{}", database.name);
+        let completed = async |dependent: &str| {
+            let directive = shop.engine.directive(&dependent.into()).await.unwrap();
+            let phase = interlock::phases::builtin("stage-30");
+            shop.engine.facts(&directive, phase).await.unwrap()["dependencies_completed"].clone()
+        };
+        assert_eq!(completed(&dependent).await, Fact::False);
+        shop.must("cancel_directive", json!({ "directive": dependent, "reason": "it would wait for ever" })).await;
+        // The positive control: one that has brought something.
+        let brought = shop.deploy("1.4.0").await["deployment"]["directive"].take();
+        shop.must("complete_directive", json!({ "directive": brought })).await;
+        let dependent = after(brought.as_str().unwrap()).await;
+        assert_eq!(completed(&dependent).await, Fact::True);
+        shop.plan_in_staging(&dependent).await;
+
         shop.production.go_on();
         shop.settled(&back).await;
         let seen = status(&waiting).await;
         assert!(seen["should_skip"].is_null() && seen["state"] == "open", "it is over, and the order stands: {seen:#}");
         assert_eq!(shop.must("complete_directive", json!({ "directive": waiting })).await["completed"], false);
         assert_eq!(shop.production.serving(), ["1.0.0"]);
+    }
+}
+
+#[tokio::test]
+async fn where_a_person_begins_every_step_an_agent_leaves_none_out_either() {
+    for database in databases().await {
+        let (shop, repository) = serving(&database.url).await;
+        let manual = "[environments.production]\nprogression = \"manual\"\n";
+        shop.configure(&agents::under(&shop, "deployment-operations").replace("[environments.production]\n", manual)).await;
+        repository.commit("README.md", "# Shop");
+        let directive = shop.must("create_directive", order("documentation")).await["directive"]["id"].take();
+        let complete = json!({ "directive": directive });
+        let refused = shop.call("complete_directive", complete.clone()).await.unwrap_err();
+        let command = format!("interlock complete-directive --directive {}", directive.as_str().unwrap());
+        assert_eq!((refused.error.code.as_str(), refused.error.who), ("denied_by_policy", Who::Person), "{refused:?}");
+        assert!(refused.error.hint.contains(&command), "{}: {refused:?}", database.name);
+        let id = directive.as_str().unwrap().into();
+        assert_eq!(shop.engine.store.phase_skip(&id).await.unwrap(), None);
+        // The positive control: the same call of a person.
+        assert_eq!(shop.call_as_person("complete_directive", complete).await.unwrap()["completed"], true);
+        let skip = shop.engine.store.phase_skip(&id).await.unwrap().unwrap();
+        assert_eq!((skip.fact.as_str(), skip.by.as_str()), ("documentation_only", "operator"));
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     forge::{Fault, Forge},
     support::databases::databases,
-    world::{JUNIT, Shop, person},
+    world::{JUNIT, Repository, Shop, person},
 };
 use interlock::{
     engine::{ci::seen, freezing::FreezeRequest},
@@ -431,8 +431,56 @@ async fn a_workflow_is_no_way_around_approval_freeze_or_commit() {
         assert!(shop.must("trigger_workflow", asked.clone()).await["fault"].as_str().unwrap().contains("500"), "nothing is lost meanwhile");
         forge.set(|world| world.fault = Fault::None);
         shop.clock.advance(std::time::Duration::from_secs(601));
-        let lost = shop.must("trigger_workflow", asked).await;
+        let lost = shop.must("trigger_workflow", asked.clone()).await;
         assert_eq!(lost["state"], "failed", "{}: {lost:#}", database.name);
+        // Nobody has refused it: it may run all the same, so no second one is started.
+        let again = shop.must("trigger_workflow", asked).await;
+        assert_eq!((&again["existing"], &again["job"], &again["state"]), (&json!(true), &lost["job"], &json!("failed")), "{again:#}");
+        forge.set(|world| runs = world.runs.len());
+        assert_eq!(runs, 1, "the one that never showed");
+    }
+}
+
+/// A phase without gates of its own that documentation leaves out.
+const LEFT_OUT: &str = "---\nname: own\ntitle: Own\ndescription: One line.\nphase: 1\nversion: 1.0.0\nscope: project\nowner: Ann\n\
+    skip_when: [documentation_only]\nsteps:\n  \
+    - { id: deploy, title: Deploy, by: agent, operation: execute_deployment, done_when: [deployed] }\nexit: [deployed]\n---\n\n\
+    {{gates}}\n\n{{steps}}\n";
+
+#[tokio::test]
+async fn no_workflow_is_started_for_an_order_without_a_build() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        let folder = shop.engine.workspace.root.join("stages");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("own.md"), LEFT_OUT).unwrap();
+        let repository = Repository::of(&shop);
+        repository.commit("main.rs", "fn main() {}");
+        let forge = Forge::start(CiPlatform::Github, HEAD).await;
+        let own = "\n[environments.staging]\nphase = \"own\"\n\n[phases]\ndir = \"stages\"\n";
+        shop.configure(&format!("{}{own}", asking(&shop, &forge))).await;
+        let first = shop.deploy("1.0.0").await["deployment"]["directive"].take();
+        assert_eq!(shop.must("complete_directive", json!({ "directive": first })).await["completed"], true);
+        // Said to be documentation, and code all the same: those bytes serve, and a workflow would run that commit.
+        repository.commit("main.rs", "fn main() { loop {} }");
+        forge.set(|world| world.head = repository.git(&["rev-parse", "HEAD"]).trim().to_owned());
+        let order = json!({ "service": "web", "environment": "staging", "change": "documentation" });
+        let directive = shop.must("create_directive", order).await["directive"]["id"].take();
+        shop.must("record_evidence", json!({ "directive": directive, "kind": "tests", "content": JUNIT })).await;
+        let refused = shop.call("trigger_workflow", json!({ "directive": directive })).await.unwrap_err();
+        let message = format!("nothing was built for `{}`: what the gates saw is not what would run", directive.as_str().unwrap());
+        assert_eq!((refused.error.code.as_str(), refused.error.message), ("wrong_state", message), "{}", database.name);
+        let runs = || {
+            let mut runs = 0;
+            forge.set(|world| runs = world.runs.len());
+            runs
+        };
+        assert_eq!(runs(), 0);
+        // The positive control: the same commit, built.
+        let built = tested(&shop, "1.1.0").await;
+        assert_eq!(shop.must("trigger_workflow", built).await["existing"], false);
+        assert_eq!(runs(), 1);
+        shop.rest().await;
     }
 }
 

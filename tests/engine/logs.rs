@@ -90,3 +90,23 @@ async fn an_error_in_the_log_of_staging_stops_production() {
         assert_eq!(gate(&shop, &directive).await["verdict"], "pass");
     }
 }
+
+#[tokio::test]
+async fn the_minutes_of_a_successor_say_nothing_about_the_log_before() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        shop.configure(&shop.text.replace("tests = \"off\"\n", "tests = \"off\"\nlogs = { minutes = \">= 5\" }\n")).await;
+        assert_eq!(shop.deploy("1.0.0").await["state"], "succeeded");
+        shop.clock.advance(Duration::from_secs(121));
+        assert_eq!(shop.deploy("1.1.0").await["state"], "succeeded");
+        shop.clock.advance(Duration::from_secs(301));
+        let before = gate(&shop, &shop.order("production", "1.0.0").await).await;
+        let said = (&before["verdict"], &before["value"], &before["who"]);
+        let expected = (&json!("inconclusive"), &json!("0 of 1 lines, 2 minutes"), &json!("agent"));
+        assert_eq!(said, expected, "{}: {before:#}", database.name);
+        // No waiting makes it longer.
+        assert!(before["how"].as_str().unwrap().starts_with("deploy the same artifact to `staging` again"), "{before:#}");
+        // The positive control: the one that is there has stood as long as it takes.
+        assert_eq!(gate(&shop, &shop.order("production", "1.1.0").await).await["verdict"], "pass");
+    }
+}
