@@ -63,25 +63,31 @@ pub fn drifts(plan: &Plan, present: &Present<'_>) -> Vec<Drift> {
     let bound = |gate: &&GateResult| !gate.live;
     for planned in &plan.gates {
         let name = &planned.gate;
-        let Some(now) = present.gates.iter().filter(bound).find(|gate| &gate.gate == name) else {
+        let Some(now) = present.gates.iter().find(|gate| &gate.gate == name) else {
             compare(&format!("gates.{name}"), planned.rule.clone(), "no longer asked for".into());
             continue;
         };
         compare(&format!("gates.{name}.rule"), planned.rule.clone(), now.rule.clone());
+        // A person has signed what nobody else could say, and now the world says it: that stops, or it passes, and voids nothing.
+        if now.live {
+            continue;
+        }
         compare(&format!("gates.{name}.verdict"), planned.verdict.to_string(), now.verdict.to_string());
         let sha256 = |sha256: Option<&Sha256>| sha256.map_or("none".into(), Sha256::to_string);
         compare(&format!("gates.{name}.evidence_sha256"), sha256(planned.evidence_sha256.as_ref()), sha256(now.evidence_sha256.as_ref()));
     }
-    for added in present.gates.iter().filter(bound).filter(|now| !plan.gates.iter().any(|gate| gate.gate == now.gate)) {
+    // What the world said when it was planned, and says no more, is a person's to say: until then it stops, as it would live.
+    let asked_live = |gate: &GateResult| plan.live_gates.contains(&gate.gate);
+    let is_planned = |now: &GateResult| plan.gates.iter().any(|gate| gate.gate == now.gate) || asked_live(now);
+    for added in present.gates.iter().filter(bound).filter(|now| !is_planned(now)) {
         compare(&format!("gates.{}", added.gate), "not asked for".into(), added.rule.clone());
     }
     let base = |base: Option<&Base>| base.map_or("nothing".into(), |base| format!("{} ({})", base.deployment, base.version));
     if plan.base.as_ref() != present.base {
         drifts.push(Drift::Base { planned: base(plan.base.as_ref()), present: base(present.base) });
     }
-    drifts.extend(
-        present.gates.iter().filter(|gate| gate.live && gate.verdict != Verdict::Pass).map(|gate| Drift::Gate(Box::new(gate.clone()))),
-    );
+    let stops = |gate: &&GateResult| (gate.live || asked_live(gate)) && gate.verdict != Verdict::Pass;
+    drifts.extend(present.gates.iter().filter(stops).map(|gate| Drift::Gate(Box::new(gate.clone()))));
     drifts
 }
 
@@ -165,5 +171,24 @@ mod tests {
         let plan = plan(&planned, None);
         assert_eq!(drifts(&plan, &present(&plan, &[gate("freeze", Verdict::Pass, true)])), []);
         assert!(matches!(drifts(&plan, &present(&plan, &planned)).as_slice(), [Drift::Gate(_)]));
+    }
+
+    #[test]
+    fn what_a_person_signed_and_the_world_says_now_stops_or_passes_and_voids_nothing() {
+        let signed = [gate("alerts", Verdict::Pass, false)];
+        let plan_of_word = plan(&signed, None);
+        let now = |verdict| [gate("alerts", verdict, true)];
+        assert_eq!(drifts(&plan_of_word, &present(&plan_of_word, &now(Verdict::Pass))), []);
+        for verdict in [Verdict::Fail, Verdict::Inconclusive] {
+            assert!(matches!(drifts(&plan_of_word, &present(&plan_of_word, &now(verdict))).as_slice(), [Drift::Gate(_)]), "{verdict}");
+        }
+        let other = [GateResult { rule: "failed <= 1".into(), ..gate("alerts", Verdict::Pass, true) }];
+        assert!(matches!(drifts(&plan_of_word, &present(&plan_of_word, &other)).as_slice(), [Drift::Field { .. }]), "another rule");
+
+        // The other way round: what was readable is a person's to say now.
+        let plan_of_world = plan(&now(Verdict::Pass), None);
+        assert_eq!(drifts(&plan_of_world, &present(&plan_of_world, &signed)), []);
+        let open = [gate("alerts", Verdict::Inconclusive, false)];
+        assert!(matches!(drifts(&plan_of_world, &present(&plan_of_world, &open)).as_slice(), [Drift::Gate(_)]));
     }
 }

@@ -71,3 +71,28 @@ async fn a_target_that_cannot_say_asks_a_person() {
         assert_eq!(gate(&shop, &directive).await["verdict"], "pass", "{}", database.name);
     }
 }
+
+#[tokio::test]
+async fn room_that_is_seen_at_last_voids_no_approval_that_rests_on_a_persons_word() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        shop.configure(&shop.text.replace("alerts = \"off\"\n", "alerts = \"off\"\nquota = {}\n")).await;
+        assert_eq!(shop.deploy("1.0.0").await["state"], "succeeded");
+        shop.production.has_left(None);
+        let directive = shop.order("production", "1.0.0").await;
+        for fact in ["uat", "quota"] {
+            shop.sign(DecisionKind::SignOff, json!({ "directive": directive, "fact": fact }), DecisionVerdict::Approve).await;
+        }
+        let plan = shop.must("plan_deployment", json!({ "directive": directive })).await["plan"].take();
+        shop.sign(DecisionKind::Plan, plan.clone(), DecisionVerdict::Approve).await;
+
+        // What is seen to be short stops, and voids nothing either: with room there is, the same approval holds.
+        shop.production.has_left(Some(has(63 * MB)));
+        let refused = shop.call("execute_deployment", json!({ "plan": plan })).await.unwrap_err();
+        assert_eq!(refused.error.code.as_str(), "gate_failed", "{}: {refused:?}", database.name);
+        assert!(shop.production.serving().is_empty());
+        shop.production.has_left(Some(has(64 * MB)));
+        let deployment = shop.must("execute_deployment", json!({ "plan": plan })).await["deployment"].take();
+        assert_eq!(shop.settled(&deployment).await["state"], "succeeded", "{}", database.name);
+    }
+}
