@@ -116,6 +116,30 @@ async fn what_is_applied_runs_and_what_it_replaced_does_not() {
 }
 
 #[tokio::test]
+async fn a_log_is_what_stands_on_both_outputs_and_what_is_left_out_is_said() {
+    let place = Place::new();
+    let saying = |deployment: u32, says: &str| {
+        let mut spec = instance(deployment, "1.0.0");
+        let TargetKind::Command(target) = &mut spec.spec.target else { unreachable!("it is wrapped by commands") };
+        (target.logs, target.timeout_ms) = (Some(script(says, "")), 60_000);
+        spec
+    };
+    let small = saying(1, "echo well; echo \"ERROR $TOKEN\" >&2");
+    place.target.start(&lease(1), &small).await.unwrap();
+    let mut page = place.target.logs(&small.id, LogCursor::Offset(0)).await.unwrap();
+    page.lines.sort();
+    assert_eq!((page.lines, page.is_cut), (["ERROR [redacted]", "well"].map(str::to_owned).to_vec(), false));
+
+    // Eleven megabytes: the first of them is what nobody can read.
+    let large = saying(2, "echo ERROR first; yes 'nothing to be told' | head -c 11534336; echo; echo last");
+    place.target.start(&lease(2), &large).await.unwrap();
+    let page = place.target.logs(&large.id, LogCursor::Offset(0)).await.unwrap();
+    assert!(page.is_cut && page.lines.last().is_some_and(|line| line == "last"), "{} lines", page.lines.len());
+    assert!(page.lines.len() > 500_000 && !page.lines.iter().any(|line| line.contains("first") || line.contains("left out")));
+    assert_eq!(place.target.logs(&large.id, LogCursor::Tail(1)).await.unwrap().lines, ["last"]);
+}
+
+#[tokio::test]
 async fn a_slow_look_from_before_a_change_is_forgotten() {
     let place = Place::new();
     let mut spec = instance(1, "1.0.0");

@@ -63,6 +63,8 @@ pub struct Ended {
     pub stdout: Vec<u8>,
     /// The last of standard output and standard error.
     pub output: String,
+    /// How many bytes before that are left out; then its first line says so.
+    pub left_out: u64,
     /// Processes that had left its group, and were ended with it.
     pub left_running: usize,
 }
@@ -119,8 +121,8 @@ pub async fn run(job: Job<'_>, on_started: impl FnOnce(u32, u64) + Send) -> io::
         }
     }
     let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-    let (stdout, output) = (std::mem::take(&mut kept.stdout), kept.tail());
-    Ok(Ended { exit_code: status.code(), signal: status.signal(), cut, stdout, output, left_running })
+    let (stdout, output, left_out) = (std::mem::take(&mut kept.stdout), kept.tail(), kept.left_out);
+    Ok(Ended { exit_code: status.code(), signal: status.signal(), cut, stdout, output, left_out, left_running })
 }
 
 fn prepared(job: &Job<'_>) -> Command {

@@ -37,6 +37,7 @@ async fn count(target: &dyn Target, instance: &InstanceId, read: &mut Read, patt
     loop {
         let page = target.logs(instance, LogCursor::Offset(from)).await?;
         page.lines.iter().for_each(|line| read.count(instance.as_str(), line, pattern));
+        read.is_cut |= page.is_cut;
         // A page that leads no further is the last one.
         if page.next <= from {
             return Ok(());

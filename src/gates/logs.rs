@@ -41,6 +41,8 @@ pub struct Read {
     pub is_over: bool,
     /// How many lines there are.
     pub lines: u64,
+    /// Whether there were more before them, which nobody can read.
+    pub is_cut: bool,
     /// How many of them are errors.
     pub errors: u64,
     /// The first of those, each with the instance that wrote it.
@@ -142,6 +144,11 @@ pub fn evaluate(
         let how = "wait until then, and call `run_predeploy_checks`";
         return GateResult { value, ..needing(result(Verdict::Inconclusive, reason), "more time there", Who::Server, how) };
     }
+    if read.is_cut {
+        let reason =
+            format!("`{deployment}` has written more than is read: nothing is known of what stands before its last {} lines", read.lines);
+        return or_word(ask, GateResult { value, ..result(Verdict::Inconclusive, reason) }, FACT, word.0, word.1);
+    }
     if read.lines == 0 {
         let open = result(Verdict::Inconclusive, format!("`{deployment}` has written no line: nothing is known of its errors"));
         return or_word(ask, GateResult { value, ..open }, FACT, word.0, word.1);
@@ -201,6 +208,13 @@ mod tests {
         assert_eq!((early.verdict, early.who), (Verdict::Inconclusive, Some(Who::Server)));
         assert_eq!(of(&[("minutes", ">= 5")], wrote(9, &["INFO a"]), &[]).verdict, Verdict::Pass);
         assert_eq!(of(&[("error_lines", "<= 1")], wrote(10, &["ERROR a", "b"]), &[]).verdict, Verdict::Pass);
+        let cut = |line: &str| match wrote(10, &[line]) {
+            Logs::Read(deployment, read) => Logs::Read(deployment, Read { is_cut: true, ..read }),
+            other => other,
+        };
+        let open = of(&[], cut("INFO a"), &[]);
+        assert_eq!((open.verdict, open.how.as_deref()), (Verdict::Inconclusive, Some("interlock sign-off SD-DEPLOY-001 logs")), "{open:?}");
+        assert_eq!((of(&[], cut("INFO a"), &word).verdict, of(&[], cut("ERROR a"), &word).verdict), (Verdict::Pass, Verdict::Fail));
         let silent = of(&[], wrote(10, &[]), &[]);
         assert_eq!((silent.verdict, silent.how.as_deref()), (Verdict::Inconclusive, Some("interlock sign-off SD-DEPLOY-001 logs")));
         assert_eq!(of(&[], wrote(10, &[]), &word).verdict, Verdict::Pass);

@@ -238,15 +238,15 @@ impl Target for CommandRunner {
     }
 
     async fn logs(&self, instance: &InstanceId, from: LogCursor) -> Result<LogPage, TargetError> {
-        let Some(recorded) = self.recorded(instance)? else { return Ok(LogPage { lines: Vec::new(), next: 0 }) };
-        let Some(argv) = &kind(&recorded.spec)?.logs else { return Ok(LogPage { lines: Vec::new(), next: 0 }) };
-        let report = self.ask(argv, &recorded).await?;
-        let lines: Vec<String> = report.answer.lines().map(str::to_owned).collect();
+        let Some(recorded) = self.recorded(instance)? else { return Ok(LogPage::default()) };
+        let Some(argv) = &kind(&recorded.spec)?.logs else { return Ok(LogPage::default()) };
+        let written = job::written(self.job(argv, &recorded)?).await?;
+        let lines: Vec<String> = written.text.lines().map(str::to_owned).collect();
         let skipped = match from {
             LogCursor::Tail(lines_wanted) => lines.len().saturating_sub(lines_wanted),
             LogCursor::Offset(line) => usize::try_from(line).unwrap_or(usize::MAX).min(lines.len()),
         };
-        Ok(LogPage { next: lines.len() as u64, lines: lines[skipped..].to_vec() })
+        Ok(LogPage { next: lines.len() as u64, lines: lines[skipped..].to_vec(), is_cut: written.is_cut })
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::model::capacity::{Disk, Holds};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
     sync::{Arc, Mutex, MutexGuard},
 };
@@ -63,6 +63,7 @@ pub(super) struct World {
     pub(super) jobs: Option<Arc<super::fake_jobs::Jobs>>,
     pub(super) capacity: Option<Option<Capacity>>,
     pub(super) lines: BTreeMap<String, Vec<String>>,
+    pub(super) cut: BTreeSet<String>,
 }
 
 /// What happens to the router's counters.
@@ -101,6 +102,11 @@ impl FakeWorld {
     /// Says what an instance has written in place of its one line.
     pub fn has_written(&self, instance: &str, lines: &[&str]) {
         self.lock().lines.insert(instance.to_owned(), lines.iter().map(|line| line.to_string()).collect());
+    }
+
+    /// Says that an instance has written more before its lines than anybody can read.
+    pub fn has_written_more(&self, instance: &str) {
+        self.lock().cut.insert(instance.to_owned());
     }
 
     /// Lets the `number`-th changing call go wrong.
@@ -328,7 +334,9 @@ impl Target for FakeTarget {
 
     async fn logs(&self, instance: &InstanceId, _from: LogCursor) -> Result<LogPage, TargetError> {
         let usual = || vec![format!("log of {instance}")];
-        Ok(LogPage { lines: self.0.lock().lines.get(instance.as_str()).cloned().unwrap_or_else(usual), next: 0 })
+        let world = self.0.lock();
+        let lines = world.lines.get(instance.as_str()).cloned().unwrap_or_else(usual);
+        Ok(LogPage { lines, next: 0, is_cut: world.cut.contains(instance.as_str()) })
     }
 
     async fn capacity(&self, _releases: &Path) -> Result<Option<Capacity>, TargetError> {

@@ -2,7 +2,7 @@
 
 use super::TargetError;
 use crate::{
-    command::{self, Cut, Leftovers},
+    command::{self, Cut, Ended, Leftovers},
     model::{service::SecretRef, text::visible},
     shim::{
         redact::Redactor,
@@ -59,8 +59,33 @@ pub struct JobReport {
     pub left_running: usize,
 }
 
+/// What a job has written on both outputs.
+#[derive(Debug, PartialEq)]
+pub struct Written {
+    /// Its lines, secrets taken out; of more than 10 MiB the last.
+    pub text: String,
+    /// Whether there was more before.
+    pub is_cut: bool,
+}
+
+/// Runs a job to its end for all that it writes; fails as [`run`] does.
+pub async fn written(job: Job) -> Result<Written, TargetError> {
+    let (_, ended, redactor) = finished(job, |_, _| {}).await?;
+    let is_cut = ended.left_out > 0;
+    let text = shown(&redactor, ended.output.into_bytes(), usize::MAX);
+    // The first line says what is left out, and is not the command's.
+    let text = if is_cut { text.split_once('\n').map_or(String::new(), |(_, rest)| rest.to_owned()) } else { text };
+    Ok(Written { text, is_cut })
+}
+
 /// Runs a job to its end. `on_started` is told its process group and start time, for [`command::kill_leftover`] after a crash; another exit code than 0, a signal or too long a time is an error that says what it wrote.
 pub async fn run(job: Job, on_started: impl FnOnce(u32, u64) + Send) -> Result<JobReport, TargetError> {
+    let (mut report, ended, redactor) = finished(job, on_started).await?;
+    report.answer = shown(&redactor, ended.stdout, usize::MAX);
+    Ok(report)
+}
+
+async fn finished(job: Job, on_started: impl FnOnce(u32, u64) + Send) -> Result<(JobReport, Ended, Redactor), TargetError> {
     let (environment, redactor) = resolved(&job.env).await?;
     // What a deploying command leaves running is the service: no sweep after a crash may find it by this mark.
     let marks = if job.deploys { job.marks.with_file_name("deploys") } else { job.marks.clone() };
@@ -87,14 +112,14 @@ pub async fn run(job: Job, on_started: impl FnOnce(u32, u64) + Send) -> Result<J
         argv: job.argv,
         exit_code: ended.exit_code,
         millis: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        answer: shown(&redactor, ended.stdout, usize::MAX),
-        output: shown(&redactor, ended.output.into_bytes(), RECORDED_CHARS),
+        answer: String::new(),
+        output: shown(&redactor, ended.output.clone().into_bytes(), RECORDED_CHARS),
         left_running: ended.left_running,
     };
     let fault = match (ended.cut, ended.exit_code, ended.signal) {
         (Some(Cut::Timeout), ..) => format!("did not end within {} s and was killed", job.timeout.as_secs_f32()),
         (Some(Cut::Cancelled), ..) => "was cancelled and killed".to_owned(),
-        (None, Some(0), _) => return Ok(report),
+        (None, Some(0), _) => return Ok((report, ended, redactor)),
         (None, Some(code), _) => format!("ended with exit code {code}"),
         (None, None, signal) => format!("was ended by signal {}", signal.unwrap_or_default()),
     };

@@ -333,7 +333,7 @@ impl Target for LocalTarget {
             LogCursor::Offset(offset) => log::read(&dir, Some(offset), usize::MAX),
         };
         let (lines, next) = tokio::task::spawn_blocking(read).await.context("reading the log")?.context("reading the log")?;
-        Ok(LogPage { lines, next })
+        Ok(LogPage { lines, next, is_cut: false })
     }
 
     async fn capacity(&self, releases: &Path) -> Result<Option<Capacity>, TargetError> {

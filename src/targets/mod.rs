@@ -228,12 +228,14 @@ pub enum LogCursor {
 }
 
 /// A page of a log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogPage {
     /// Lines, oldest first.
     pub lines: Vec<String>,
     /// Where the next page starts.
     pub next: u64,
+    /// Whether more was written before it than anybody can read.
+    pub is_cut: bool,
 }
 
 /// Why a target could not do something.

@@ -70,6 +70,15 @@ async fn an_error_in_the_log_of_staging_stops_production() {
         let said = json!("0 of 2 lines of `dep_1` are errors");
         assert_eq!((&passed["verdict"], &passed["reason"], &passed["live"]), (&json!("pass"), &said, &json!(true)), "{passed:#}");
 
+        // A log of which the beginning is gone is no log without errors.
+        let (cut, whole) = (shop.order("production", "1.0.1").await, shop.deploy("1.0.1").await);
+        let instance = format!("staging-web-{}-1", whole["deployment"]["id"].as_str().unwrap());
+        shop.staging.has_written_more(&instance);
+        shop.clock.advance(Duration::from_secs(301));
+        let open = gate(&shop, &cut).await;
+        assert_eq!((&open["verdict"], &open["who"]), (&json!("inconclusive"), &json!("person")), "{open:#}");
+        assert!(open["reason"].as_str().unwrap().contains("has written more than is read"), "{open:#}");
+
         // The same release with one line that is an error, of the second instance.
         shop.staging.has_written("staging-web-dep_1-2", &["INFO up", "ERROR cache is cold", "ERROR no\u{1b}[31m orders\u{202e}"]);
         let failed = gate(&shop, &directive).await;
