@@ -86,6 +86,7 @@ impl Engine {
             .commit
             .clone()
             .ok_or_else(|| Error::new(Code::WrongState, format!("`{}` names no commit that a workflow could run on", directive.id)))?;
+        self.refuse_other_build(directive, &commit).await?;
         let platform = platform(&config).await.map_err(refused)?;
         let head = platform.branch(&config.base_branch).await.map_err(refused)?.head;
         if head != commit {
@@ -196,6 +197,19 @@ impl Engine {
         self.store.record_verdicts(by, &directive.id, &gates).await?;
         let failing: Vec<&GateResult> = gates.iter().filter(|gate| gate.verdict != Verdict::Pass).collect();
         if failing.is_empty() { Ok(()) } else { Err(gates_refusal(&failing)) }
+    }
+
+    /// Refuses bytes that were first ordered for another commit than a directive names: the gates see the bytes, the workflow the commit.
+    async fn refuse_other_build(&self, directive: &Directive, commit: &str) -> Result<()> {
+        let release = self.store.release(&directive.digest).await?.ok_or_else(|| Error::not_found("release", &directive.digest))?;
+        let built = match release.commit {
+            Some(built) if built == commit => return Ok(()),
+            Some(built) => format!("for commit {built}"),
+            None => "without a commit".to_owned(),
+        };
+        let message = format!("the bytes of `{}` were first ordered {built}, and a workflow would run {commit}", directive.id);
+        let hint = "build the commit it is to run, and create a directive for that; or create one with the `commit` those bytes are of";
+        Err(Error::new(Code::WrongState, message).hint(hint).details(json!({ "digest": directive.digest, "commit": commit })))
     }
 
     /// Returns whom to ask, where a workflow may be started for a directive.

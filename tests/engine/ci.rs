@@ -441,6 +441,44 @@ async fn a_workflow_is_no_way_around_approval_freeze_or_commit() {
     }
 }
 
+#[tokio::test]
+async fn no_workflow_runs_another_commit_than_the_bytes_are_of() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        let repository = Repository::of(&shop);
+        let commit = |text: &str| {
+            repository.commit("main.rs", text);
+            repository.git(&["rev-parse", "HEAD"]).trim().to_owned()
+        };
+        let built = commit("fn main() {}");
+        let forge = Forge::start(CiPlatform::Github, &built).await;
+        shop.configure(&asking(&shop, &forge)).await;
+        let early = tested(&shop, "1.0.0").await;
+        shop.must("cancel_directive", json!({ "directive": early["directive"], "reason": "not yet" })).await;
+
+        // The same artifact again, after the code went on.
+        let newer = commit("fn main() { loop {} }");
+        forge.set(|world| world.head = newer.clone());
+        let again = tested(&shop, "1.0.0").await;
+        let refused = shop.call("trigger_workflow", again.clone()).await.unwrap_err();
+        let directive = again["directive"].as_str().unwrap();
+        let message = format!("the bytes of `{directive}` were first ordered for commit {built}, and a workflow would run {newer}");
+        assert_eq!((refused.error.code.as_str(), refused.error.message), ("wrong_state", message), "{}", database.name);
+        let mut runs = 0;
+        forge.set(|world| runs = world.runs.len());
+        assert_eq!(runs, 0);
+
+        // The positive control: those bytes for their own commit.
+        shop.must("cancel_directive", json!({ "directive": directive, "reason": "another commit" })).await;
+        forge.set(|world| world.head = built.clone());
+        let order = json!({ "service": "web", "environment": "staging", "version": "1.0.0", "artifact": "build/1.0.0", "commit": built });
+        let directive = shop.must("create_directive", order).await["directive"]["id"].take();
+        shop.must("record_evidence", json!({ "directive": directive, "kind": "tests", "content": JUNIT })).await;
+        assert_eq!(shop.must("trigger_workflow", json!({ "directive": directive })).await["existing"], false);
+        shop.rest().await;
+    }
+}
+
 /// A phase without gates of its own that documentation leaves out.
 const LEFT_OUT: &str = "---\nname: own\ntitle: Own\ndescription: One line.\nphase: 1\nversion: 1.0.0\nscope: project\nowner: Ann\n\
     skip_when: [documentation_only]\nsteps:\n  \
