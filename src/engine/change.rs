@@ -2,7 +2,10 @@
 //!
 //! A word is never enough. Paths decide; where they cannot be read, the change counts as code until a person signs that it is less.
 
-use super::{Engine, git};
+use super::{
+    Engine,
+    git::{self, NoAnswer},
+};
 use crate::{
     config,
     error::{Code, Error, Result},
@@ -80,7 +83,10 @@ impl Engine {
             (_, Some(from), Some(to)) if from == to => Ok(Vec::new()),
             (_, Some(from), Some(to)) => {
                 let paths = self.changed.between(&self.workspace.root, from, to).await;
-                paths.ok_or_else(|| format!("git cannot say what lies between {} and {}", short(from), short(to)))
+                paths.map_err(|none| match none {
+                    NoAnswer::TooLong => format!("more than 4 MiB of paths differ between {} and {}", short(from), short(to)),
+                    NoAnswer::Unknown => format!("git cannot say what lies between {} and {}", short(from), short(to)),
+                })
             }
         };
         ChangeSeen::of(directive.change, paths)
@@ -138,22 +144,26 @@ fn short(commit: &str) -> &str {
 pub(super) struct Changed(Mutex<Vec<(String, Vec<String>)>>);
 
 impl Changed {
-    /// How many are kept.
+    /// How many are kept, of no more paths each than a server has memory for.
     const MOST: usize = 32;
+    const PATHS: usize = 2_000;
 
-    async fn between(&self, workspace: &Path, from: &str, to: &str) -> Option<Vec<String>> {
+    async fn between(&self, workspace: &Path, from: &str, to: &str) -> std::result::Result<Vec<String>, NoAnswer> {
         let between = format!("{from} {to}");
         let known = self.0.lock().expect("nothing panics here").iter().find(|(key, _)| *key == between).map(|(_, paths)| paths.clone());
-        if known.is_some() {
-            return known;
+        if let Some(known) = known {
+            return Ok(known);
         }
         let paths = git::changed(workspace, from, to).await?;
+        if paths.len() > Self::PATHS {
+            return Ok(paths);
+        }
         let mut kept = self.0.lock().expect("nothing panics here");
         if kept.len() == Self::MOST {
             kept.remove(0);
         }
         kept.push((between, paths.clone()));
-        Some(paths)
+        Ok(paths)
     }
 }
 

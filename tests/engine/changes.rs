@@ -258,3 +258,57 @@ async fn no_setting_of_the_repository_hides_what_has_changed() {
     let ordered = shop.must("create_directive", order("documentation")).await;
     assert_eq!(ordered["change"]["why"], "not only documentation has changed: `vendor/till`", "{ordered:#}");
 }
+
+#[tokio::test]
+async fn no_commit_graph_says_another_tree_than_the_commit_has() {
+    let databases = databases().await;
+    let (shop, repository) = serving(&databases[0].url).await;
+    repository.commit("main.rs", "fn main() { loop {} }");
+    repository.git(&["commit-graph", "write", "--reachable"]);
+    let tree = |commit: &str| {
+        let id = repository.git(&["rev-parse", &format!("{commit}^{{tree}}")]);
+        (0..20).map(|at| u8::from_str_radix(&id[2 * at..2 * at + 2], 16).unwrap()).collect::<Vec<u8>>()
+    };
+    let (from, to, graph) = (tree("base"), tree("HEAD"), shop.engine.workspace.root.join(".git/objects/info/commit-graph"));
+    let mut bytes = std::fs::read(&graph).unwrap();
+    let at = bytes.windows(20).position(|window| window == to).expect("it holds the tree of each commit");
+    bytes[at..at + 20].copy_from_slice(&from);
+    std::fs::remove_file(&graph).unwrap();
+    std::fs::write(&graph, bytes).unwrap();
+    assert_eq!(repository.git(&["diff", "--name-only", "base", "HEAD"]).trim(), "", "the graph hides it");
+    let ordered = shop.must("create_directive", order("documentation")).await;
+    assert_eq!(ordered["change"]["why"], "not only documentation has changed: `main.rs`", "{ordered:#}");
+}
+
+#[tokio::test]
+async fn more_paths_than_are_read_count_as_code_until_a_person_signs() {
+    let databases = databases().await;
+    let (shop, _repository) = serving(&databases[0].url).await;
+    // A commit with so many empty documents, whose paths have 240 bytes each.
+    let many = |branch: &str, count: usize| {
+        let files: String = (0..count).map(|number| format!("M 100644 inline docs/{number:0231}.md\ndata 0\n\n")).collect();
+        let stream =
+            format!("commit refs/heads/{branch}\ncommitter ann <ann@shop.test> 1700000000 +0000\ndata 4\nmany\nfrom base^0\n{files}");
+        let file = shop.engine.workspace.root.join("stream");
+        std::fs::write(&file, stream).unwrap();
+        let mut command = std::process::Command::new("git");
+        command.args(["fast-import", "--quiet"]).current_dir(&shop.engine.workspace.root).stdin(std::fs::File::open(file).unwrap());
+        assert!(command.status().unwrap().success());
+    };
+    let said = async |branch: &str| {
+        let mut order = order("documentation");
+        order["commit"] = branch.into();
+        let ordered = shop.must("create_directive", order).await;
+        shop.must("cancel_directive", json!({ "directive": ordered["directive"]["id"], "reason": "seen" })).await;
+        ordered
+    };
+    many("few", 17_000);
+    assert_eq!(said("few").await["change"]["counts_as"], "documentation", "4,080,000 bytes are read");
+    many("more", 17_600);
+    let ordered = said("more").await;
+    let why = ordered["change"]["why"].as_str().unwrap();
+    assert!(ordered["change"]["counts_as"] == "code" && why.starts_with("more than 4 MiB of paths differ between "), "{ordered:#}");
+    assert!(why.ends_with(", so it counts as code until a person signs what it is"), "{why}");
+    let next = ordered["next_actions"][0]["command"].as_str().unwrap();
+    assert!(next.starts_with("interlock sign-off ") && next.ends_with(" documentation_only"), "{ordered:#}");
+}
