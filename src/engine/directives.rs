@@ -107,6 +107,9 @@ impl Engine {
             phase_sha256: phase.map(|phase| phase.sha256),
         };
         let change = order.change;
+        if !nothing_built {
+            self.make_room(by, &new, &release).await?;
+        }
         let (directive, existing) = self.store.create_directive(by, new, &release).await?;
         if existing {
             let is_same = directive.version == release.version
@@ -118,6 +121,25 @@ impl Engine {
             }
         }
         Ok((directive, existing))
+    }
+
+    /// Cancels an order for these bytes for which nothing was built and whose claim does not stand: it leads nowhere, and would keep
+    /// whoever has built something waiting for its creator.
+    async fn make_room(&self, by: &Caller, new: &NewDirective, release: &Release) -> Result<()> {
+        let of_them =
+            |one: &Directive| one.service == release.service && one.environment == new.environment && one.digest == release.digest;
+        let open = self.store.open_directives().await?;
+        let Some(refuted) = open.into_iter().find(|one| one.nothing_built && of_them(one)) else { return Ok(()) };
+        let phase = self.phase_for(&refuted).await?;
+        let facts = self.facts(&refuted, phase.as_ref()).await?;
+        let necessity = self.necessity(&refuted, phase.as_ref(), &facts, None).await?;
+        let is_checked = self.claimed_change(&refuted).await?.is_some_and(|change| change.is_checked);
+        if is_checked && necessity.is_none_or(|necessity| necessity.should_skip.is_none()) {
+            let open = [DirectiveState::Active, DirectiveState::InProgress];
+            let reason = "its change counts as code, and what was built was ordered in its place";
+            self.store.set_directive_state(by, &refuted.id, &open, DirectiveState::Cancelled, Some(reason)).await?;
+        }
+        Ok(())
     }
 
     /// Gives a directive up; only its creator may, and only while nothing was deployed.
@@ -223,7 +245,11 @@ fn open_otherwise(directive: &Directive) -> Error {
         }
         false => format!("`{id}` is open for these bytes as version {version}{change}"),
     };
-    Error::new(Code::WrongState, message).hint("the bytes are the same: use that directive, complete it, or cancel it first")
+    let by = &directive.created_by;
+    let hint = format!(
+        "the bytes are the same: use that directive or complete it; `{by}` ordered it and alone may call `cancel_directive` for {id}"
+    );
+    Error::new(Code::WrongState, message).hint(hint)
 }
 
 /// Returns version and artifact of what was built; none where neither is given.

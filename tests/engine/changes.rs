@@ -79,14 +79,30 @@ async fn one_line_of_code_refutes_a_claim_and_nothing_is_skipped_or_deployed() {
         let done = shop.must("complete_directive", json!({ "directive": directive })).await;
         assert_eq!(done["completed"], false, "{done:#}");
         assert_eq!(shop.refused("plan_deployment", json!({ "directive": directive })).await, "wrong_state");
-        // The same claim for another commit is other work.
+        // The same claim for another commit is other work, and who may end the first is said.
         repository.commit("main.rs", "fn main() {}  ");
-        assert_eq!(shop.refused("create_directive", order("documentation")).await, "wrong_state");
-        shop.must("cancel_directive", json!({ "directive": directive, "reason": "it is code" })).await;
+        let refused = shop.call_as_person("create_directive", order("documentation")).await.unwrap_err().error;
+        assert_eq!(refused.code.as_str(), "wrong_state");
+        let ends = format!("`agent` ordered it and alone may call `cancel_directive` for {}", directive.as_str().unwrap());
+        assert!(refused.hint.contains(&ends), "{refused:?}");
+        // Whoever has built something need not ask: the refuted one leads nowhere, and makes room.
+        let build = json!({ "service": "web", "environment": "production", "version": "1.0.0", "artifact": "build/1.0.0" });
+        let built = shop.call_as_person("create_directive", build).await.unwrap();
+        let (refuted, next) = (directive.as_str().unwrap().into(), built["directive"]["id"].clone());
+        assert_eq!((&built["existing"], next == directive), (&json!(false), false), "{built:#}");
+        let refuted = shop.engine.directive(&refuted).await.unwrap();
+        assert_eq!(refuted.state.as_str(), "cancelled", "{}", database.name);
+        shop.call_as_person("cancel_directive", json!({ "directive": next, "reason": "these bytes serve" })).await.unwrap();
 
         // Less than was said is no lie; more caution than needed is kept.
+        // The positive control: one that stands is nobody's to push aside.
         repository.begin_again();
         repository.commit("README.md", "# Shop");
+        let stands = shop.must("create_directive", order("documentation")).await["directive"]["id"].take();
+        let build = json!({ "service": "web", "environment": "production", "version": "1.0.0", "artifact": "build/1.0.0" });
+        let refused = shop.call_as_person("create_directive", build).await.unwrap_err().error;
+        assert_eq!(refused.code.as_str(), "wrong_state", "{refused:?}");
+        shop.must("cancel_directive", json!({ "directive": stands, "reason": "seen" })).await;
         let lesser = shop.must("create_directive", order("development")).await;
         assert_eq!((&lesser["state"], &lesser["change"]["counts_as"]), (&json!("nothing_to_deploy"), &json!("documentation")));
         let built = shop.build("1.1.0");
