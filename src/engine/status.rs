@@ -58,8 +58,6 @@ pub struct DirectiveView {
     pub setup: Vec<SetupFact>,
     /// Whether a plan needs an assessment that nobody has written yet.
     pub unassessed: bool,
-    /// Whether a person begins every step there.
-    pub is_manual: bool,
     /// How its deployment stands.
     pub course: Course,
     /// When it was looked at.
@@ -105,6 +103,8 @@ pub struct Course {
     pub frozen: Option<InForce>,
     /// What a person must choose about.
     pub stuck: Option<Stuck>,
+    /// Whether a person begins every step there.
+    pub is_manual: bool,
 }
 
 /// One service in one environment.
@@ -162,7 +162,10 @@ impl Engine {
         let job = self.store.latest_job(&directive.id, JOB).await?;
         let course = match rollback.as_ref().or(deployment.as_ref().filter(|deployment| is_open(deployment))) {
             Some(deployment) => self.course(deployment).await?,
-            None => Course { frozen: self.frozen(&directive.environment).await?, ..Course::default() },
+            None => {
+                let (frozen, is_manual) = (self.frozen(&directive.environment).await?, self.is_manual(&directive.environment).await?);
+                Course { frozen, is_manual, ..Course::default() }
+            }
         };
         let close_watch = match &deployment {
             Some(deployment) => self.close_watch(deployment).await?,
@@ -172,7 +175,6 @@ impl Engine {
         let unassessed = !said && directive.state.is_open() && self.needs_assessment(&directive, phase.as_ref()).await?;
         let gates = self.store.verdicts(&directive.id).await?;
         Ok(DirectiveView {
-            is_manual: self.is_manual(&directive.environment).await?,
             unassessed,
             setup: self.environment_setup(&directive, &gates).await?,
             gates,
@@ -203,7 +205,8 @@ impl Engine {
         };
         let moved = self.last_move(deployment).await?;
         let (share, watched_until) = moved.map_or((None, None), |(share, until)| (Some(share), until));
-        Ok(Course { share, watched_until, frozen, stuck: self.stuck(deployment).await? })
+        let is_manual = self.is_manual(&deployment.environment).await?;
+        Ok(Course { share, watched_until, frozen, stuck: self.stuck(deployment).await?, is_manual })
     }
 
     /// Returns the freeze of an environment that lasts longest: when it is over, so are the others.

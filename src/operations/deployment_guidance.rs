@@ -11,8 +11,12 @@ use crate::{
 };
 use serde_json::json;
 
-/// Returns where a deployment stands.
+/// Returns where a deployment stands, with its steps as a person's where a person begins every one of them.
 pub fn of_deployment(deployment: &Deployment, course: &Course) -> Standing {
+    standing(deployment, course).handed(course)
+}
+
+fn standing(deployment: &Deployment, course: &Course) -> Standing {
     let (id, version, environment) = (&deployment.id, &deployment.version, &deployment.environment);
     let wait =
         NextAction::tool("get_deployment", json!({ "deployment": id, "wait_seconds": 45, "until": "settled" }), "wait until it is settled");

@@ -3,7 +3,11 @@
 pub use super::deployment_guidance::of_deployment;
 use super::{NextAction, Reply, as_command, unneeded};
 use crate::{
-    engine::{freezing, progression::STEPS, status::DirectiveView},
+    engine::{
+        freezing,
+        progression::STEPS,
+        status::{Course, DirectiveView},
+    },
     model::{Assessment, DirectiveState, GateResult, PlanState, Sha256, Verdict, Who, text},
     phases::fact_kind,
 };
@@ -48,6 +52,14 @@ impl Standing {
         }
     }
 
+    /// Hands the steps among the actions to a person, where a person begins every one of them.
+    pub(super) fn handed(mut self, course: &Course) -> Self {
+        if course.is_manual {
+            self.next_actions.iter_mut().for_each(hand_to_person);
+        }
+        self
+    }
+
     pub(super) fn of(state: &str, summary: String, guidance: &str, mut next_actions: Vec<NextAction>) -> Self {
         if let Some(first) = next_actions.first_mut() {
             first.recommended = true;
@@ -70,10 +82,7 @@ pub fn of_directive(view: &DirectiveView) -> Standing {
         }
         standing.ask(view);
     }
-    if view.is_manual {
-        standing.next_actions.iter_mut().for_each(hand_to_person);
-    }
-    standing
+    standing.handed(&view.course)
 }
 
 /// Makes a step that an agent would take the command a person types.

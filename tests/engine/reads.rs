@@ -167,3 +167,35 @@ async fn dump(database: &TestDatabase) -> Dump {
 fn changed<'a>(before: &'a Dump, after: &Dump) -> Vec<&'a str> {
     before.iter().filter(|(table, rows)| after.get(*table) != Some(rows)).map(|(table, _)| table.as_str()).collect()
 }
+
+#[tokio::test]
+async fn where_a_person_begins_every_step_no_reading_offers_one_to_an_agent() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        for (version, progression) in [("1.0.0", "assisted"), ("1.1.0", "manual")] {
+            // No smoke check is answered so: what failed offers to look at the gates again.
+            let text = shop.text.replace("contains = \"hello\"", "contains = \"goodbye\"");
+            shop.configure(&format!("{text}\n[environments.staging]\nprogression = \"{progression}\"\n")).await;
+            let directive = shop.order("staging", version).await;
+            let by_person = async |step: &str, arguments: Value| shop.call_as_person(step, arguments).await.unwrap();
+            by_person("record_evidence", json!({ "directive": directive, "kind": "tests", "content": crate::world::JUNIT })).await;
+            by_person("run_predeploy_checks", json!({ "directive": directive })).await;
+            let plan = by_person("plan_deployment", json!({ "directive": directive })).await["plan"].take();
+            let deployment = by_person("execute_deployment", json!({ "plan": plan })).await["deployment"].take();
+            let settled = shop.settled(&deployment).await;
+            assert_eq!(settled["deployment"]["failure_code"], "smoke_failed", "{}: {settled:#}", database.name);
+            let of = |seen: &Value| {
+                let mut actions = seen["next_actions"].as_array().unwrap().iter();
+                let again = actions.find(|action| action["why"].as_str().unwrap().contains("secrets again")).unwrap();
+                (again["who"].clone(), again["tool"].clone(), again["command"].clone())
+            };
+            let command = json!(format!("interlock run-predeploy-checks --directive {directive}"));
+            let expected = match progression {
+                "manual" => (json!("person"), Value::Null, command),
+                _ => (json!("agent"), json!("run_predeploy_checks"), Value::Null),
+            };
+            assert_eq!(of(&settled), expected, "{progression}");
+            assert_eq!(of(&shop.must("get_status", json!({ "directive": directive })).await), expected, "{progression}");
+        }
+    }
+}
