@@ -71,9 +71,9 @@ impl Engine {
                 None => ci::unconfigured(ask),
             },
             alerts::NAME => {
-                let said = super::alerts::said(&spec, super::alerts::ANSWER).await;
+                let heard = super::alerts::heard(&spec, super::alerts::ANSWER).await;
                 let signed = self.store.sign_offs(&directive.id).await?;
-                alerts::evaluate(ask, &said, &directive.digest, &facts_signed(&signed))
+                alerts::evaluate(ask, &heard, &directive.digest, &facts_signed(&signed))
             }
             quota::NAME => {
                 let (needs, has) = self.room(directive, &spec).await?;

@@ -2,7 +2,7 @@
 
 use crate::{support::databases::databases, world::Shop};
 use interlock::{
-    engine::alerts::{ANSWER, said},
+    engine::alerts::{ANSWER, heard},
     gates::{Ask, alerts::evaluate},
     model::{DecisionKind, DecisionVerdict, GateResult, ServiceSpec, Sha256, Timestamp, Verdict, Who, monitoring::Watchers},
 };
@@ -17,11 +17,13 @@ use tokio::{
     net::TcpListener,
 };
 
-/// An Alertmanager or a Prometheus: answers everybody the same, or nobody, and keeps what it was asked.
+/// An Alertmanager and a Prometheus in one: answers everybody the same, or nobody, and keeps what it was asked; whoever asks for its rules
+/// gets those.
 #[derive(Clone)]
 struct Watcher {
     address: SocketAddr,
     answer: Arc<Mutex<Option<(u16, String)>>>,
+    rules: Arc<Mutex<(u16, String)>>,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
@@ -29,15 +31,23 @@ impl Watcher {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let watcher = Watcher { address, answer: Arc::new(Mutex::new(Some((200, "[]".into())))), asked: Arc::default() };
+        let (answer, rules) =
+            (Arc::new(Mutex::new(Some((200, "[]".into())))), Arc::new(Mutex::new((200, rules(&[rule("staging", "ok")])))));
+        let watcher = Watcher { address, answer, rules, asked: Arc::default() };
         let served = watcher.clone();
         tokio::spawn(async move {
             let mut waiting = Vec::new();
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut bytes = vec![0; 8192];
                 let read = stream.read(&mut bytes).await.unwrap_or(0);
-                served.asked.lock().unwrap().push(String::from_utf8_lossy(&bytes[..read]).lines().next().unwrap_or_default().to_owned());
-                let answer = served.answer.lock().unwrap().clone();
+                let asked = String::from_utf8_lossy(&bytes[..read]).lines().next().unwrap_or_default().to_owned();
+                let answer = match asked.starts_with("GET /api/v1/rules?type=alert ") {
+                    true => Some(served.rules.lock().unwrap().clone()),
+                    false => {
+                        served.asked.lock().unwrap().push(asked);
+                        served.answer.lock().unwrap().clone()
+                    }
+                };
                 let Some((status, body)) = answer else {
                     waiting.push(stream);
                     continue;
@@ -52,6 +62,10 @@ impl Watcher {
 
     fn says(&self, status: u16, body: impl ToString) {
         *self.answer.lock().unwrap() = Some((status, body.to_string()));
+    }
+
+    fn has_rules(&self, status: u16, body: impl ToString) {
+        *self.rules.lock().unwrap() = (status, body.to_string());
     }
 
     fn is_silent(&self) {
@@ -70,6 +84,16 @@ fn alert(name: &str, environment: &str, state: &str) -> Value {
         "status": { "state": state, "silencedBy": [], "inhibitedBy": [] } })
 }
 
+/// A rule of the service as Prometheus shows it.
+fn rule(environment: &str, health: &str) -> Value {
+    json!({ "name": "Down", "type": "alerting", "labels": { "service": "web", "environment": environment }, "annotations": {}, "health": health })
+}
+
+/// The answer of Prometheus with these rules.
+fn rules(rules: &[Value]) -> String {
+    json!({ "status": "success", "data": { "groups": [{ "name": "web", "file": "web.yml", "rules": rules }] } }).to_string()
+}
+
 /// The answer of Prometheus with these alerts.
 fn series(names: &[&str]) -> Value {
     let one = |name: &&str| json!({ "metric": { "__name__": "ALERTS", "alertname": name, "severity": "warning" }, "value": [1, "1"] });
@@ -78,7 +102,7 @@ fn series(names: &[&str]) -> Value {
 
 async fn judged(spec: &ServiceSpec, patience: Duration) -> GateResult {
     let ask = Ask { directive: &"SD-DEPLOY-001".into(), by: "phase phase-06", now: Timestamp(0) };
-    evaluate(ask, &said(spec, patience).await, &Sha256::of(b"a"), &[])
+    evaluate(ask, &heard(spec, patience).await, &Sha256::of(b"a"), &[])
 }
 
 async fn spec(shop: &Shop, watchers: Watchers) -> ServiceSpec {
@@ -100,7 +124,8 @@ async fn gate(shop: &Shop, directive: &str) -> Value {
 async fn an_alert_that_fires_stops_the_deployment_and_is_named() {
     for database in databases().await {
         let (shop, alertmanager) = (Shop::open(&database.url).await, Watcher::start().await);
-        let watched = format!("{}\n[monitoring]\nalertmanager = \"http://{}\"\n", shop.text, alertmanager.address);
+        let both = format!("alertmanager = \"http://{0}\"\nprometheus = \"http://{0}\"", alertmanager.address);
+        let watched = format!("{}\n[monitoring]\n{both}\n", shop.text);
         shop.configure(&watched.replace("[environments.staging.gates]\n", "[environments.staging.gates]\nalerts = {}\n")).await;
         let directive = shop.order("staging", "1.0.0").await;
         let plan = shop.plan_in_staging(&directive).await["plan"].take();
@@ -163,7 +188,7 @@ async fn no_answer_is_ever_none() {
     let databases = databases().await;
     let (shop, watcher) = (Shop::open(&databases[0].url).await, Watcher::start().await);
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let alertmanager = |address| Watchers { alertmanager: at(address), ..Watchers::default() };
+    let alertmanager = |address| Watchers { alertmanager: at(address), prometheus: at(watcher.address), ..Watchers::default() };
     let prometheus = |address| Watchers { prometheus: at(address), ..Watchers::default() };
     // Far more than is read: how many there are is then not known, but there is no pass either.
     let many: Vec<Value> = (0..6_000).map(|number| alert(&format!("Alert{number}"), "staging", "active")).collect();
@@ -221,9 +246,54 @@ async fn prometheus_is_asked_where_it_alone_watches_and_where_a_query_says_so() 
 
     // Alertmanager knows of silences, so it is asked alone, unless a query says what counts besides.
     let both = Watchers { alertmanager: at(alertmanager.address), ..alone };
+    prometheus.asked();
     assert_eq!(judged(&spec(&shop, both.clone()).await, ANSWER).await.reason, "none, by Alertmanager");
     let with_query = Watchers { firing: Some("queue{env=\"{environment}\"} > 10".into()), ..both };
     let failed = judged(&spec(&shop, with_query).await, ANSWER).await;
     assert_eq!((failed.verdict, failed.reason.as_str()), (Verdict::Fail, "1 alert fires: `Slow` (Prometheus, warning)"));
     assert!(prometheus.asked().pop().unwrap().contains("queue%7Benv%3D%22staging%22%7D%20%3E%2010"));
+}
+
+#[tokio::test]
+async fn nobody_who_would_ever_fire_lets_nothing_pass() {
+    let databases = databases().await;
+    let (shop, watcher) = (Shop::open(&databases[0].url).await, Watcher::start().await);
+    let alertmanager = Watchers { alertmanager: at(watcher.address), ..Watchers::default() };
+    let prometheus = Watchers { prometheus: at(watcher.address), ..Watchers::default() };
+    let both = Watchers { prometheus: at(watcher.address), ..alertmanager.clone() };
+    // It was started a moment ago, with nothing behind it.
+    let open = judged(&spec(&shop, alertmanager).await, ANSWER).await;
+    assert_eq!((open.verdict, open.who, open.live), (Verdict::Inconclusive, Some(Who::Person), false), "{open:?}");
+    assert!(open.reason.starts_with("`[monitoring]` names no Prometheus"), "{open:?}");
+    let unlabelled = json!({ "name": "Any", "type": "alerting", "health": "ok" });
+    for (watchers, answer) in [(both, "[]".to_owned()), (prometheus, series(&[]).to_string())] {
+        watcher.says(200, &answer);
+        let spec = spec(&shop, watchers).await;
+        for none in [vec![], vec![rule("production", "ok")], vec![rule("staging", "unknown")], vec![rule("staging", "err")]] {
+            watcher.has_rules(200, rules(&none));
+            let open = judged(&spec, ANSWER).await;
+            assert_eq!((open.verdict, open.who), (Verdict::Inconclusive, Some(Who::Person)), "{none:?}: {open:?}");
+            assert_eq!(open.how.as_deref(), Some("interlock sign-off SD-DEPLOY-001 alerts"), "{none:?}: {open:?}");
+        }
+        for (status, body) in [(500, ""), (200, "[]")] {
+            watcher.has_rules(status, body);
+            let open = judged(&spec, ANSWER).await;
+            assert!(open.verdict == Verdict::Inconclusive && open.reason.starts_with("Prometheus does not say: "), "{open:?}");
+        }
+        // The positive control: one rule that is evaluated and of the service, or says nothing of whose it is.
+        for one in [rule("staging", "ok"), unlabelled.clone()] {
+            watcher.has_rules(200, rules(&[one]));
+            assert_eq!(judged(&spec, ANSWER).await.verdict, Verdict::Pass);
+        }
+    }
+    // An alert that says nothing of whose it is may be of this one.
+    let mut nameless = alert("Nameless", "staging", "active");
+    nameless["labels"] = json!({ "alertname": "Nameless" });
+    watcher.says(200, json!([nameless]));
+    let both = Watchers { alertmanager: at(watcher.address), prometheus: at(watcher.address), ..Watchers::default() };
+    let failed = judged(&spec(&shop, both).await, ANSWER).await;
+    assert_eq!(
+        (failed.verdict, failed.reason.as_str()),
+        (Verdict::Fail, "1 alert fires: `Nameless` (Alertmanager, since 2026-01-02T03:04:05.000Z)")
+    );
 }

@@ -39,6 +39,8 @@ pub struct LoadedRule {
     pub digest: String,
     /// Whether its last evaluation went well, or none was made yet.
     pub is_healthy: bool,
+    /// Whether it was evaluated, and that went well.
+    pub is_evaluated: bool,
 }
 
 // https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml
@@ -117,10 +119,11 @@ impl Alertmanager {
     /// Returns the alerts that have these labels and that nothing holds back: no silence, no other alert that inhibits them.
     pub async fn firing(&self, labels: &[(&str, &str)]) -> Result<Vec<FiringAlert>, String> {
         let found = self.alerts(labels, "&active=true&unprocessed=true&silenced=false&inhibited=false").await?;
-        // What stands between may not pass the question on whole: the answer is looked through again.
+        // What stands between may not pass the question on whole: the answer is looked through again. An alert that says nothing of whose
+        // it is may be this one's.
         let fires = |alert: &Gettable| {
-            let has = |(name, value): &(&str, &str)| alert.labels.get(*name).map(String::as_str) == Some(*value);
-            alert.status.state != "suppressed" && labels.iter().all(has)
+            let is_other = |(name, value): &(&str, &str)| alert.labels.get(*name).is_some_and(|other| other != value);
+            alert.status.state != "suppressed" && !labels.iter().any(is_other)
         };
         Ok(found.into_iter().filter(fires).map(|alert| firing(alert.labels, alert.starts_at)).collect())
     }
@@ -149,6 +152,7 @@ pub async fn loaded_rules(address: &str, timeout: Duration) -> Result<Vec<Loaded
         environment: rule.labels.remove("environment").unwrap_or_default(),
         digest: rule.annotations.remove(DIGEST).unwrap_or_default(),
         is_healthy: rule.health != "err",
+        is_evaluated: rule.health == "ok",
         name: rule.name,
     };
     Ok(rules.data.groups.into_iter().flat_map(|group| group.rules).map(loaded).collect())
