@@ -1,11 +1,16 @@
 //! Asks those who watch a service whether an alert of it fires.
 
-use super::monitoring::TEST_ALERT;
+use super::{Engine, monitoring::TEST_ALERT};
 use crate::{
-    gates::alerts::{Heard, Said},
-    model::ServiceSpec,
+    error::Result,
+    gates::{
+        Ask,
+        alerts::{Heard, Said, evaluate},
+    },
+    model::{Caller, Deployment, DeploymentState, Directive, ServiceSpec, Verdict},
     targets::metrics::alerting::{Alertmanager, LoadedRule, firing_series, loaded_rules},
 };
+use serde_json::json;
 use std::time::Duration;
 
 /// Patience with one answer.
@@ -13,6 +18,50 @@ pub const ANSWER: Duration = Duration::from_secs(5);
 
 /// What Prometheus is asked where there is no Alertmanager and configuration names no query: silences are unknown to it.
 const FIRING: &str = r#"ALERTS{alertstate="firing",service="{service}",environment="{environment}"}"#;
+
+/// The fact that no alert fires after a deployment.
+const QUIET: &str = "alerts_quiet";
+/// The measurement that says what was heard then.
+const AFTER: &str = "alerts_after";
+
+/// Tells whether anybody is named who could say which alerts fire.
+pub(super) fn is_asked(spec: &ServiceSpec) -> bool {
+    let watchers = &spec.monitoring.watchers;
+    watchers.alertmanager.is_some() || watchers.prometheus.is_some()
+}
+
+impl Engine {
+    /// Asks once more after a deployment that has succeeded whether an alert fires, and records what is new; where the directive's phase
+    /// ends with that, somebody can be asked, and none was heard of yet.
+    pub async fn ask_alerts_after(&self, by: &Caller, directive: &Directive) -> Result<()> {
+        let ends_so = self.phase_for(directive).await?.is_some_and(|phase| phase.exit.iter().any(|fact| fact == QUIET));
+        let stands = |deployment: &Deployment| deployment.state == DeploymentState::Succeeded && deployment.rolled_back_by.is_none();
+        let (true, Some(deployment)) = (ends_so, self.latest_deployment(directive).await?.filter(stands)) else { return Ok(()) };
+        let spec = self.service(&directive.environment, &directive.service).await?.2;
+        if !directive.state.is_open() || !is_asked(&spec) || self.quiet_after(&deployment).await? == Some(true) {
+            return Ok(());
+        }
+        let ask = Ask { directive: &directive.id, by: "exit", now: self.present() };
+        let heard = evaluate(ask, &heard(&spec, ANSWER).await, &directive.digest, &[]);
+        let said = json!({ "verdict": heard.verdict, "reason": heard.reason });
+        let last = self.store.measurements(&deployment.id).await?.into_iter().rfind(|measurement| measurement.kind == AFTER);
+        if last.is_none_or(|last| last.body != said) {
+            self.store.add_measurement(by, &deployment.id, AFTER, &said).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells whether no alert fired when that was asked last after a deployment; none where nobody could say.
+    pub(super) async fn quiet_after(&self, deployment: &Deployment) -> Result<Option<bool>> {
+        let last = self.store.measurements(&deployment.id).await?.into_iter().rfind(|measurement| measurement.kind == AFTER);
+        let verdict = last.and_then(|last| serde_json::from_value(last.body["verdict"].clone()).ok());
+        Ok(match verdict {
+            Some(Verdict::Pass) => Some(true),
+            Some(Verdict::Fail) => Some(false),
+            Some(Verdict::Inconclusive) | None => None,
+        })
+    }
+}
 
 /// Returns what is known of the alerts of a service, and whether one would ever fire.
 pub async fn heard(spec: &ServiceSpec, patience: Duration) -> Heard {

@@ -67,6 +67,7 @@ impl Engine {
         self.rate_stage(&deployment.directive).await?;
         self.write_files(&deployment.id, run.as_ref().map(|run| &run.spec)).await?;
         let directive = self.directive(&deployment.directive).await?;
+        known(self.ask_alerts_after(&by, &directive).await, "whether an alert fires", &mut left_out)?;
         known(self.complete(&by, &directive).await, "its directive's exit gates", &mut left_out)?;
         let concluded = json!({ "directive": directive.id, "left_out": left_out });
         self.store.add_measurement(&by, &deployment.id, CONCLUDED, &concluded).await.map_err(Into::into)

@@ -1,7 +1,7 @@
 //! Facts about where a release goes, how it got there, and whether there is anything to deploy at all: from the record, the applied
 //! configuration, and the commits between what serves and what is to.
 
-use super::{Engine, data::backup_of, facts::Seen, rehearsal::rehearsal_of};
+use super::{Engine, alerts, data::backup_of, facts::Seen, rehearsal::rehearsal_of};
 use crate::{
     error::Result,
     model::{ChangeKind, Deployment, DeploymentState, Directive, DirectiveState, JournalEntry, Purpose, StepState},
@@ -32,6 +32,11 @@ impl Engine {
         let rehearsed = rehearsal_of(&seen.journal).map(|rehearsal| rehearsal.proven);
         // A first deployment is withdrawn: there is nothing to go back to, and nothing to rehearse.
         let went_first = seen.latest.is_some() && is_first && shifted;
+        let quiet = match (&seen.latest, alerts::is_asked(&spec)) {
+            (_, false) => Some(true),
+            (Some(deployment), true) => self.quiet_after(deployment).await?,
+            (None, true) => None,
+        };
         let is_watched = self.coverage(&spec).await?.is_covered();
         let last = self.last_backup(&spec).await?.filter(|(proof, _)| proof.directive == directive.id);
         let backed_up = last.and_then(|(_, seen)| seen.backup).is_some_and(|backup| backup.verified);
@@ -58,6 +63,7 @@ impl Engine {
             ("keeps_data", keeps_data.then_some(true)),
             ("monitoring_required", (is_production || !spec.metrics.is_empty()).then_some(true)),
             ("monitoring_active", is_watched.then_some(true)),
+            ("alerts_quiet", quiet),
             ("baseline_recorded", measured.then_some(true)),
             ("documents_written", (written("deployment_plan") && written("status")).then_some(true)),
             ("documentation_only", Some(only(ChangeKind::Documentation))),

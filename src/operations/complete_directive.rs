@@ -40,7 +40,10 @@ impl Operation for CompleteDirective {
         let directive = ctx.engine.directive(&id).await?;
         let missing = match ctx.engine.skip(&ctx.caller, &directive).await? {
             Some(_) => Vec::new(),
-            None => ctx.engine.complete(&ctx.caller, &directive).await?,
+            None => {
+                ctx.engine.ask_alerts_after(&ctx.caller, &directive).await?;
+                ctx.engine.complete(&ctx.caller, &directive).await?
+            }
         };
         let directive = ctx.engine.directive(&id).await?;
         let completed = directive.state == crate::model::DirectiveState::Completed;

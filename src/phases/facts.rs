@@ -123,6 +123,13 @@ pub const FACTS: &[FactKind] = &[
         None,
     ),
     signed(
+        "alerts_quiet",
+        "no alert of the service fires after its deployment, as far as `[monitoring]` names whom to ask",
+        "interlock sign-off {directive} alerts_after",
+        "alerts_after",
+        None,
+    ),
+    signed(
         "quota_sufficient",
         "the place it goes to has disk, ports, descriptors and memory for it",
         "run_predeploy_checks; where the target cannot say, interlock sign-off {directive} quota",

@@ -297,3 +297,41 @@ async fn nobody_who_would_ever_fire_lets_nothing_pass() {
         (Verdict::Fail, "1 alert fires: `Nameless` (Alertmanager, since 2026-01-02T03:04:05.000Z)")
     );
 }
+
+#[tokio::test]
+async fn an_alert_after_the_deployment_keeps_its_directive_open() {
+    for database in databases().await {
+        let (shop, watcher) = (Shop::open(&database.url).await, Watcher::start().await);
+        let watched =
+            format!("{0}\n[monitoring]\nalertmanager = \"http://{1}\"\nprometheus = \"http://{1}\"\n", shop.text, watcher.address);
+        for phase in ["phase-06", "stage-30", "deployment-operations"] {
+            assert!(interlock::phases::builtin(phase).unwrap().exit.iter().any(|fact| fact == "alerts_quiet"), "{phase}");
+        }
+        let own = crate::phases::own("deployed, alerts_quiet");
+        shop.configure(&crate::phases::with(&shop, &watched, "staging", &own)).await;
+        watcher.says(200, json!([alert("Slow", "staging", "active")]));
+        let directive = shop.deploy("1.0.0").await["deployment"]["directive"].take();
+        let complete = async || shop.must("complete_directive", json!({ "directive": directive })).await;
+        let open = complete().await;
+        assert_eq!((&open["completed"], &open["missing"]), (&json!(false), &json!(["alerts_quiet: false"])), "{open:#}");
+        // Who does not answer, or would never fire, says nothing.
+        watcher.says(500, "");
+        assert_eq!(complete().await["missing"], json!(["alerts_quiet: missing"]));
+        watcher.says(200, "[]");
+        watcher.has_rules(200, rules(&[]));
+        assert_eq!(complete().await["missing"], json!(["alerts_quiet: missing"]));
+        // The positive control: somebody who would fire, and nothing fires.
+        watcher.has_rules(200, rules(&[rule("staging", "ok")]));
+        let done = complete().await;
+        assert_eq!(done["completed"], true, "{}: {done:#}", database.name);
+
+        // And by itself, right after the next deployment.
+        let next = shop.deploy("1.1.0").await["deployment"]["directive"].take();
+        shop.until("get_status", json!({ "directive": next }), "completed").await;
+
+        // Where nobody is named, nobody is waited for.
+        shop.configure(&crate::phases::with(&shop, &shop.text, "staging", &own)).await;
+        let last = shop.deploy("1.2.0").await["deployment"]["directive"].take();
+        shop.until("get_status", json!({ "directive": last }), "completed").await;
+    }
+}

@@ -16,7 +16,7 @@ use std::fs;
 const GOOD: &str = "deployed, verified";
 
 /// A phase without gates of its own: it ends when a person has signed user acceptance of what serves.
-fn own(exit: &str) -> String {
+pub fn own(exit: &str) -> String {
     format!(
         "---\nname: own\ntitle: Own\ndescription: One line.\nphase: 1\nversion: 1.0.0\nscope: project\nowner: Ann\nsteps:\n  \
          - {{ id: deploy, title: Deploy, by: agent, operation: execute_deployment, done_when: [deployed] }}\n  \
@@ -26,17 +26,21 @@ fn own(exit: &str) -> String {
 
 /// Writes the own phase, and returns the shop's configuration with it in the environment named.
 fn configured(shop: &Shop, environment: &str, exit: &str) -> String {
+    with(shop, &shop.text, environment, &own(exit))
+}
+
+/// Writes the phase `own`, and returns the configuration with it in the environment named.
+pub fn with(shop: &Shop, text: &str, environment: &str, phase: &str) -> String {
     let folder = shop.engine.workspace.root.join("stages");
     fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("own.md"), own(exit)).unwrap();
+    fs::write(folder.join("own.md"), phase).unwrap();
     let header = format!("[environments.{environment}]\n");
-    let text = match shop.text.contains(&header) {
-        true => shop
-            .text
+    let text = match text.contains(&header) {
+        true => text
             .replace("phase    = \"phase-06\"\n", "")
             .replace("phase = \"phase-06\"\n", "")
             .replace(&header, &format!("{header}phase = \"own\"\n")),
-        false => format!("{}\n{header}phase = \"own\"\n", shop.text),
+        false => format!("{text}\n{header}phase = \"own\"\n"),
     };
     format!("{text}\n[phases]\ndir = \"stages\"\n")
 }
