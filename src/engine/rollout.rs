@@ -111,7 +111,9 @@ impl Maker<'_> {
 
     fn start(&self, index: u32) -> Step {
         let title = format!("start {}, instance {index} of {}", self.version, self.spec.instances);
-        step(&format!("start-{index}"), Action::Start { index }, title, Some(format!("stop instance {index}")), START_MS)
+        // What changes something, and the look at it afterwards, each have the time that is configured.
+        let patience = START_MS + 2 * self.spec.target.timeout_ms();
+        step(&format!("start-{index}"), Action::Start { index }, title, Some(format!("stop instance {index}")), patience)
     }
 
     fn shift(&self) -> Step {
@@ -183,7 +185,10 @@ fn greatest_common_divisor(a: u32, b: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::examples::{base, spec};
+    use crate::{
+        engine::examples::{base, spec},
+        model::service::{CommandTarget, TargetKind},
+    };
     use proptest::{prop_assert, prop_assert_eq, proptest};
 
     fn ids(strategy: Strategy, spec: &ServiceSpec) -> Vec<String> {
@@ -243,6 +248,17 @@ mod tests {
         let mut spec = spec();
         spec.rollout.strategy = Some(Strategy::Canary);
         assert_eq!(strategy(&spec, Some(Strategy::BlueGreen), Some(&base("dep_1"))), Strategy::Canary);
+    }
+
+    #[test]
+    fn a_wrapped_way_to_deploy_has_the_time_that_is_configured_for_it() {
+        let mut spec = spec();
+        let patience = |spec: &ServiceSpec| steps(spec, Strategy::BlueGreen, "1.1.0", None)[1].timeout_ms;
+        assert_eq!(patience(&spec), START_MS);
+        let argv = || vec!["./deploy.sh".to_owned()];
+        let target = CommandTarget { apply: argv(), observe: argv(), undo: argv(), logs: None, timeout_ms: 300_000 };
+        spec.target = TargetKind::Command(target);
+        assert_eq!(patience(&spec), START_MS + 600_000, "the change, and the look at it afterwards");
     }
 
     #[test]

@@ -134,6 +134,16 @@ pub enum TargetKind {
     Command(CommandTarget),
 }
 
+impl TargetKind {
+    /// Returns how long one change there may take, milliseconds; 0 where starting a process is all of it.
+    pub fn timeout_ms(&self) -> u64 {
+        match self {
+            TargetKind::Local => 0,
+            TargetKind::Command(target) => target.timeout_ms,
+        }
+    }
+}
+
 /// The commands that wrap an existing way to deploy. Argv, no shell; `{version}`, `{release}`, `{digest}`, `{instance}`, `{service}`,
 /// `{environment}` and `{epoch}` are filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
