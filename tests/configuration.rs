@@ -547,6 +547,55 @@ fn a_target_wrapped_by_commands_is_read_and_goes_with_an_external_router() {
 }
 
 #[test]
+fn a_target_deployed_by_ci_is_told_which_release_and_no_secret() {
+    let ci = "[ci]\nplatform = \"github\"\nrepository = \"shop/web\"\naddress = \"http://127.0.0.1:8300\"\ntoken = \"env:CI_TOKEN\"\n";
+    let target = "target = { kind = \"ci\", workflow = \"release.yml\", inputs = { version = \"{version}\" } }";
+    let placed = |target: &str, ci: &str| {
+        let router = "router = { kind = \"external\", address = \"10.0.0.7:80\" }";
+        let line = |line: &str| if line.starts_with("router =") { format!("{target}\n{router}") } else { line.to_owned() };
+        format!("{}\n{ci}", SMALL.lines().map(line).collect::<Vec<_>>().join("\n"))
+    };
+    let read_target = |text: &str| {
+        let config = read(text);
+        match &config.environments.values().next().unwrap().services.values().next().unwrap().target {
+            interlock::model::service::TargetKind::Ci(target) => target.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let read = read_target(&placed(target, ci));
+    assert_eq!((read.workflow.as_str(), read.branch.as_str(), read.timeout_ms), ("release.yml", "main", 30 * 60_000));
+    assert_eq!((read.access.address.as_str(), read.access.token.as_deref()), ("http://127.0.0.1:8300", Some("env:CI_TOKEN")));
+    let gitlab = ci.replace("github", "gitlab");
+    let own = target.replace("workflow = \"release.yml\", ", "branch = \"live\", ");
+    let read = read_target(&placed(&own, &gitlab));
+    assert_eq!((read.workflow.as_str(), read.branch.as_str()), (".gitlab-ci.yml", "live"));
+    let with = |from: &str, to: &str| {
+        assert!(target.contains(from), "{from}");
+        placed(&target.replace(from, to), ci)
+    };
+    for (text, expected) in [
+        (placed(target, ""), "there is no `[ci]` to ask"),
+        (placed(target, &gitlab), "GitLab has one pipeline"),
+        (placed(&own, ci), "`workflow` is missing"),
+        (with("release.yml", "../release.yml"), "is no workflow"),
+        (with("release.yml", "release"), "is no workflow"),
+        (with(", inputs = { version = \"{version}\" }", ""), "`inputs` is missing"),
+        (with("{version}", "1.0.0"), "does not say which release"),
+        (with("{version}", "{version} {release}"), "`{release}` is not filled in here"),
+        (with("version =", "interlock ="), "is no input, or one that Interlock gives by itself"),
+        (with("version =", "deploy_token = \"x\", version ="), "would be shown by the platform"),
+        (with("version =", "key = \"env:KEY\", version ="), "would be shown by the platform"),
+        (with("kind", "timeout = \"7h\", kind"), "timeout"),
+        (with("kind", "ref = \"main\", kind"), "unknown key"),
+        (placed(&format!("instances = 2\n{target}"), ci), "a `ci` target is one instance"),
+        (placed(&format!("env = {{ MODE = \"live\" }}\n{target}"), ci), "nothing here that could read `env`"),
+    ] {
+        let told = faults(&text);
+        assert!(told.len() == 1 && told[0].contains(expected), "{expected}: {told:#?}");
+    }
+}
+
+#[test]
 fn a_file_that_is_no_toml_tells_its_places_without_echoes() {
     let broken = SMALL.replace("name = \"shop\"", "name = \"shop").replace("health = {", "helth = {");
     let told = faults(&broken);

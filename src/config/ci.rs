@@ -1,12 +1,12 @@
-//! `[ci]`: which CI is asked, and which checks must have succeeded there.
+//! `[ci]`: which CI is asked, and which checks must have succeeded there; and `target = { kind = "ci", … }`, which is deployed by it.
 
 use super::{reader::Item, reader::Table, references};
 use crate::model::{
     ci::{CiConfig, CiPlace, CiPlatform},
     metric::HttpAddress,
-    service::SecretRef,
+    service::{CiTarget, SecretRef},
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The branch that releases are built from.
 const BASE_BRANCH: &str = "main";
@@ -14,6 +14,15 @@ const BASE_BRANCH: &str = "main";
 const TIMEOUT_MS: u64 = 10_000;
 /// No configuration names more checks.
 const MOST: usize = 50;
+
+/// GitHub takes 25 inputs, and two are ours.
+const MOST_INPUTS: usize = 23;
+/// How long a run may take, unless told otherwise.
+const RUN_TIMEOUT_MS: u64 = 30 * 60_000;
+/// GitHub ends a job after 6 hours.
+const LONGEST_RUN_MS: u64 = 6 * 3_600_000;
+/// What is filled in in an input.
+const PLACES_IN_INPUTS: &[&str] = &["version", "digest", "instance", "service", "environment", "epoch"];
 
 const PLATFORMS: &[(&str, CiPlatform)] = &[("github", CiPlatform::Github), ("gitlab", CiPlatform::Gitlab)];
 const PLACES: &[(&str, CiPlace)] = &[("commit", CiPlace::Commit), ("base_branch", CiPlace::BaseBranch), ("both", CiPlace::Both)];
@@ -33,6 +42,71 @@ pub fn ci(root: &Table<'_>) -> Option<CiConfig> {
     let timeout_ms = table.get("timeout").and_then(|item| item.duration(100..=60_000)).unwrap_or(TIMEOUT_MS);
     table.close();
     Some(CiConfig { platform: platform?, repository: repository?, address: address?, token, base_branch, checks, on, required, timeout_ms })
+}
+
+/// Reads the rest of `target = { kind = "ci", … }`; `configured` is `[ci]`.
+pub fn target(table: &Table<'_>, configured: Option<&CiConfig>) -> Option<CiTarget> {
+    if configured.is_none() {
+        table.missing("there is no `[ci]` to ask", "write [ci] with `platform`, `repository`, `address` and `token`");
+    }
+    let is_gitlab = configured.is_some_and(|ci| ci.platform == CiPlatform::Gitlab);
+    let workflow = match (table.get("workflow"), is_gitlab) {
+        (Some(item), true) => {
+            item.fault("GitLab has one pipeline", Some("leave `workflow` out".into()));
+            None
+        }
+        (None, true) => Some(".gitlab-ci.yml".to_owned()),
+        (Some(item), false) => workflow(&item),
+        (None, false) => {
+            table.missing("`workflow` is missing", "write workflow = \"release.yml\": a file in .github/workflows");
+            None
+        }
+    };
+    let base = configured.map(|ci| ci.base_branch.clone());
+    let branch = table.get("branch").map_or(base, |item| branch(&item));
+    let hint = "write inputs = { version = \"{version}\" }: what the workflow is told, beside `environment` and `interlock`";
+    let inputs = table.require("inputs", hint).and_then(|item| inputs(&item));
+    let timeout_ms = table.get("timeout").and_then(|item| item.duration(1_000..=LONGEST_RUN_MS)).unwrap_or(RUN_TIMEOUT_MS);
+    Some(CiTarget { access: configured?.access(), workflow: workflow?, branch: branch?, inputs: inputs?, timeout_ms })
+}
+
+fn workflow(item: &Item<'_>) -> Option<String> {
+    let text = item.text()?;
+    let is_file = text.ends_with(".yml") || text.ends_with(".yaml");
+    if !is_file || text.len() > 100 || text.starts_with('.') || !text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+        item.fault("is no workflow", Some("write the name of a file in .github/workflows: \"release.yml\"".into()));
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+/// Reads what a workflow is told: it says which release, and nothing that the platform may not show.
+fn inputs(item: &Item<'_>) -> Option<BTreeMap<String, String>> {
+    let table = item.table()?;
+    let mut inputs = BTreeMap::new();
+    for (name, item) in table.items() {
+        let Some(value) = item.value() else { continue };
+        let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let is_ours = ["environment", "interlock", "INTERLOCK_ENVIRONMENT", "INTERLOCK_RUN"].contains(&name);
+        if !is_name || is_ours {
+            item.fault_at_key(format!("`{name}` is no input, or one that Interlock gives by itself"), None);
+        }
+        if SecretRef::parse(value).is_some() || references::names_secret(name) {
+            item.fault(
+                "would be shown by the platform, where secrets are kept",
+                Some("leave it out, and let the workflow read it there".into()),
+            );
+        }
+        item.check_places(value, PLACES_IN_INPUTS);
+        inputs.insert(name.to_owned(), value.to_owned());
+    }
+    if inputs.len() > MOST_INPUTS {
+        item.fault(format!("holds more than {MOST_INPUTS}"), None);
+    }
+    if !inputs.values().any(|value| value.contains("{version}") || value.contains("{digest}")) {
+        item.fault("does not say which release", Some("put {version} or {digest} into one".into()));
+    }
+    Some(inputs)
 }
 
 /// Reads `owner/name`; GitLab's groups may lie in groups.

@@ -12,6 +12,7 @@ use super::{
 use crate::model::{
     EnvironmentName, Origin, Rollout, ServiceName, ServiceSpec, Strategy,
     about::About,
+    ci::CiConfig,
     fault::suggestion,
     metric::MetricSpec,
     service::{Dependency, RouterKind, TargetKind},
@@ -35,10 +36,18 @@ const ORIGINS: &[(&str, Origin)] =
 const PROGRESSIONS: &[(&str, Progression)] =
     &[("manual", Progression::Manual), ("assisted", Progression::Assisted), ("auto", Progression::Auto)];
 
+/// What the places of environments refer to.
+pub struct Declared<'a> {
+    /// `[services]`.
+    pub services: &'a BTreeMap<ServiceName, Option<ServiceConfig>>,
+    /// `[ci]`.
+    pub ci: Option<&'a CiConfig>,
+}
+
 /// Reads `[environments]`.
 pub fn environments(
     root: &Table<'_>,
-    services: &BTreeMap<ServiceName, Option<ServiceConfig>>,
+    declared: &Declared<'_>,
     gates: &GatesConfig,
     phases: &BTreeMap<String, String>,
 ) -> BTreeMap<EnvironmentName, EnvironmentConfig> {
@@ -59,7 +68,7 @@ pub fn environments(
             order.push((environment.name.clone(), after));
         }
         if let Some(item) = table.get("services") {
-            environment.services = placements(&item, &environment.name, services, &mut listeners);
+            environment.services = placements(&item, &environment.name, declared, &mut listeners);
         }
         table.close();
         environments.insert(environment.name.clone(), environment);
@@ -137,7 +146,7 @@ fn evidence(item: &Item<'_>, is_production: bool) -> BTreeSet<Origin> {
 fn placements<'a>(
     item: &Item<'a>,
     environment: &EnvironmentName,
-    services: &BTreeMap<ServiceName, Option<ServiceConfig>>,
+    Declared { services, ci }: &Declared<'_>,
     listeners: &mut Vec<Listener<'a>>,
 ) -> BTreeMap<ServiceName, ServiceSpec> {
     let Some(table) = item.table() else { return BTreeMap::new() };
@@ -148,7 +157,7 @@ fn placements<'a>(
             item.mismatch("is not declared in [services]", suggestion(name, services.keys().map(ServiceName::as_str)));
         }
         let mut listens = Vec::new();
-        let placement = placement(&item, &mut listens);
+        let placement = placement(&item, *ci, &mut listens);
         let Some(config) = services.get(&service) else { continue };
         let of_place = placement.as_ref().and_then(|placement| placement.hosts.clone());
         let hosts = of_place.or(config.as_ref().map(|config| config.hosts.clone())).unwrap_or_default();
@@ -174,10 +183,10 @@ struct Placement {
     hosts: Option<Vec<String>>,
 }
 
-fn placement<'a>(item: &Item<'a>, listens: &mut Vec<(SocketAddr, Item<'a>)>) -> Option<Placement> {
+fn placement<'a>(item: &Item<'a>, ci: Option<&CiConfig>, listens: &mut Vec<(SocketAddr, Item<'a>)>) -> Option<Placement> {
     let table = item.table()?;
     let target = match table.get("target") {
-        Some(item) => target::target(&item),
+        Some(item) => target::target(&item, ci),
         None => Some(TargetKind::Local),
     };
     let router = table
@@ -244,13 +253,21 @@ fn specification(config: ServiceConfig, placement: Placement, service: ServiceNa
 
 /// Tells what the target or the router cannot do.
 fn check_abilities(placement: &Placement, item: &Item<'_>, strategy: Option<&Item<'_>>) {
-    let runs_itself = matches!(placement.target, TargetKind::Command(_));
+    let kind = match placement.target {
+        TargetKind::Local => "local",
+        TargetKind::Command(_) => "command",
+        TargetKind::Ci(_) => "ci",
+    };
+    let runs_itself = placement.target != TargetKind::Local;
     let is_external = matches!(placement.router, RouterKind::External { .. });
     if runs_itself != is_external {
-        item.fault("a `command` target goes with an `external` router, and a `local` one with the `proxy`", None);
+        item.fault("a `command` or `ci` target goes with an `external` router, and a `local` one with the `proxy`", None);
     }
     if runs_itself && placement.instances != 1 {
-        item.fault("a `command` target is one instance to Interlock, however many it runs", Some("leave `instances` out".into()));
+        item.fault(format!("a `{kind}` target is one instance to Interlock, however many it runs"), Some("leave `instances` out".into()));
+    }
+    if kind == "ci" && !placement.env.is_empty() {
+        item.fault("a `ci` target starts nothing here that could read `env`", Some("tell the workflow by its `inputs`".into()));
     }
     if let (true, Some(strategy), Some(Strategy::Canary | Strategy::Rolling)) = (is_external, strategy, placement.rollout.strategy) {
         strategy.fault("an `external` router cannot share out traffic, and measures nothing", Some("leave `strategy` out".into()));

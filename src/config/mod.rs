@@ -224,7 +224,7 @@ pub fn parse(file_name: &str, text: &str) -> Result<ProjectConfig, Faults> {
     let gates = gates::gates(&root);
     let ci = ci::ci(&root);
     let phases = phases::phases(&root);
-    let environments = environment::environments(&root, &services, &gates, &phases);
+    let environments = environment::environments(&root, &environment::Declared { services: &services, ci: ci.as_ref() }, &gates, &phases);
     root.close();
     reader.finish()?;
 

@@ -1,7 +1,13 @@
 //! `target = { kind = … }` and `router = { kind = … }` of a placed service: where its instances run, and what moves its traffic.
 
-use super::reader::{Item, Table};
-use crate::model::service::{CommandTarget, RouterKind, TargetKind};
+use super::{
+    ci,
+    reader::{Item, Table},
+};
+use crate::model::{
+    ci::CiConfig,
+    service::{CommandTarget, RouterKind, TargetKind},
+};
 use std::net::SocketAddr;
 
 /// How long a target's command may take, unless told otherwise.
@@ -12,14 +18,17 @@ const HOUR_MS: u64 = 3_600_000;
 enum Kind {
     Local,
     Command,
+    Ci,
     Proxy,
     External,
 }
 
-/// Reads where instances run.
-pub fn target(item: &Item<'_>) -> Option<TargetKind> {
-    let (kind, table) = kind(item, &[("local", Kind::Local), ("command", Kind::Command)], &["docker", "ssh", "kubernetes", "ci"])?;
+/// Reads where instances run; `configured` is `[ci]`.
+pub fn target(item: &Item<'_>, configured: Option<&CiConfig>) -> Option<TargetKind> {
+    let known = [("local", Kind::Local), ("command", Kind::Command), ("ci", Kind::Ci)];
+    let (kind, table) = kind(item, &known, &["docker", "ssh", "kubernetes"])?;
     let target = match kind {
+        Kind::Ci => ci::target(&table, configured).map(TargetKind::Ci),
         Kind::Command => {
             let argv = |name, hint| table.require(name, hint).and_then(|item| item.argv());
             let apply = argv("apply", "write apply = [\"./deploy.sh\", \"{version}\"]: it makes this version run");

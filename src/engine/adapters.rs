@@ -9,6 +9,7 @@ use crate::{
     proxy::{HolderIdentity, services_in},
     targets::{
         Router, Target,
+        ci_runner::CiRunner,
         command::CommandRunner,
         external::ExternalRouter,
         local::{LocalPaths, LocalTarget},
@@ -50,6 +51,7 @@ pub struct RealAdapters {
     workspace: Workspace,
     local: Arc<LocalTarget>,
     command: Arc<CommandRunner>,
+    ci: Arc<CiRunner>,
     proxies: Mutex<HashMap<SocketAddr, ProxyRouter>>,
     externals: Mutex<HashMap<RouterKind, Arc<ExternalRouter>>>,
 }
@@ -65,7 +67,8 @@ impl RealAdapters {
             boot_id: std::env::var("INTERLOCK_BOOT_ID").ok().filter(|_| cfg!(debug_assertions)),
         }));
         let command = Arc::new(CommandRunner::new(workspace.state_dir().join("commands"), workspace.jobs_dir(), workspace.root.clone()));
-        RealAdapters { exe, workspace, local, command, proxies: Mutex::default(), externals: Mutex::default() }
+        let ci = Arc::new(CiRunner::new(workspace.state_dir().join("ci")));
+        RealAdapters { exe, workspace, local, command, ci, proxies: Mutex::default(), externals: Mutex::default() }
     }
 }
 
@@ -74,6 +77,7 @@ impl Adapters for RealAdapters {
         match &spec.target {
             TargetKind::Local => self.local.clone(),
             TargetKind::Command(_) => self.command.clone(),
+            TargetKind::Ci(_) => self.ci.clone(),
         }
     }
 

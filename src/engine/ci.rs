@@ -8,7 +8,7 @@ use crate::{
 
 /// Returns what the platform says; what went wrong stands where its answer would.
 pub async fn seen(config: &CiConfig, commit: Option<&str>) -> Seen {
-    let platform = platform(config).await;
+    let platform = platform(&config.access()).await;
     let mut seen = Seen::default();
     if config.on.is_commit()
         && let Some(commit) = commit

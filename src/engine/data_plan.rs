@@ -8,6 +8,7 @@ use crate::{
         data::{DataReturn, DataSpec, OnRollback, PlannedMigration, PlannedReturn},
         migration::Migration,
         plan::{Rollback, RollbackKind},
+        service::TargetKind,
     },
 };
 use std::collections::BTreeSet;
@@ -50,6 +51,10 @@ pub fn rollback(spec: &ServiceSpec, base: Option<&Base>, foreseen: &Foreseen) ->
     let to_version = base.map(|base| base.version.clone());
     let Some(until) = &way.until else {
         let (kind, summary) = match base {
+            None if migrations.is_empty() && matches!(spec.target, TargetKind::Ci(_)) => {
+                let summary = "nothing served before, and no run takes it away: a person does, where something answers";
+                (RollbackKind::Withdraw, summary.into())
+            }
             None if migrations.is_empty() => {
                 (RollbackKind::Withdraw, "nothing served before: going back withdraws the service (503)".into())
             }

@@ -6,6 +6,7 @@ use crate::{
     model::{
         Caller, Directive, GateResult, Timestamp, Verdict,
         ci::{CheckState, CiConfig, CiFault, CiPlatform, CiRun, Dispatch},
+        service::TargetKind,
     },
     store::{Job, JobState},
     targets::ci::platform,
@@ -87,7 +88,7 @@ impl Engine {
             .clone()
             .ok_or_else(|| Error::new(Code::WrongState, format!("`{}` names no commit that a workflow could run on", directive.id)))?;
         self.refuse_other_build(directive, &commit).await?;
-        let platform = platform(&config).await.map_err(refused)?;
+        let platform = platform(&config.access()).await.map_err(refused)?;
         let head = platform.branch(&config.base_branch).await.map_err(refused)?.head;
         if head != commit {
             return Err(Error::new(
@@ -173,7 +174,7 @@ impl Engine {
             Err(error) => return Err(error),
         };
         let asked = match &config {
-            Some(config) => match platform(config).await {
+            Some(config) => match platform(&config.access()).await {
                 Ok(platform) => platform.run(&order(&detail, directive), detail.run.as_ref().map(|run| run.id.as_str())).await,
                 Err(fault) => Err(fault),
             },
@@ -214,7 +215,11 @@ impl Engine {
 
     /// Returns whom to ask, where a workflow may be started for a directive.
     async fn may_dispatch(&self, directive: &Directive) -> Result<CiConfig> {
-        let (applied, environment, _) = self.service(&directive.environment, &directive.service).await?;
+        let (applied, environment, spec) = self.service(&directive.environment, &directive.service).await?;
+        if matches!(spec.target, TargetKind::Ci(_)) {
+            let message = format!("a workflow is the target of `{}` in `{}`: a deployment starts it", spec.service, environment.name);
+            return Err(Error::new(Code::WrongState, message).hint("call `plan_deployment`, then `execute_deployment`"));
+        }
         let asks = environment.approval.is_some() || self.phase_of(&environment.name).await?.is_some_and(|phase| phase.approval.is_some());
         if asks {
             return Err(Error::new(
@@ -287,6 +292,7 @@ fn order(detail: &Followed, directive: &Directive) -> Dispatch {
         workflow: detail.workflow.clone(),
         branch: detail.branch.clone(),
         environment: directive.environment.to_string(),
+        inputs: Default::default(),
         name: detail.name.clone(),
     }
 }

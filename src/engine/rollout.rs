@@ -1,6 +1,8 @@
 //! What a strategy does: its steps in order, who gets traffic after each, and which old instances are gone by then. Pure.
 
-use crate::model::{Action, Base, InstanceId, Reversibility, ServiceSpec, Split, Step, StepId, Strategy, split::Share};
+use crate::model::{
+    Action, Base, InstanceId, Reversibility, ServiceSpec, Split, Step, StepId, Strategy, service::TargetKind, split::Share,
+};
 
 /// Health checks end at their own deadline; this is what a start may take before (process and port).
 const START_MS: u64 = 30_000;
@@ -110,10 +112,18 @@ impl Maker<'_> {
     }
 
     fn start(&self, index: u32) -> Step {
-        let title = format!("start {}, instance {index} of {}", self.version, self.spec.instances);
+        let (title, undo) = match (&self.spec.target, self.base) {
+            (TargetKind::Ci(target), base) => {
+                let way_back = base.map(|base| format!("run it for {}", base.version));
+                let title =
+                    format!("run workflow `{}` on `{}` for {}, and follow it to its end", target.workflow, target.branch, self.version);
+                (title, way_back.unwrap_or_else(|| "a person takes away what answers there".into()))
+            }
+            _ => (format!("start {}, instance {index} of {}", self.version, self.spec.instances), format!("stop instance {index}")),
+        };
         // What changes something, and the look at it afterwards, each have the time that is configured.
         let patience = START_MS + 2 * self.spec.target.timeout_ms();
-        step(&format!("start-{index}"), Action::Start { index }, title, Some(format!("stop instance {index}")), patience)
+        step(&format!("start-{index}"), Action::Start { index }, title, Some(undo), patience)
     }
 
     fn shift(&self) -> Step {
@@ -187,7 +197,7 @@ mod tests {
     use super::*;
     use crate::{
         engine::examples::{base, spec},
-        model::service::{CommandTarget, TargetKind},
+        model::service::CommandTarget,
     };
     use proptest::{prop_assert, prop_assert_eq, proptest};
 

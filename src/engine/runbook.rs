@@ -91,7 +91,10 @@ pub fn draft(draft: &Draft<'_>) -> String {
         let took = took.map_or("not run".to_owned(), |millis| format!("took {millis} ms"));
         put(format!("{}. `{}`: {} ({took}, limit {} s).", number + 1, step.id, step.title, step.timeout_ms / 1000));
         if let (Action::Start { .. }, Some(argv)) = (&step.action, entry.and_then(|entry| entry.output["argv"].as_array())) {
-            put(format!("\n   ```argv\n   {}\n   ```\n", serde_json::to_string(argv).expect("argv is JSON")));
+            match entry.and_then(|entry| entry.output["run"]["address"].as_str()) {
+                Some(run) => put(format!("   Its run was {}.", text::visible_line(run, 300))),
+                None => put(format!("\n   ```argv\n   {}\n   ```\n", serde_json::to_string(argv).expect("argv is JSON"))),
+            }
         }
         if let Some(undo) = &step.undo {
             put(format!("   If it fails: {undo}."));

@@ -145,7 +145,11 @@ async fn start(run: &Run, index: u32) -> Result<Value, StepFailure> {
         let how = observed.last_exit.unwrap_or_else(|| "at once".into());
         return Err(StepFailure::new(Code::InstanceExited, format!("instance `{}` ended: {how}", observed.instance)));
     }
-    Ok(json!({ "instance": observed.instance, "address": observed.address, "argv": observed.argv, "pid": observed.pid }))
+    let mut output = json!({ "instance": observed.instance, "address": observed.address, "argv": observed.argv, "pid": observed.pid });
+    if let Some(run) = observed.run {
+        output["run"] = json!(run);
+    }
+    Ok(output)
 }
 
 async fn verify_instances(run: &Run, instances: &[InstanceId]) -> Result<Value, StepFailure> {

@@ -2,6 +2,7 @@
 
 use super::{gate::Who, text::visible_line};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// `[ci]`: whom to ask, and what must have succeeded there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -27,8 +28,24 @@ pub struct CiConfig {
     pub timeout_ms: u64,
 }
 
+/// How a CI platform is asked about one repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CiAccess {
+    /// What speaks there.
+    pub platform: CiPlatform,
+    /// `owner/name`, of GitLab with every group before it.
+    pub repository: String,
+    /// The root of GitHub's API, or of a GitLab, or the reference to it.
+    pub address: String,
+    /// The reference to a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Patience with one answer, milliseconds.
+    pub timeout_ms: u64,
+}
+
 /// A CI platform.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CiPlatform {
     /// GitHub's REST API.
@@ -62,6 +79,17 @@ impl CiPlace {
 }
 
 impl CiConfig {
+    /// Returns how the platform is asked.
+    pub fn access(&self) -> CiAccess {
+        CiAccess {
+            platform: self.platform,
+            repository: self.repository.clone(),
+            address: self.address.clone(),
+            token: self.token.clone(),
+            timeout_ms: self.timeout_ms,
+        }
+    }
+
     /// Says what is asked for, on one line: ``"build", "test" succeed on the commit``.
     pub fn rule(&self) -> String {
         let names: Vec<String> = self.checks.iter().map(|check| format!("`{}`", visible_line(check, 80))).collect();
@@ -132,6 +160,8 @@ pub struct Dispatch {
     pub branch: String,
     /// Where it deploys to.
     pub environment: String,
+    /// What it is told beside.
+    pub inputs: BTreeMap<String, String>,
     /// What it is told to be called, so that it is found again.
     pub name: String,
 }

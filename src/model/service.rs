@@ -2,6 +2,7 @@
 
 use super::{
     about::About,
+    ci::CiAccess,
     data::DataSpec,
     ids::{EnvironmentName, ServiceName},
     metric::MetricSpec,
@@ -132,6 +133,8 @@ pub enum TargetKind {
     Local,
     /// Whatever these commands deploy to: an existing `deploy.sh`, `kubectl` …
     Command(CommandTarget),
+    /// Whatever a CI workflow deploys to.
+    Ci(CiTarget),
 }
 
 impl TargetKind {
@@ -140,6 +143,7 @@ impl TargetKind {
         match self {
             TargetKind::Local => 0,
             TargetKind::Command(target) => target.timeout_ms,
+            TargetKind::Ci(target) => target.timeout_ms,
         }
     }
 }
@@ -158,6 +162,22 @@ pub struct CommandTarget {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logs: Option<Vec<String>>,
     /// How long one of them may take.
+    pub timeout_ms: u64,
+}
+
+/// The workflow that deploys a service. What it is told is filled in like a command's argv, without `{release}`: the release's bytes are
+/// where the platform keeps them, under their version or digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CiTarget {
+    /// Whom to ask: what `[ci]` says. An approval is bound to it, and the way back asks whoever was asked.
+    pub access: CiAccess,
+    /// GitHub's file in `.github/workflows`; of GitLab `.gitlab-ci.yml`.
+    pub workflow: String,
+    /// The branch it runs on.
+    pub branch: String,
+    /// What it is told, by name, beside the environment and its own name.
+    pub inputs: BTreeMap<String, String>,
+    /// How long a run may take.
     pub timeout_ms: u64,
 }
 

@@ -5,17 +5,17 @@
 use super::{
     Capabilities, InstanceSpec, LogCursor, LogPage, Observed, StopReport, Target, TargetError,
     job::{self, Job, JobReport},
+    records::{Kept, Records},
 };
 use crate::model::{
     Epoch, InstanceId, Lease,
     service::{CommandTarget, TargetKind, fill},
 };
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
-    fs,
     path::{Path, PathBuf},
     sync::Mutex,
     time::{Duration, Instant},
@@ -26,8 +26,7 @@ const FRESH: Duration = Duration::from_secs(2);
 
 /// Targets wrapped by commands, of one workspace.
 pub struct CommandRunner {
-    /// One folder per instance.
-    folder: PathBuf,
+    records: Records<Recorded>,
     marks: PathBuf,
     workspace: PathBuf,
     seen: Mutex<Seen>,
@@ -60,57 +59,31 @@ struct Told {
     address: Option<std::net::SocketAddr>,
 }
 
+impl Kept for Recorded {
+    fn spec(&self) -> &InstanceSpec {
+        &self.spec
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+}
+
 impl CommandRunner {
     /// Returns the targets whose records lie in `folder`; commands run in the workspace, marked by `marks`.
     pub fn new(folder: PathBuf, marks: PathBuf, workspace: PathBuf) -> Self {
-        CommandRunner { folder, marks, workspace, seen: Mutex::default() }
-    }
-
-    fn file(&self, instance: &InstanceId) -> PathBuf {
-        self.folder.join(instance.as_str()).join("instance.json")
-    }
-
-    fn recorded(&self, instance: &InstanceId) -> anyhow::Result<Option<Recorded>> {
-        match fs::read(self.file(instance)) {
-            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).with_context(|| format!("reading the record of `{instance}`"))?)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("reading the record of `{instance}`")),
-        }
+        CommandRunner { records: Records::new(folder), marks, workspace, seen: Mutex::default() }
     }
 
     fn record(&self, recorded: &Recorded) -> anyhow::Result<()> {
         self.forget(&recorded.spec.id);
-        let file = self.file(&recorded.spec.id);
-        fs::create_dir_all(file.parent().expect("a record lies in a folder"))?;
-        crate::shim::spec::write_json(&file, recorded)
+        self.records.keep(recorded)
     }
 
     fn forget(&self, instance: &InstanceId) {
         let mut seen = self.seen.lock().expect("no holder of this lock panics");
         seen.readings.remove(instance);
         seen.changes += 1;
-    }
-
-    /// Refuses a lower epoch than any instance of the same place has seen.
-    fn fence(&self, lease: &Lease, spec: &InstanceSpec) -> Result<(), TargetError> {
-        let seen = self.records()?.into_iter().filter(|other| same_place(&other.spec, spec)).map(|other| other.epoch).max();
-        match seen {
-            Some(seen) if lease.epoch < seen => Err(TargetError::StaleEpoch { given: lease.epoch, seen }),
-            _ => Ok(()),
-        }
-    }
-
-    fn records(&self) -> anyhow::Result<Vec<Recorded>> {
-        let entries = match fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.context("reading the records of command targets")?,
-        };
-        let mut records = Vec::new();
-        for entry in entries {
-            let name = entry?.file_name();
-            records.extend(self.recorded(&InstanceId::from(name.to_string_lossy().as_ref()))?);
-        }
-        Ok(records)
     }
 
     async fn ask(&self, argv: &[String], recorded: &Recorded) -> Result<JobReport, TargetError> {
@@ -160,7 +133,7 @@ impl CommandRunner {
             return Ok(observed);
         }
         // Read after the changes were counted: the caller may have read it long before.
-        let applied = self.recorded(&spec.id)?.is_some_and(|recorded| recorded.applied);
+        let applied = self.records.of(&spec.id)?.is_some_and(|recorded| recorded.applied);
         let report = self.ask(&kind(spec)?.observe, recorded).await?;
         let told: Told = serde_json::from_str(report.answer.trim())
             .map_err(|error| anyhow!("`observe` of `{}` prints no {{\"running\": …, \"version\": …}}: {error}", spec.id))?;
@@ -177,6 +150,7 @@ impl CommandRunner {
             restarts: 0,
             last_exit: (!is_this).then(|| format!("version {} runs there", told.version.unwrap_or_default())),
             epoch: recorded.epoch,
+            run: None,
         };
         let mut seen = self.seen.lock().expect("no holder of this lock panics");
         if seen.changes == changes {
@@ -193,7 +167,7 @@ impl Target for CommandRunner {
     }
 
     async fn observe(&self, instance: &InstanceId) -> Result<Option<Observed>, TargetError> {
-        match self.recorded(instance)? {
+        match self.records.of(instance)? {
             Some(recorded) => Ok(Some(self.look(&recorded).await?)),
             None => Ok(None),
         }
@@ -201,15 +175,15 @@ impl Target for CommandRunner {
 
     async fn list(&self) -> Result<Vec<Observed>, TargetError> {
         let mut found = Vec::new();
-        for recorded in self.records()? {
+        for recorded in self.records.all()? {
             found.push(self.look(&recorded).await?);
         }
         Ok(found)
     }
 
     async fn start(&self, lease: &Lease, instance: &InstanceSpec) -> Result<Observed, TargetError> {
-        self.fence(lease, instance)?;
-        let running = self.recorded(&instance.id)?.and_then(|earlier| earlier.running);
+        self.records.fence(lease, instance)?;
+        let running = self.records.of(&instance.id)?.and_then(|earlier| earlier.running);
         let mut recorded = Recorded { spec: instance.clone(), epoch: lease.epoch, applied: false, running };
         // Written down before anything happens: what may have happened is undone.
         self.record(&recorded)?;
@@ -220,8 +194,8 @@ impl Target for CommandRunner {
     }
 
     async fn stop(&self, lease: &Lease, instance: &InstanceId, _grace: Duration) -> Result<StopReport, TargetError> {
-        let Some(mut recorded) = self.recorded(instance)? else { return Ok(StopReport { graceful: true }) };
-        self.fence(lease, &recorded.spec)?;
+        let Some(mut recorded) = self.records.of(instance)? else { return Ok(StopReport { graceful: true }) };
+        self.records.fence(lease, &recorded.spec)?;
         recorded.epoch = lease.epoch;
         self.record(&recorded)?;
         // What has been replaced already is not undone: that would bring it back. What was half applied is.
@@ -232,33 +206,25 @@ impl Target for CommandRunner {
                 return Err(anyhow!("`undo` ended well, and {} still runs", recorded.spec.version).into());
             }
         }
-        fs::remove_dir_all(self.folder.join(instance.as_str())).context("removing an instance's record")?;
+        self.records.remove(instance)?;
         self.forget(instance);
         Ok(StopReport { graceful: true })
     }
 
     async fn logs(&self, instance: &InstanceId, from: LogCursor) -> Result<LogPage, TargetError> {
-        let Some(recorded) = self.recorded(instance)? else { return Ok(LogPage::default()) };
+        let Some(recorded) = self.records.of(instance)? else { return Ok(LogPage::default()) };
         let Some(argv) = &kind(&recorded.spec)?.logs else { return Ok(LogPage::default()) };
         let written = job::written(self.job(argv, &recorded)?).await?;
         let lines: Vec<String> = written.text.lines().map(str::to_owned).collect();
-        let skipped = match from {
-            LogCursor::Tail(lines_wanted) => lines.len().saturating_sub(lines_wanted),
-            LogCursor::Offset(line) => usize::try_from(line).unwrap_or(usize::MAX).min(lines.len()),
-        };
-        Ok(LogPage { next: lines.len() as u64, lines: lines[skipped..].to_vec(), is_cut: written.is_cut })
+        Ok(LogPage { is_cut: written.is_cut, ..LogPage::of_lines(lines, from) })
     }
 }
 
 fn kind(spec: &InstanceSpec) -> Result<&CommandTarget, TargetError> {
     match &spec.spec.target {
         TargetKind::Command(target) => Ok(target),
-        TargetKind::Local => Err(anyhow!("`{}` is no command target", spec.id).into()),
+        _ => Err(anyhow!("`{}` is no command target", spec.id).into()),
     }
-}
-
-fn same_place(one: &InstanceSpec, other: &InstanceSpec) -> bool {
-    (&one.spec.environment, &one.spec.service) == (&other.spec.environment, &other.spec.service)
 }
 
 /// Returns an argv with its places filled.

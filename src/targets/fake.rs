@@ -306,6 +306,7 @@ impl Target for FakeTarget {
                 restarts: 0,
                 last_exit: None,
                 epoch: lease.epoch,
+                run: None,
             };
             let mut server = (!behaviour.exits).then(|| tokio::spawn(serve(listener, behaviour.clone())));
             if behaviour.exits {

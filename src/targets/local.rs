@@ -144,7 +144,7 @@ impl LocalTarget {
             None => (0, None, Epoch(0), None),
         };
         let pid = process.filter(|_| running).map(|process| process.pid);
-        Observed { instance, version, digest, running, address, argv: installed.argv, pid, restarts, last_exit, epoch }
+        Observed { instance, version, digest, running, address, argv: installed.argv, pid, restarts, last_exit, epoch, run: None }
     }
 
     async fn look(&self, instance: &InstanceId) -> Result<Option<Observed>> {

@@ -2,11 +2,12 @@
 //!
 //! To add a kind of target: a variant of `model::service::TargetKind`, one file here, one match arm where adapters are made.
 
-use crate::model::{Epoch, Guarantees, InstanceId, Lease, ServiceSpec, Sha256, Split, capacity::Capacity, split::Share};
+use crate::model::{Epoch, Guarantees, InstanceId, Lease, ServiceSpec, Sha256, Split, capacity::Capacity, ci::CiRun, split::Share};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 pub mod capacity;
 pub mod ci;
+pub mod ci_runner;
 pub mod command;
 pub mod external;
 pub mod fake;
@@ -18,6 +19,7 @@ pub mod local;
 pub mod metrics;
 pub mod probe;
 pub mod proxy_router;
+mod records;
 mod release_archive;
 mod release_files;
 pub mod release_store;
@@ -163,6 +165,9 @@ pub struct Observed {
     pub last_exit: Option<String>,
     /// The highest epoch its shim has seen.
     pub epoch: Epoch,
+    /// The newest run that deploys it, where CI does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<CiRun>,
 }
 
 /// How a stop went.
@@ -236,6 +241,18 @@ pub struct LogPage {
     pub next: u64,
     /// Whether more was written before it than anybody can read.
     pub is_cut: bool,
+}
+
+impl LogPage {
+    /// Returns the page of a log that is kept as lines: the cursor counts lines.
+    fn of_lines(mut lines: Vec<String>, from: LogCursor) -> Self {
+        let next = lines.len() as u64;
+        let skipped = match from {
+            LogCursor::Tail(wanted) => lines.len().saturating_sub(wanted),
+            LogCursor::Offset(line) => usize::try_from(line).unwrap_or(usize::MAX).min(lines.len()),
+        };
+        LogPage { lines: lines.split_off(skipped), next, is_cut: false }
+    }
 }
 
 /// Why a target could not do something.

@@ -3,6 +3,7 @@
 use interlock::model::ci::{CiConfig, CiPlace, CiPlatform};
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
@@ -45,6 +46,10 @@ pub struct World {
     pub runs: Vec<(String, String, String, String)>,
     /// Whether a run that was started shows.
     pub shows_runs: bool,
+    /// What each run was told.
+    pub told: Vec<BTreeMap<String, String>>,
+    /// The word a run of a version starts with, where it is none that waits: how it ends.
+    pub outcomes: BTreeMap<String, &'static str>,
 }
 
 /// What goes wrong.
@@ -59,6 +64,8 @@ pub enum Fault {
     Lies(&'static str),
     /// It has more than it gives.
     Withholds,
+    /// It starts what it is asked to, and never answers.
+    Unanswered,
 }
 
 impl Forge {
@@ -78,6 +85,8 @@ impl Forge {
             fault: Fault::None,
             runs: Vec::new(),
             shows_runs: true,
+            told: Vec::new(),
+            outcomes: BTreeMap::new(),
         };
         let address = listener.local_addr().unwrap();
         let forge = Forge { address, platform, world: Arc::new(Mutex::new(world)), asked: Arc::default() };
@@ -136,8 +145,13 @@ impl Forge {
             }
             Fault::Says(status, headers, body) => (status, headers.to_owned(), body.to_owned()),
             _ if head.starts_with("POST ") => {
+                let is_answered = world.fault != Fault::Unanswered;
                 let (status, body) = world.started(&target, &serde_json::from_str(&body).unwrap_or_default());
-                self.world.lock().unwrap().runs = world.runs.clone();
+                self.set(|kept| (kept.runs, kept.told) = (world.runs.clone(), world.told.clone()));
+                if !is_answered {
+                    let _ = stream.read(&mut [0; 1]).await;
+                    return;
+                }
                 (status, String::new(), body)
             }
             _ => {
@@ -189,7 +203,7 @@ impl World {
                     "protection": { "enabled": self.is_protected, "required_status_checks": required }, "protection_url": "" });
                 (200, String::new(), body)
             }
-            ["actions", "workflows", "deploy-web.yml", "runs"] => {
+            ["actions", "workflows", "deploy-web.yml" | "release.yml", "runs"] => {
                 let runs: Vec<Value> = (0..self.runs.len()).rev().map(|at| self.workflow_run(at)).collect();
                 let runs = if self.shows_runs { runs } else { Vec::new() };
                 (200, String::new(), json!({ "total_count": runs.len(), "workflow_runs": runs }))
@@ -218,6 +232,10 @@ impl World {
                 let body = json!({ "id": 7, "path_with_namespace": "shop/web", "default_branch": "main",
                     "only_allow_merge_if_pipeline_succeeds": self.needs_pipeline, "allow_merge_on_skipped_pipeline": null });
                 (200, String::new(), body)
+            }
+            ["", "pipelines"] => {
+                let pipelines = (0..self.runs.len()).rev().map(|at| self.pipeline(at)).collect();
+                (200, String::new(), Value::Array(if self.shows_runs { pipelines } else { Vec::new() }))
             }
             ["", "pipelines", id] => match id.parse::<usize>().ok().filter(|id| (100..100 + self.runs.len()).contains(id)) {
                 Some(id) => (200, String::new(), self.pipeline(id - 100)),
@@ -253,18 +271,34 @@ impl World {
     fn started(&mut self, target: &str, body: &Value) -> (u16, String) {
         let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         match target {
-            "/repos/shop/web/actions/workflows/deploy-web.yml/dispatches" if body["ref"] == "main" => {
+            "/repos/shop/web/actions/workflows/deploy-web.yml/dispatches" | "/repos/shop/web/actions/workflows/release.yml/dispatches"
+                if body["ref"] == "main" =>
+            {
                 let (name, environment) = (word(&body["inputs"]["interlock"]), word(&body["inputs"]["environment"]));
-                self.runs.push((name, environment, "queued".into(), self.head.clone()));
+                let told = serde_json::from_value(body["inputs"].clone()).unwrap();
+                self.begin(name, environment, "queued", told);
                 (204, String::new())
             }
             "/api/v4/projects/shop%2Fweb/pipeline" if body["ref"] == "main" => {
                 let value = |key: &str| word(&body["variables"].as_array().unwrap().iter().find(|one| one["key"] == key).unwrap()["value"]);
-                self.runs.push((value("INTERLOCK_RUN"), value("INTERLOCK_ENVIRONMENT"), "created".into(), self.head.clone()));
+                let told = body["variables"].as_array().unwrap().iter().map(|one| (word(&one["key"]), word(&one["value"]))).collect();
+                self.begin(value("INTERLOCK_RUN"), value("INTERLOCK_ENVIRONMENT"), "created", told);
                 (201, self.pipeline(self.runs.len() - 1).to_string())
             }
-            _ => (404, json!({ "message": "Not Found" }).to_string()),
+            _ => match target.strip_suffix("/cancel").and_then(|run| run.rsplit('/').next()?.parse::<usize>().ok()) {
+                Some(id) if (100..100 + self.runs.len()).contains(&id) => {
+                    self.runs[id - 100].2 = if target.starts_with("/repos") { "cancelled" } else { "canceled" }.into();
+                    (202, "{}".into())
+                }
+                _ => (404, json!({ "message": "Not Found" }).to_string()),
+            },
         }
+    }
+
+    fn begin(&mut self, name: String, environment: String, word: &str, told: BTreeMap<String, String>) {
+        let word = told.get("version").and_then(|version| self.outcomes.get(version)).copied().unwrap_or(word);
+        self.runs.push((name, environment, word.into(), self.head.clone()));
+        self.told.push(told);
     }
 
     fn workflow_run(&self, at: usize) -> Value {
@@ -276,8 +310,8 @@ impl World {
     }
 
     fn pipeline(&self, at: usize) -> Value {
-        let (_, _, word, commit) = &self.runs[at];
-        json!({ "id": 100 + at, "iid": 1, "project_id": 7, "sha": commit, "ref": "main", "status": word, "source": "api",
+        let (name, environment, word, commit) = &self.runs[at];
+        json!({ "id": 100 + at, "iid": 1, "project_id": 7, "name": format!("deploy web {environment} {name}"), "sha": commit, "ref": "main", "status": word, "source": "api",
             "web_url": format!("http://forge/shop/web/-/pipelines/{}", 100 + at) })
     }
 

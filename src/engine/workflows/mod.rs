@@ -11,7 +11,7 @@ use super::{Engine, files};
 use crate::{
     config::EnvironmentConfig,
     error::{Code, Error, Result},
-    model::{DirectiveId, ServiceName, Sha256, ci::CiConfig, text::visible_line},
+    model::{DirectiveId, ServiceName, Sha256, ci::CiConfig, service::TargetKind, text::visible_line},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -137,7 +137,13 @@ fn pipeline(environments: &[EnvironmentConfig], ci: Option<&CiConfig>, order: &W
         service,
     };
     for environment in environments {
-        if environment.services.contains_key(&ServiceName::from(pipeline.service.as_str())) {
+        if let Some(spec) = environment.services.get(&ServiceName::from(pipeline.service.as_str())) {
+            let own = if order.platform == WorkflowPlatform::Gitlab { ".gitlab-ci.yml".to_owned() } else { pipeline.file() };
+            if matches!(&spec.target, TargetKind::Ci(target) if target.workflow == own) {
+                let message =
+                    format!("`{own}` deploys `{}` in `{}`: one that asks Interlock would start itself", spec.service, environment.name);
+                return Err(Error::invalid(message).hint("give the target's `workflow` another name"));
+            }
             let is_first = environment.approval.is_none() && environment.after.is_none();
             let list = if is_first { &mut pipeline.automatic } else { &mut pipeline.by_hand };
             list.push(environment.name.to_string());

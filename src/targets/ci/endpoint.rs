@@ -2,7 +2,7 @@
 
 use crate::{
     model::{
-        ci::{CiConfig, CiFault},
+        ci::{CiAccess, CiFault},
         metric::HttpAddress,
         text::visible_line,
     },
@@ -40,15 +40,15 @@ pub(super) struct Page<T> {
 }
 
 impl Endpoint {
-    /// Returns the endpoint of `[ci]`; the token is sent in `header`, after `scheme`.
-    pub async fn resolved(config: &CiConfig, header: &str, scheme: &str) -> Result<Self, CiFault> {
-        let values = std::iter::once(config.address.clone()).chain(config.token.clone()).collect();
+    /// Returns the endpoint; the token is sent in `header`, after `scheme`.
+    pub async fn resolved(access: &CiAccess, header: &str, scheme: &str) -> Result<Self, CiFault> {
+        let values = std::iter::once(access.address.clone()).chain(access.token.clone()).collect();
         let (values, redactor) = revealed(values).await.map_err(|error| CiFault::Unusable(error.to_string()))?;
         let mut values = values.into_iter();
         let address = values.next().expect("there is an address");
         let address = HttpAddress::parse(&address).map_err(|why| CiFault::Unusable(format!("its address cannot be asked: {why}")))?;
         let token = values.next().map(|token| (header.to_owned(), format!("{scheme}{}", token.trim())));
-        Ok(Endpoint { address, headers: token.into_iter().collect(), redactor, timeout: Duration::from_millis(config.timeout_ms) })
+        Ok(Endpoint { address, headers: token.into_iter().collect(), redactor, timeout: Duration::from_millis(access.timeout_ms) })
     }
 
     /// Sends this header, too.

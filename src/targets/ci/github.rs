@@ -213,7 +213,9 @@ impl Platform for Github {
 
     async fn dispatch(&self, order: &Dispatch) -> Result<Option<CiRun>, CiFault> {
         let path = self.path(&format!("/actions/workflows/{}/dispatches", escaped(&order.workflow)));
-        let inputs = json!({ "environment": order.environment, "interlock": order.name });
+        let mut inputs = json!(order.inputs);
+        inputs["environment"] = json!(order.environment);
+        inputs["interlock"] = json!(order.name);
         // GitHub answers without a body: which run it is shows by its name.
         let what = format!("workflow `{}`", order.workflow);
         self.endpoint.post::<IgnoredAny>(&path, &json!({ "ref": order.branch, "inputs": inputs }), &what).await?;
@@ -240,6 +242,11 @@ impl Platform for Github {
         let is_it = |run: &WorkflowRun| run.display_title.as_deref().is_some_and(|title| has_whole_token(title, &order.name));
         Ok(runs.workflow_runs.into_iter().find(is_it).map(WorkflowRun::run))
     }
+
+    async fn cancel(&self, id: &str) -> Result<(), CiFault> {
+        let path = self.path(&format!("/actions/runs/{}/cancel", escaped(id)));
+        self.endpoint.post::<IgnoredAny>(&path, &json!({}), &format!("run {id}")).await.map(drop)
+    }
 }
 
 /// Reads how a check or a workflow's run stands.
@@ -256,7 +263,9 @@ fn state(status: &str, conclusion: Option<&str>) -> CheckState {
 
 impl WorkflowRun {
     fn run(self) -> CiRun {
-        let state = state(&self.status, self.conclusion.as_deref());
+        // Whatever is not completed may still do something, by a word nobody knows, too.
+        let is_over = self.status == "completed";
+        let state = if is_over { state(&self.status, self.conclusion.as_deref()) } else { CheckState::Pending };
         let word = self.conclusion.unwrap_or(self.status);
         CiRun { id: self.id.to_string(), commit: self.head_sha, address: self.html_url, word, state }
     }

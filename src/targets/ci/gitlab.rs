@@ -6,12 +6,15 @@ use super::{
     endpoint::{Endpoint, MOST_PAGES, commit_id, same_commit},
 };
 use crate::{
-    model::ci::{Branch, Check, CheckState, CiFault, CiRun, Dispatch, Requires},
+    model::{
+        ci::{Branch, Check, CheckState, CiFault, CiRun, Dispatch, Requires},
+        text::has_whole_token,
+    },
     targets::http::escaped,
 };
 use async_trait::async_trait;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::{Value, json};
 
 /// GitLab, asked about one project.
 pub(super) struct Gitlab {
@@ -57,6 +60,8 @@ struct Pipeline {
     sha: String,
     status: String,
     web_url: String,
+    #[serde(default)]
+    name: Option<String>,
 }
 
 impl Gitlab {
@@ -107,14 +112,22 @@ impl Platform for Gitlab {
 
     async fn dispatch(&self, order: &Dispatch) -> Result<Option<CiRun>, CiFault> {
         let variable = |key: &str, value: &str| json!({ "key": key, "value": value });
-        let variables = [variable("INTERLOCK_ENVIRONMENT", &order.environment), variable("INTERLOCK_RUN", &order.name)];
+        let own = [variable("INTERLOCK_ENVIRONMENT", &order.environment), variable("INTERLOCK_RUN", &order.name)];
+        let told = order.inputs.iter().map(|(key, value)| variable(key, value));
+        let variables: Vec<Value> = own.into_iter().chain(told).collect();
         let body = json!({ "ref": order.branch, "variables": variables });
         let started = self.endpoint.post::<Pipeline>(&format!("{}/pipeline", self.project), &body, "pipeline").await?;
         started.map(|pipeline| Some(pipeline.run())).ok_or_else(|| CiFault::Malformed("it names no pipeline".into()))
     }
 
-    async fn run(&self, _: &Dispatch, id: Option<&str>) -> Result<Option<CiRun>, CiFault> {
-        let Some(id) = id else { return Ok(None) };
+    async fn run(&self, order: &Dispatch, id: Option<&str>) -> Result<Option<CiRun>, CiFault> {
+        let Some(id) = id else {
+            // Only where the answer to its start was lost: what it is called is what its `workflow: name` gives.
+            let path = format!("{}/pipelines?source=api&ref={}&per_page=100", self.project, escaped(&order.branch));
+            let pipelines = self.endpoint.get::<Vec<Pipeline>>(&path, "pipelines").await?.body;
+            let is_it = |pipeline: &Pipeline| pipeline.name.as_deref().is_some_and(|name| has_whole_token(name, &order.name));
+            return Ok(pipelines.into_iter().find(is_it).map(Pipeline::run));
+        };
         let path = format!("{}/pipelines/{}", self.project, escaped(id));
         let run = self.endpoint.get::<Pipeline>(&path, &format!("pipeline {id}")).await?.body.run();
         if run.id == id {
@@ -122,6 +135,11 @@ impl Platform for Gitlab {
         } else {
             Err(CiFault::Other { asked: format!("pipeline {id}"), answered: format!("pipeline {}", run.id) })
         }
+    }
+
+    async fn cancel(&self, id: &str) -> Result<(), CiFault> {
+        let path = format!("{}/pipelines/{}/cancel", self.project, escaped(id));
+        self.endpoint.post::<IgnoredAny>(&path, &json!({}), &format!("pipeline {id}")).await.map(drop)
     }
 }
 
@@ -138,7 +156,10 @@ fn state(status: &str) -> CheckState {
 
 impl Pipeline {
     fn run(self) -> CiRun {
-        CiRun { id: self.id.to_string(), commit: self.sha, address: self.web_url, state: state(&self.status), word: self.status }
+        // Whatever has not ended may still do something: what waits for a hand, is being cancelled, or has a word nobody knows.
+        let is_over = ["success", "failed", "canceled", "skipped"].contains(&self.status.as_str());
+        let state = if is_over { state(&self.status) } else { CheckState::Pending };
+        CiRun { id: self.id.to_string(), commit: self.sha, address: self.web_url, state, word: self.status }
     }
 }
 

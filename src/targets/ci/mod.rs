@@ -6,8 +6,9 @@
 mod endpoint;
 mod github;
 mod gitlab;
+pub mod ordered;
 
-use crate::model::ci::{Branch, Check, CiConfig, CiFault, CiPlatform, CiRun, Dispatch};
+use crate::model::ci::{Branch, Check, CiAccess, CiFault, CiPlatform, CiRun, Dispatch};
 use async_trait::async_trait;
 use endpoint::Endpoint;
 
@@ -22,14 +23,16 @@ pub trait Platform: Send + Sync {
     async fn dispatch(&self, order: &Dispatch) -> Result<Option<CiRun>, CiFault>;
     /// Returns the run of this id; without one the newest that was started under the order's name, if it is there yet.
     async fn run(&self, order: &Dispatch, id: Option<&str>) -> Result<Option<CiRun>, CiFault>;
+    /// Asks a run to end; it may take a while until it has.
+    async fn cancel(&self, id: &str) -> Result<(), CiFault>;
 }
 
 /// Returns the platform that is configured, its secrets resolved for this asking.
-pub async fn platform(config: &CiConfig) -> Result<Box<dyn Platform>, CiFault> {
-    Ok(match config.platform {
+pub async fn platform(access: &CiAccess) -> Result<Box<dyn Platform>, CiFault> {
+    Ok(match access.platform {
         CiPlatform::Github => {
-            Box::new(github::Github::new(Endpoint::resolved(config, "authorization", "Bearer ").await?, &config.repository))
+            Box::new(github::Github::new(Endpoint::resolved(access, "authorization", "Bearer ").await?, &access.repository))
         }
-        CiPlatform::Gitlab => Box::new(gitlab::Gitlab::new(Endpoint::resolved(config, "private-token", "").await?, &config.repository)),
+        CiPlatform::Gitlab => Box::new(gitlab::Gitlab::new(Endpoint::resolved(access, "private-token", "").await?, &access.repository)),
     })
 }
