@@ -156,6 +156,12 @@ async fn a_release_is_deployed_by_a_run_and_taken_back_by_one(database: Database
         let directive = shop.directive("staging", "1.0.0").await;
         let refused = shop.refused("wrong_state", "trigger_workflow", json!({ "directive": directive })).await;
         assert!(text(&refused["hint"]).contains("`plan_deployment`"), "{refused:#}");
+        // A generated pipeline asks Interlock: as the target it would start itself.
+        let generated = shop.ask("generate_workflow", json!({ "platform": "gitlab", "build": "make dist", "artifact": "dist" })).await;
+        match platform {
+            CiPlatform::Github => assert_eq!(generated.unwrap()["state"], "shown", "it is another file"),
+            CiPlatform::Gitlab => assert!(text(&generated.unwrap_err()["message"]).contains("would start itself")),
+        }
         let first = deploy(&shop, "1.0.0").await;
         assert_eq!(first["state"], "succeeded", "{first:#}");
         let run = &step(&first, "start-1")["output"]["run"];
