@@ -86,7 +86,8 @@ fn alert(name: &str, environment: &str, state: &str) -> Value {
 
 /// A rule of the service as Prometheus shows it.
 fn rule(environment: &str, health: &str) -> Value {
-    json!({ "name": "Down", "type": "alerting", "labels": { "service": "web", "environment": environment }, "annotations": {}, "health": health })
+    let labels = json!({ "service": "web", "environment": environment });
+    json!({ "name": "Down", "type": "alerting", "labels": labels, "annotations": {}, "health": health })
 }
 
 /// The answer of Prometheus with these rules.
