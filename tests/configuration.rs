@@ -368,7 +368,7 @@ fn what_watches_a_service_is_read_with_its_defaults_and_faults_are_told() {
     let alert = |text: &str| format!("{SMALL}[services.web.monitoring]\nalerts = [{{ {text} }}]\n");
     let watchers = |text: &str| format!("{SMALL}[monitoring]\n{text}\n");
     let cases = [
-        (watchers("alertmanager = \"https://alerts.test\""), "https is not supported yet"),
+        (watchers("alertmanager = \"ftp://alerts.test\""), "it starts with neither `http://` nor `https://`"),
         (watchers("alertmanager = \"http://ann:hunter2@alerts.test\""), "it holds a user name"),
         (watchers("prometheus = \"http://127.0.0.1:9090/?a=b\""), "is no address of a server"),
         (watchers("notify = \"https://hooks.test/?token=hunter2\""), "looks like a secret written out"),
@@ -414,7 +414,7 @@ fn figures_from_outside_are_read_with_their_defaults_and_faults_are_told() {
     let cases = [
         (metric("a", &json("")) + &metric("a", &json("")), "`a` stands here twice"),
         (metric("a", "{ kind = \"statsd\" }"), "`statsd` is unknown"),
-        (metric("a", &json("").replace("http:", "https:")), "https is not supported yet"),
+        (metric("a", &json("").replace("http:", "HTTPS:")), "it starts with neither `http://` nor `https://`"),
         (metric("a", &json("").replace("//h/", "//ann:hunter2@h/")), "it holds a user name"),
         (metric("a", &json("").replace("//h/", "//h/?token=hunter2")), "looks like a secret written out; refer to the whole address"),
         (metric("a", &json("").replace("http://h/", "env:")), "refers to nothing"),
@@ -442,6 +442,9 @@ fn a_ci_is_read_with_its_defaults_and_faults_are_told() {
         "token = \"env:CI_TOKEN\"\nbase_branch = \"release/1\"\nchecks = [\"build\", \"test (linux)\"]\non = \"both\"\nrequired = true\n";
     let ci = read(&own(&format!("{least}{more}"))).ci.unwrap();
     assert_eq!(ci.rule(), "`build`, `test (linux)` succeed on the commit and on `release/1`, and `release/1` requires them");
+    let public = "platform = \"github\"\nrepository = \"shop/web\"\n";
+    assert_eq!(read(&own(public)).ci.unwrap().address, "https://api.github.com");
+    assert_eq!(read(&own(&public.replace("github", "gitlab"))).ci.unwrap().address, "https://gitlab.com");
     let deep = least.replace("github", "gitlab").replace("shop/web", "shop/teams/web");
     assert_eq!(read(&own(&deep)).ci.unwrap().repository, "shop/teams/web");
 
@@ -456,7 +459,7 @@ fn a_ci_is_read_with_its_defaults_and_faults_are_told() {
         (least.replace("shop/web", "web"), "is no repository; write \"owner/name\""),
         (least.replace("shop/web", "shop/../web"), "is no repository"),
         (least.replace("shop/web", "shop/teams/web"), "is no repository"),
-        (least.replace("http:", "https:"), "https is not supported yet"),
+        (least.replace("http:", "ftp:"), "it starts with neither `http://` nor `https://`"),
         (least.replace("8300", "8300/?token=hunter2"), "holds a query"),
         (least.replace("//127", "//ann:hunter2@127"), "it holds a user name"),
         (format!("{least}token = \"hunter2\"\n"), "looks like a secret written out"),

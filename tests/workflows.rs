@@ -251,9 +251,7 @@ async fn the_job_deploys_to_staging_and_waits_for_a_person_before_production(dat
         return;
     }
     let (shop, ada): (Shop, Approver) = Shop::signed(database, standard).await;
-    shop.commit();
-    let head = finish(Command::new("git").args(["rev-parse", "HEAD"]).current_dir(shop.root())).await;
-    let commit = String::from_utf8(head.stdout).unwrap().trim().to_owned();
+    let commit = shop.commit();
     let files = written(&shop).await;
     let workflow: Value = yaml_serde::from_str(&fs::read_to_string(&files[0].1).unwrap()).unwrap();
     let runner = tempfile::tempdir().unwrap();

@@ -27,13 +27,23 @@ const PLACES_IN_INPUTS: &[&str] = &["version", "digest", "instance", "service", 
 const PLATFORMS: &[(&str, CiPlatform)] = &[("github", CiPlatform::Github), ("gitlab", CiPlatform::Gitlab)];
 const PLACES: &[(&str, CiPlace)] = &[("commit", CiPlace::Commit), ("base_branch", CiPlace::BaseBranch), ("both", CiPlace::Both)];
 
+/// Returns where a platform is asked unless told otherwise.
+fn public(platform: CiPlatform) -> &'static str {
+    match platform {
+        CiPlatform::Github => "https://api.github.com",
+        CiPlatform::Gitlab => "https://gitlab.com",
+    }
+}
+
 /// Reads `[ci]`.
 pub fn ci(root: &Table<'_>) -> Option<CiConfig> {
     let table = root.get("ci")?.table()?;
     let platform = table.require("platform", "write platform = \"github\" or \"gitlab\"").and_then(|item| item.choice(PLATFORMS, &[]));
     let repository = table.require("repository", "write repository = \"owner/name\"").and_then(|item| repository(&item, platform));
-    let hint = "write address = \"http://127.0.0.1:8300\": what forwards to the platform's API with TLS";
-    let address = table.require("address", hint).and_then(|item| address(&item));
+    let address = match table.get("address") {
+        Some(item) => address(&item),
+        None => platform.map(|platform| public(platform).to_owned()),
+    };
     let token = table.get("token").and_then(|item| token(&item));
     let base_branch = table.get("base_branch").and_then(|item| branch(&item)).unwrap_or_else(|| BASE_BRANCH.to_owned());
     let checks = table.get("checks").map(|item| checks(&item)).unwrap_or_default();
@@ -47,7 +57,7 @@ pub fn ci(root: &Table<'_>) -> Option<CiConfig> {
 /// Reads the rest of `target = { kind = "ci", … }`; `configured` is `[ci]`.
 pub fn target(table: &Table<'_>, configured: Option<&CiConfig>) -> Option<CiTarget> {
     if configured.is_none() {
-        table.missing("there is no `[ci]` to ask", "write [ci] with `platform`, `repository`, `address` and `token`");
+        table.missing("there is no `[ci]` to ask", "write [ci] with `platform`, `repository` and `token`");
     }
     let is_gitlab = configured.is_some_and(|ci| ci.platform == CiPlatform::Gitlab);
     let workflow = match (table.get("workflow"), is_gitlab) {
@@ -123,7 +133,7 @@ fn repository(item: &Item<'_>, platform: Option<CiPlatform>) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// Reads an address of plain HTTP without a query, or the reference to one.
+/// Reads an address without a query, or the reference to one.
 fn address(item: &Item<'_>) -> Option<String> {
     let text = item.text()?;
     if SecretRef::parse(text).is_some() {
@@ -138,7 +148,7 @@ fn address(item: &Item<'_>) -> Option<String> {
         }
         // What is refused may hold a password: it is not repeated.
         Err(fault) => {
-            item.fault(format!("is no address to ask at: {fault}"), Some("write \"http://127.0.0.1:8300\"".into()));
+            item.fault(format!("is no address to ask at: {fault}"), Some("write \"https://api.github.com\"".into()));
             None
         }
     }

@@ -104,7 +104,7 @@ fn source(item: &Item<'_>) -> Option<MetricSource> {
     source
 }
 
-/// Reads an address of plain HTTP, or the reference to one.
+/// Reads an address, or the reference to one.
 pub(super) fn address(item: &Item<'_>) -> Option<String> {
     let text = item.text()?;
     if SecretRef::parse(text).is_some() {

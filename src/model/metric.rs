@@ -91,48 +91,45 @@ impl MetricSource {
     }
 }
 
-/// The parts of `http://host:port/path?query`.
+/// The parts of `http://host:port/path?query`, or of `https://…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpAddress {
     /// A name or an address, one of IPv6 in brackets.
     pub host: String,
-    /// 80 unless it is written.
+    /// 80 unless it is written; 443 with TLS.
     pub port: u16,
     /// Path and query as written, with their `{places}`.
     pub path: String,
+    /// Whether it is asked over TLS.
+    pub is_tls: bool,
 }
 
 /// Why a text is no address that figures are fetched from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum AddressFault {
-    /// `https` is not supported.
-    #[error("https is not supported yet; give an http address on loopback or a private network")]
-    Https,
-    /// It is none.
-    #[error("{0}")]
-    Wrong(&'static str),
-}
+#[error("{0}")]
+pub struct AddressFault(pub &'static str);
 
 impl HttpAddress {
-    /// Reads an address of plain HTTP, without a user's name and without a fragment.
+    /// Reads an address without a user's name and without a fragment.
     pub fn parse(text: &str) -> Result<Self, AddressFault> {
-        if text.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:")) {
-            return Err(AddressFault::Https);
-        }
-        let rest = text.strip_prefix("http://").ok_or(AddressFault::Wrong("it does not start with `http://`"))?;
+        let (is_tls, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
+            (Some(rest), _) => (true, rest),
+            (None, Some(rest)) => (false, rest),
+            (None, None) => return Err(AddressFault("it starts with neither `http://` nor `https://`")),
+        };
         let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         if authority.contains('@') {
-            return Err(AddressFault::Wrong("it holds a user name; a secret in an address would be shown"));
+            return Err(AddressFault("it holds a user name; a secret in an address would be shown"));
         }
         if path.contains('#') {
-            return Err(AddressFault::Wrong("it holds a fragment, which is never sent"));
+            return Err(AddressFault("it holds a fragment, which is never sent"));
         }
         if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(AddressFault::Wrong("its path holds what must be written as `%XX`"));
+            return Err(AddressFault("its path holds what must be written as `%XX`"));
         }
         let (host, port) = match authority.rfind(':').filter(|at| !authority[*at..].contains(']')) {
             Some(at) => (&authority[..at], authority[at + 1..].parse().ok().filter(|port| *port != 0)),
-            None => (authority, Some(80)),
+            None => (authority, Some(if is_tls { 443 } else { 80 })),
         };
         let of_brackets = |host: &str| host.strip_prefix('[')?.strip_suffix(']').map(str::to_owned);
         let is_host = match of_brackets(host) {
@@ -140,10 +137,25 @@ impl HttpAddress {
             None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
         };
         let (true, Some(port)) = (is_host, port) else {
-            return Err(AddressFault::Wrong("it names no host, or no port after `:`"));
+            return Err(AddressFault("it names no host, or no port after `:`"));
         };
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        Ok(HttpAddress { host: host.to_owned(), port, path })
+        Ok(HttpAddress { host: host.to_owned(), port, path, is_tls })
+    }
+
+    /// Returns host and port, as the `Host` header has them.
+    pub fn authority(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// Returns the host as a name or an address alone.
+    pub fn name(&self) -> &str {
+        self.host.trim_matches(['[', ']'])
+    }
+
+    /// Returns how it is asked: `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.is_tls { "https" } else { "http" }
     }
 }
 
@@ -158,18 +170,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_plain_http_without_secrets() {
+    fn an_address_is_http_with_tls_or_without_and_holds_no_secrets() {
         let parts = |text: &str| HttpAddress::parse(text).map(|address| (address.host, address.port, address.path));
         let expected = ("localhost".into(), 9090, "/prom?x={version}".into());
         assert_eq!(parts("http://localhost:9090/prom?x={version}"), Ok(expected));
         assert_eq!(parts("http://[::1]"), Ok(("[::1]".into(), 80, "/".into())));
         assert_eq!(parts("http://[::1]:81?x"), Ok(("[::1]".into(), 81, "/?x".into())));
-        assert_eq!((parts("https://p/"), parts("HTTPS://p/")), (Err(AddressFault::Https), Err(AddressFault::Https)));
+        assert_eq!(parts("https://p/"), Ok(("p".into(), 443, "/".into())));
         for wrong in ["", "localhost:9090", "http://", "http:///x", "http://:80/", "http://a:/", "http://a:0/", "http://a:99999/"] {
-            assert!(matches!(parts(wrong), Err(AddressFault::Wrong(_))), "{wrong}");
+            assert!(matches!(parts(wrong), Err(AddressFault(_))), "{wrong}");
         }
         for wrong in ["http://ann:secret@a/", "http://a/#x", "http://a/ b", "http://[x]/", "http://[::1/", "http://a b/"] {
-            assert!(matches!(parts(wrong), Err(AddressFault::Wrong(_))), "{wrong}");
+            assert!(matches!(parts(wrong), Err(AddressFault(_))), "{wrong}");
         }
     }
 

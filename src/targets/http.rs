@@ -1,10 +1,15 @@
-//! One exchange over one connection of plain HTTP/1.1: no redirects, no retries, a bounded body. What is seen is what was answered.
+//! One exchange over one connection of HTTP/1.1, plain or over TLS: no redirects, no retries, a bounded body. What is seen is what was answered.
 
+use super::tls;
+use crate::model::metric::HttpAddress;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{HeaderMap, Method, Request, body::Bytes, header};
 use hyper_util::rt::TokioIo;
 use std::{fmt::Write, time::Duration};
-use tokio::net::{TcpStream, ToSocketAddrs};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, ToSocketAddrs},
+};
 
 /// What is asked.
 pub(super) struct Exchange<'a> {
@@ -55,43 +60,58 @@ pub(super) enum ExchangeError {
 impl Exchange<'_> {
     /// Asks whoever listens on this address.
     pub async fn from(&self, address: impl ToSocketAddrs) -> Result<Answer, ExchangeError> {
+        self.within(async { self.over(connect(address, self.timeout).await?).await }).await
+    }
+
+    /// Asks at this address, over TLS where it says so.
+    pub async fn at(&self, address: &HttpAddress) -> Result<Answer, ExchangeError> {
         let exchange = async {
-            let stream = connect(address, self.timeout).await?;
-            let failed = |err: hyper::Error| ExchangeError::Failed(err.to_string());
-            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
-            let method = if self.body.is_some() { Method::POST } else { Method::GET };
-            let request = Request::builder()
-                .method(method)
-                .uri(self.path)
-                .header(header::HOST, self.host)
-                .header(header::USER_AGENT, self.agent)
-                .header(header::CONNECTION, "close");
-            let request = self.headers.iter().fold(request, |request, (name, value)| request.header(name, value));
-            let request = if self.body.is_some() { request.header(header::CONTENT_TYPE, "application/json") } else { request };
-            let body = Full::<Bytes>::from(self.body.clone().unwrap_or_default());
-            let request = request.body(body).map_err(|err| ExchangeError::Failed(format!("`{}` cannot be asked: {err}", self.path)))?;
-            let answer = async {
-                let response = sender.send_request(request).await.map_err(|err| ExchangeError::Failed(format!("no answer: {err}")))?;
-                let status = response.status().as_u16();
-                let headers = response.headers().clone();
-                let body = Limited::new(response.into_body(), self.max_body).collect().await.map_err(|err| {
-                    match err.is::<LengthLimitError>() {
-                        true => ExchangeError::TooLarge { status, limit: self.max_body },
-                        false => ExchangeError::Failed(format!("{status}, and the body failed: {err}")),
-                    }
-                })?;
-                Ok(Answer { status, headers, body: body.to_bytes() })
-            };
-            // The connection is driven here, so that nothing outlives the answer.
-            tokio::pin!(answer, connection);
-            tokio::select! {
-                biased;
-                answer = &mut answer => answer,
-                _ = &mut connection => answer.await,
+            let stream = connect((address.name(), address.port), self.timeout).await?;
+            match address.is_tls {
+                true => self.over(tls::secured(stream, address.name()).await?).await,
+                false => self.over(stream).await,
             }
         };
+        self.within(exchange).await
+    }
+
+    async fn within(&self, exchange: impl Future<Output = Result<Answer, ExchangeError>>) -> Result<Answer, ExchangeError> {
         let late = || ExchangeError::TimedOut(format!("no answer within {} ms", self.timeout.as_millis()));
         tokio::time::timeout(self.timeout, exchange).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn over(&self, stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<Answer, ExchangeError> {
+        let failed = |err: hyper::Error| ExchangeError::Failed(err.to_string());
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+        let method = if self.body.is_some() { Method::POST } else { Method::GET };
+        let request = Request::builder()
+            .method(method)
+            .uri(self.path)
+            .header(header::HOST, self.host)
+            .header(header::USER_AGENT, self.agent)
+            .header(header::CONNECTION, "close");
+        let request = self.headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+        let request = if self.body.is_some() { request.header(header::CONTENT_TYPE, "application/json") } else { request };
+        let body = Full::<Bytes>::from(self.body.clone().unwrap_or_default());
+        let request = request.body(body).map_err(|err| ExchangeError::Failed(format!("`{}` cannot be asked: {err}", self.path)))?;
+        let answer = async {
+            let response = sender.send_request(request).await.map_err(|err| ExchangeError::Failed(format!("no answer: {err}")))?;
+            let status = response.status().as_u16();
+            let headers = response.headers().clone();
+            let body =
+                Limited::new(response.into_body(), self.max_body).collect().await.map_err(|err| match err.is::<LengthLimitError>() {
+                    true => ExchangeError::TooLarge { status, limit: self.max_body },
+                    false => ExchangeError::Failed(format!("{status}, and the body failed: {err}")),
+                })?;
+            Ok(Answer { status, headers, body: body.to_bytes() })
+        };
+        // The connection is driven here, so that nothing outlives the answer.
+        tokio::pin!(answer, connection);
+        tokio::select! {
+            biased;
+            answer = &mut answer => answer,
+            _ = &mut connection => answer.await,
+        }
     }
 }
 

@@ -23,6 +23,7 @@ mod records;
 mod release_archive;
 mod release_files;
 pub mod release_store;
+mod tls;
 
 use job::{Job, JobReport};
 use std::{

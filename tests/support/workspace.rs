@@ -58,14 +58,18 @@ impl Workspace {
         Workspace { database, places: config::Workspace::at(&root).unwrap(), server: None, _folder: folder }
     }
 
-    /// Makes it a git repository with one commit.
-    pub fn commit(&self) {
+    /// Makes it a git repository with one commit, and returns that.
+    pub fn commit(&self) -> String {
         self.write(".gitignore", ".interlock/\nbuild/\nserver.err\n");
-        for words in ["init --quiet", "add --all", "-c user.name=test -c user.email=test@shop.test commit --quiet --message shop"] {
+        let commit = "-c user.name=test -c user.email=test@shop.test commit --quiet --message shop";
+        let mut said = String::new();
+        for words in ["init --quiet", "add --all", commit, "rev-parse HEAD"] {
             let git = std::process::Command::new("git").args(words.split(' ')).current_dir(self.root()).stdin(Stdio::null()).output();
             let git = git.expect("git runs");
             assert!(git.status.success(), "git {words}: {}", String::from_utf8_lossy(&git.stderr));
+            said = String::from_utf8(git.stdout).unwrap().trim().to_owned();
         }
+        said
     }
 
     /// Returns the workspace's folder.

@@ -124,10 +124,10 @@ fn alerting(watchers: &Watchers) -> Vec<String> {
     vec![
         "alerting:".to_owned(),
         "  alertmanagers:".to_owned(),
-        "    - scheme: http".to_owned(),
+        format!("    - scheme: {}", address.scheme()),
         format!("      path_prefix: {}", quoted(&address.path)),
         "      static_configs:".to_owned(),
-        format!("        - targets: [{}]", quoted(&format!("{}:{}", address.host, address.port))),
+        format!("        - targets: [{}]", quoted(&address.authority())),
     ]
 }
 

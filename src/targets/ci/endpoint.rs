@@ -74,7 +74,7 @@ impl Endpoint {
     }
 
     async fn exchange(&self, path: &str, body: Option<&Value>, what: &str) -> Result<Answer, CiFault> {
-        let host = format!("{}:{}", self.address.host, self.address.port);
+        let host = self.address.authority();
         let path = format!("{}{path}", self.address.path.trim_end_matches('/'));
         let exchange = Exchange {
             host: &host,
@@ -85,8 +85,7 @@ impl Endpoint {
             timeout: self.timeout,
             max_body: MAX_BYTES,
         };
-        let name = self.address.host.trim_matches(['[', ']']);
-        let answer = exchange.from((name, self.address.port)).await.map_err(|err| match err {
+        let answer = exchange.at(&self.address).await.map_err(|err| match err {
             ExchangeError::TimedOut(_) => CiFault::TimedOut { after_ms: exchange.timeout.as_millis() as u64 },
             other => CiFault::Unreachable(self.said(&other.to_string())),
         })?;

@@ -11,7 +11,7 @@ use crate::{
 use hyper::{Uri, body::Bytes};
 use std::time::Duration;
 
-/// `http://host:port/path?query`, and the headers that are sent there. They may be secrets: it is never shown.
+/// `http://host:port/path?query`, or `https://…`, and the headers that are sent there. They may be secrets: it is never shown.
 #[derive(Clone)]
 pub(super) struct Endpoint {
     address: HttpAddress,
@@ -25,7 +25,7 @@ impl Endpoint {
         let address = HttpAddress::parse(url).map_err(wrong)?;
         // Places are filled later, always with what an address may hold.
         let path = address.path.replace(['{', '}'], "_").parse::<Uri>();
-        path.map_err(|_| wrong(AddressFault::Wrong("its path holds what must be written as `%XX`")))?;
+        path.map_err(|_| wrong(AddressFault("its path holds what must be written as `%XX`")))?;
         Ok(Endpoint { address, headers: Vec::new() })
     }
 
@@ -51,11 +51,10 @@ impl Endpoint {
         timeout: Duration,
         explain: impl Fn(&[u8]) -> Option<NoData>,
     ) -> Result<Bytes, NoData> {
-        let host = format!("{}:{}", self.address.host, self.address.port);
+        let host = self.address.authority();
         let body = posts.map(str::to_owned);
         let get = Exchange { host: &host, path, agent: "interlock-metrics", headers: &self.headers, body, timeout, max_body: MAX_BYTES };
-        let name = self.address.host.trim_matches(['[', ']']);
-        let answer = get.from((name, self.address.port)).await.map_err(|err| match err {
+        let answer = get.at(&self.address).await.map_err(|err| match err {
             ExchangeError::Failed(message) => NoData::Unreachable { message },
             ExchangeError::TimedOut(_) => NoData::TimedOut { after_ms: timeout.as_millis() as u64 },
             ExchangeError::TooLarge { limit, .. } => NoData::TooLarge { limit: limit as u64 },
