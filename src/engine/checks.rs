@@ -58,6 +58,13 @@ impl Engine {
         Ok((results, Some(job)))
     }
 
+    /// Evaluates every gate and records the verdicts; runs nothing.
+    pub(super) async fn judge(&self, by: &Caller, directive: &Directive) -> Result<Vec<GateResult>> {
+        let results = self.evaluate_gates(directive).await?;
+        self.store.record_verdicts(by, &directive.id, &results).await?;
+        Ok(results)
+    }
+
     /// Evaluates every gate that binds the directive's environment, from the record and the live world; runs nothing.
     pub async fn evaluate_gates(&self, directive: &Directive) -> Result<Vec<GateResult>> {
         let bindings = self.bindings(directive).await?;
@@ -77,9 +84,7 @@ impl Engine {
                 self.observe_one(by, directive, &binding, feed).await?;
             }
         }
-        let results = self.evaluate_gates(directive).await?;
-        self.store.record_verdicts(by, &directive.id, &results).await?;
-        Ok(())
+        self.judge(by, directive).await.map(drop)
     }
 
     async fn observe_one(&self, by: &Caller, directive: &Directive, binding: &Binding, feed: &GateFeed) -> Result<()> {
@@ -210,15 +215,16 @@ impl Engine {
         Ok(results)
     }
 
-    /// Records evidence an agent hands over; where `claimed` cannot count, it is refused and says who can supply what.
+    /// Records evidence an agent hands over, and returns what every gate says then; where `claimed` cannot count, it is refused and says who
+    /// can supply what.
     pub async fn record_evidence(
-        &self,
+        self: &Arc<Self>,
         by: &Caller,
         directive: &Directive,
         kind: &str,
         body: Vec<u8>,
         format: crate::config::ReportFormat,
-    ) -> Result<()> {
+    ) -> Result<Vec<GateResult>> {
         let (_, environment, _) = self.service(&directive.environment, &directive.service).await?;
         if !environment.evidence.contains(&Origin::Claimed) {
             let counts: Vec<String> = environment.evidence.iter().map(ToString::to_string).collect();
@@ -245,7 +251,11 @@ impl Engine {
             detail: serde_json::Value::Null,
         };
         self.store.add_evidence(by, evidence).await?;
-        Ok(())
+        // Whoever may begin no step still hands over what counts, and is told what comes of it; commands run when a person begins the checks.
+        match self.leaves_steps(by, &environment.name).await? {
+            true => self.judge(by, directive).await,
+            false => Ok(self.run_checks(by, directive).await?.0),
+        }
     }
 }
 

@@ -194,8 +194,7 @@ impl Engine {
     /// Refuses where a gate that binds there does not pass, as a deployment is refused: a workflow begins at once, so those over the live
     /// world count too.
     async fn refuse_failing_gates(&self, by: &Caller, directive: &Directive) -> Result<()> {
-        let gates = self.evaluate_gates(directive).await?;
-        self.store.record_verdicts(by, &directive.id, &gates).await?;
+        let gates = self.judge(by, directive).await?;
         let failing: Vec<&GateResult> = gates.iter().filter(|gate| gate.verdict != Verdict::Pass).collect();
         if failing.is_empty() { Ok(()) } else { Err(gates_refusal(&failing)) }
     }

@@ -65,8 +65,7 @@ impl Engine {
         }
         let (applied, environment, spec) = self.service(&directive.environment, &directive.service).await?;
         refuse_other_strategy(&spec, asked)?;
-        let gates = self.evaluate_gates(directive).await?;
-        self.store.record_verdicts(by, &directive.id, &gates).await?;
+        let gates = self.judge(by, directive).await?;
         let (live, bound): (Vec<_>, Vec<_>) = gates.iter().cloned().partition(|gate| gate.live);
         let failing: Vec<&GateResult> = bound.iter().filter(|gate| gate.verdict != Verdict::Pass).collect();
         if !failing.is_empty() {

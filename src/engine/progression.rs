@@ -37,10 +37,15 @@ impl Engine {
         Ok(applied.config.environment(environment).is_some_and(|it| it.progression == Progression::Manual))
     }
 
+    /// Tells whether this caller has to leave every step in an environment to a person.
+    pub(super) async fn leaves_steps(&self, by: &Caller, environment: &EnvironmentName) -> Result<bool> {
+        Ok(by.kind == CallerKind::Agent && self.is_manual(environment).await?)
+    }
+
     /// Refuses a step to an agent where a person begins every step.
     pub(super) async fn may_begin(&self, by: &Caller, environment: &EnvironmentName, step: Step<'_>) -> Result<()> {
         debug_assert!(STEPS.contains(&step.operation), "{step:?} is a step");
-        if by.kind != CallerKind::Agent || !self.is_manual(environment).await? {
+        if !self.leaves_steps(by, environment).await? {
             return Ok(());
         }
         let message = format!("a person begins every step in `{environment}`: its progression is manual");

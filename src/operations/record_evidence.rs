@@ -67,8 +67,7 @@ impl Operation for RecordEvidence {
             Some(format) => format,
             None => natural_format(&params.kind, &body)?,
         };
-        ctx.engine.record_evidence(&ctx.caller, &directive, &params.kind, body, format).await?;
-        let (gates, _) = ctx.engine.run_checks(&ctx.caller, &directive).await?;
+        let gates = ctx.engine.record_evidence(&ctx.caller, &directive, &params.kind, body, format).await?;
         Ok(guidance::of_directive(&ctx.engine.view(directive).await?).reply(Output { gates }))
     }
 }

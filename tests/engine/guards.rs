@@ -5,7 +5,7 @@ use crate::{
     world::{Shop, person},
 };
 use interlock::{
-    model::{DecisionKind, DecisionVerdict, PlanState},
+    model::{DecisionKind, DecisionVerdict, PlanState, Verdict},
     store::PlanRecord,
 };
 use serde_json::{Value, json};
@@ -72,5 +72,35 @@ async fn the_plans_of_a_cancelled_directive_are_void() {
             assert_eq!(shop.refused("execute_deployment", json!({ "plan": plan })).await, "approval_void");
         }
         assert_eq!(shop.staging.versions(), ["1.0.0"]);
+    }
+}
+
+#[tokio::test]
+async fn evidence_is_taken_and_judged_where_a_person_begins_every_step_and_no_command_runs() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        let gates = "[environments.staging.gates]\ncoverage = { lines_percent = \">= 80\" }\n";
+        let feed = "\n[gates]\ncoverage = { command = [\"true\"], report = \"lcov.info\", format = \"lcov\" }\n";
+        let text = shop.text.replace("[environments.staging.gates]\n", gates) + feed;
+        for (version, progression) in [("1.0.0", "manual"), ("1.1.0", "assisted")] {
+            shop.configure(&format!("{text}\n[environments.staging]\nprogression = \"{progression}\"\n")).await;
+            let directive = shop.order("staging", version).await;
+            let evidence = json!({ "directive": directive, "kind": "tests", "content": crate::world::JUNIT });
+            let taken = shop.must("record_evidence", evidence).await;
+            let verdict = |gate: &str| {
+                let said = taken["gates"].as_array().unwrap().iter().find(|said| said["gate"] == gate).unwrap();
+                said["verdict"].as_str().unwrap().to_owned()
+            };
+            assert_eq!((verdict("tests"), verdict("coverage")), ("pass".into(), "inconclusive".into()), "{}: {taken:#}", database.name);
+            let id = directive.as_str().into();
+            // The positive control: where the agent drives, the command that is missing is begun with it.
+            let job = shop.engine.store.latest_job(&id, interlock::engine::checks::JOB).await.unwrap();
+            assert_eq!(job.is_some(), progression == "assisted", "{progression}: {job:?}");
+            if progression == "manual" {
+                let recorded = shop.engine.store.verdicts(&id).await.unwrap();
+                assert!(recorded.iter().any(|result| result.gate.as_str() == "tests" && result.verdict == Verdict::Pass), "{recorded:?}");
+                assert_eq!(shop.refused("run_predeploy_checks", json!({ "directive": directive })).await, "denied_by_policy");
+            }
+        }
     }
 }
