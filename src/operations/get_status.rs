@@ -10,7 +10,7 @@ use crate::{
         status::Place,
     },
     error::Error,
-    model::{DirectiveId, PlanId, Sha256, Who, text},
+    model::{DirectiveId, PlanId, Sha256, Verdict, Who, text},
 };
 use serde_json::json;
 
@@ -135,7 +135,12 @@ impl Operation for GetStatus {
                     gates: view
                         .gates
                         .iter()
-                        .map(|gate| format!("{}: {} ({})", gate.gate, gate.verdict, gate.value.as_deref().unwrap_or("no value")))
+                        // What has let a release through says nothing of what is left to do.
+                        .filter(|gate| !view.is_deployed() || gate.verdict != Verdict::Pass)
+                        .map(|gate| {
+                            let value = gate.value.as_ref().map(|value| format!(" ({value})")).unwrap_or_default();
+                            format!("{}: {}{value}", gate.gate, gate.verdict)
+                        })
                         .collect(),
                     asked: match view.directive.state.is_open() {
                         true => view.checklist.asked.iter().take(ASKED).map(|(_, question)| question.clone()).collect(),

@@ -124,7 +124,7 @@ pub const FACTS: &[FactKind] = &[
     ),
     signed(
         "alerts_quiet",
-        "no alert of the service fires after its deployment, as far as `[monitoring]` names whom to ask",
+        "no alert of the service fires after its deployment",
         "interlock sign-off {directive} alerts_after",
         "alerts_after",
         None,

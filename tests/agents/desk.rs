@@ -131,7 +131,10 @@ impl Ground for Desk {
     }
 
     async fn sign(&mut self, kind: DecisionKind, subject: Value) {
-        self.shop.decides(&self.ada, kind, subject, Approve, None).await.unwrap();
+        let decided = self.shop.decides(&self.ada, kind, subject, Approve, None).await;
+        // The server may complete a directive while a person still signs what it asked for.
+        let is_over = |refused: &Value| refused["code"] == "wrong_state" && refused["message"].to_string().ends_with(" is completed\"");
+        assert!(decided.as_ref().err().is_none_or(is_over), "{decided:#?}");
     }
 
     fn report(&self, kind: &str) -> String {

@@ -183,10 +183,12 @@ async fn each_gate_of_a_phase_stops_it_alone_and_says_who_mends_it_and_how() {
 /// Returns what a phase asks before a plan, and after the deployment: who supplies it, and how.
 fn first_asked(phase: &str) -> (&'static str, &'static str, &'static [&'static str]) {
     match phase {
-        "phase-06" => ("agent", "run_predeploy_checks", &["runbook_written"]),
+        "phase-06" => ("agent", "run_predeploy_checks", &["alerts_quiet", "runbook_written"]),
         "stage-22" => ("person", "interlock sign-off", &["monitoring_active", "runbook_published"]),
-        "stage-30" => ("agent", "run_predeploy_checks", &["monitoring_active", "runbook_written"]),
-        "deployment-operations" => ("person", "interlock sign-off", &["monitoring_active", "runbook_written", "team_trained"]),
+        "stage-30" => ("agent", "run_predeploy_checks", &["monitoring_active", "alerts_quiet", "runbook_written"]),
+        "deployment-operations" => {
+            ("person", "interlock sign-off", &["monitoring_active", "alerts_quiet", "runbook_written", "team_trained"])
+        }
         _ => ("agent", "run_predeploy_checks", &["monitoring_active"]),
     }
 }
@@ -259,6 +261,7 @@ async fn what_comes_too_early_twice_or_for_another_directive_changes_nothing_and
         for fact in open {
             let how = match *fact {
                 "monitoring_active" => format!("interlock sign-off {directive} monitoring"),
+                "alerts_quiet" => format!("interlock sign-off {directive} alerts_after"),
                 "runbook_written" | "runbook_published" => "write_runbook".to_owned(),
                 _ => format!("interlock sign-off {directive} team"),
             };

@@ -95,10 +95,10 @@ async fn every_phase_goes_from_its_directive_to_its_end_by_what_it_offers() {
             let facts = shop.engine.store.sign_offs(&directive.as_str().into()).await.unwrap();
             let signed: Vec<&str> = facts.iter().map(|sign_off| sign_off.fact.as_str()).collect();
             let expected: &[&str] = match phase {
-                "phase-06" => &["alerts", "uat"],
+                "phase-06" => &["alerts", "alerts_after", "uat"],
                 "stage-22" => &["infrastructure", "monitoring", "uat"],
-                "stage-30" => &["monitoring", "no_data", "release"],
-                "deployment-operations" => &["monitoring", "no_data", "no_handover", "uat"],
+                "stage-30" => &["alerts_after", "monitoring", "no_data", "release"],
+                "deployment-operations" => &["alerts_after", "monitoring", "no_data", "no_handover", "uat"],
                 _ => &["monitoring"],
             };
             assert!(expected.iter().all(|fact| signed.contains(fact)), "{phase}: {signed:?}");

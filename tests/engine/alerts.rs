@@ -311,8 +311,10 @@ async fn an_alert_after_the_deployment_keeps_its_directive_open() {
         let own = crate::phases::own("deployed, alerts_quiet");
         shop.configure(&crate::phases::with(&shop, &watched, "staging", &own)).await;
         watcher.says(200, json!([alert("Slow", "staging", "active")]));
-        let directive = shop.deploy("1.0.0").await["deployment"]["directive"].take();
-        let complete = async || shop.must("complete_directive", json!({ "directive": directive })).await;
+        let deployed = async |version: &str| shop.deploy(version).await["deployment"]["directive"].take();
+        let complete_of = async |directive: &Value| shop.must("complete_directive", json!({ "directive": directive })).await;
+        let directive = deployed("1.0.0").await;
+        let complete = async || complete_of(&directive).await;
         let open = complete().await;
         assert_eq!((&open["completed"], &open["missing"]), (&json!(false), &json!(["alerts_quiet: false"])), "{open:#}");
         // Who does not answer, or would never fire, says nothing.
@@ -327,12 +329,25 @@ async fn an_alert_after_the_deployment_keeps_its_directive_open() {
         assert_eq!(done["completed"], true, "{}: {done:#}", database.name);
 
         // And by itself, right after the next deployment.
-        let next = shop.deploy("1.1.0").await["deployment"]["directive"].take();
-        shop.until("get_status", json!({ "directive": next }), "completed").await;
+        let completed = async |directive: &Value| shop.until("get_status", json!({ "directive": directive }), "completed").await;
+        completed(&deployed("1.1.0").await).await;
 
-        // Where nobody is named, nobody is waited for.
+        // Where nobody is named, a person says it, for exactly this release.
         shop.configure(&crate::phases::with(&shop, &shop.text, "staging", &own)).await;
-        let last = shop.deploy("1.2.0").await["deployment"]["directive"].take();
-        shop.until("get_status", json!({ "directive": last }), "completed").await;
+        let unwatched = deployed("1.2.0").await;
+        let asked = complete_of(&unwatched).await;
+        assert_eq!((&asked["completed"], &asked["missing"]), (&json!(false), &json!(["alerts_quiet: missing"])), "{asked:#}");
+        let sign_off = format!("interlock sign-off {} alerts_after", unwatched.as_str().unwrap());
+        assert!(asked["next_actions"].to_string().contains(&sign_off), "{asked:#}");
+        shop.sign(DecisionKind::SignOff, json!({ "directive": unwatched, "fact": "alerts_after" }), DecisionVerdict::Approve).await;
+        assert_eq!(complete_of(&unwatched).await["completed"], true, "{}", database.name);
+
+        // Where it is signed that nothing watches, nobody is asked; whoever is named is asked all the same.
+        let off = |text: &str| text.replace("[environments.staging.gates]\n", "[environments.staging.gates]\nalerts = \"off\"\n");
+        shop.configure(&crate::phases::with(&shop, &off(&shop.text), "staging", &own)).await;
+        completed(&deployed("1.3.0").await).await;
+        watcher.says(200, json!([alert("Slow", "staging", "active")]));
+        shop.configure(&crate::phases::with(&shop, &off(&watched), "staging", &own)).await;
+        assert_eq!(complete_of(&deployed("1.4.0").await).await["missing"], json!(["alerts_quiet: false"]));
     }
 }
