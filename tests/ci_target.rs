@@ -17,10 +17,6 @@ use support::{
     shop::{Database, Shop, Times, demo_app, free_address, service, text},
     standby::until,
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
-};
 
 on_both!(
     a_release_is_deployed_by_a_run_and_taken_back_by_one,
@@ -41,20 +37,8 @@ struct World {
 impl World {
     async fn of(platform: CiPlatform) -> Self {
         let forge = Forge::start(platform, HEAD).await;
-        let site = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let world = World { site: site.local_addr().unwrap(), forge: forge.clone() };
-        tokio::spawn(async move {
-            while let Ok((mut customer, _)) = site.accept().await {
-                let version = deployed(&forge);
-                tokio::spawn(async move {
-                    let _ = customer.read(&mut [0; 1024]).await;
-                    let body = format!("hello from {version}\n");
-                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
-                    let _ = customer.write_all(answer.as_bytes()).await;
-                });
-            }
-        });
-        world
+        let (site, _) = forge.site().await;
+        World { forge, site }
     }
 
     /// Returns a running shop whose staging is deployed by it; a run may take so long.
@@ -101,32 +85,15 @@ router = {{ kind = "external", address = "{}" }}
         self.forge.set(|world| world.runs.last_mut().unwrap().2 = word.into());
     }
 
-    /// Returns the version of every run that was started, in order.
-    fn started(&self) -> Vec<String> {
-        let mut started = Vec::new();
-        self.forge.set(|world| started = world.told.iter().map(|told| told["version"].clone()).collect());
-        started
-    }
-
     /// Begins a deployment to staging, and returns it once its run is there.
     async fn begun(&self, shop: &Shop, version: &str) -> String {
-        let before = self.started().len();
+        let before = self.forge.started().len();
         let directive = shop.directive("staging", version).await;
         let plan = shop.plan(&directive).await;
         let deployment = text(&shop.must("execute_deployment", json!({ "plan": plan })).await["deployment"]);
-        until("the run is there", || self.started().len() > before).await.unwrap();
+        until("the run is there", || self.forge.started().len() > before).await.unwrap();
         deployment
     }
-}
-
-/// Returns the version that the newest successful run has deployed.
-fn deployed(forge: &Forge) -> String {
-    let mut version = String::new();
-    forge.set(|world| {
-        let newest = world.runs.iter().zip(&world.told).rev().find(|((_, _, word, _), _)| word == "success");
-        version = newest.map(|(_, told)| told["version"].clone()).unwrap_or_default();
-    });
-    version
 }
 
 /// Returns a database of the same kind without a record: each platform has a shop of its own.
@@ -181,7 +148,10 @@ async fn a_release_is_deployed_by_a_run_and_taken_back_by_one(database: Database
             "{second:#}"
         );
         assert!(text(&second["incidents"][0]["summary"]).contains("http://forge/"), "{second:#}");
-        assert_eq!((world.started(), deployed(&world.forge)), (["1.0.0", "1.1.0", "1.0.0"].map(String::from).to_vec(), "1.0.0".into()));
+        assert_eq!(
+            (world.forge.started(), world.forge.deployed()),
+            (["1.0.0", "1.1.0", "1.0.0"].map(String::from).to_vec(), "1.0.0".into())
+        );
         let mut told = Vec::new();
         world.forge.set(|world| told = world.told.clone());
         assert_eq!(told[0]["digest"], told[2]["digest"], "the same bytes");
@@ -195,8 +165,8 @@ async fn a_release_is_deployed_by_a_run_and_taken_back_by_one(database: Database
         let back = json!({ "deployment": third["deployment"]["id"], "reason": "too slow" });
         let back = shop.must("rollback_deployment", back).await;
         let back = shop.settled(&text(&back["deployment"])).await;
-        assert_eq!((&back["state"], deployed(&world.forge).as_str()), (&json!("succeeded"), "1.0.0"), "{back:#}");
-        assert_eq!(world.started()[3..], ["1.2.0", "1.0.0"]);
+        assert_eq!((&back["state"], world.forge.deployed().as_str()), (&json!("succeeded"), "1.0.0"), "{back:#}");
+        assert_eq!(world.forge.started()[3..], ["1.2.0", "1.0.0"]);
     }
 }
 
@@ -207,7 +177,7 @@ async fn an_order_that_nobody_answered_is_looked_for_and_given_once(database: Da
         world.ends("1.0.0", Some("success"));
         world.forge.set(|world| world.fault = Fault::Unanswered);
         let first = deploy(&shop, "1.0.0").await;
-        assert_eq!((&first["state"], world.started().len()), (&json!("succeeded"), 1), "{first:#}");
+        assert_eq!((&first["state"], world.forge.started().len()), (&json!("succeeded"), 1), "{first:#}");
 
         // Whoever says no, or does not answer a question, was given no order: nothing is taken back.
         for (version, fault, said) in
@@ -215,21 +185,21 @@ async fn an_order_that_nobody_answered_is_looked_for_and_given_once(database: Da
         {
             world.forge.set(|world| world.fault = fault);
             let refused = deploy(&shop, version).await;
-            assert_eq!((&refused["state"], world.started().len()), (&json!("rolled_back"), 1), "{refused:#}");
+            assert_eq!((&refused["state"], world.forge.started().len()), (&json!("rolled_back"), 1), "{refused:#}");
             let summary = text(&refused["incidents"][0]["summary"]);
             assert!(summary.contains("started nothing") && summary.contains(said) && !summary.contains("hunter2"), "{summary}");
         }
         // A run that is slow to be seen is no failure; one that nobody ever sees was never begun.
         world.forge.set(|world| (world.fault, world.shows_runs) = (Fault::Unanswered, false));
         let lost = deploy(&shop, "1.3.0").await;
-        assert_eq!((&lost["state"], world.started().len()), (&json!("rolled_back"), 2), "{lost:#}");
+        assert_eq!((&lost["state"], world.forge.started().len()), (&json!("rolled_back"), 2), "{lost:#}");
         assert!(text(&lost["incidents"][0]["summary"]).contains("was never begun"), "{lost:#}");
 
         // The positive control: the same platform, heard again.
         world.forge.set(|world| (world.fault, world.shows_runs) = (Fault::None, true));
         world.ends("1.4.0", Some("success"));
         let last = deploy(&shop, "1.4.0").await;
-        assert_eq!((&last["state"], deployed(&world.forge).as_str()), (&json!("succeeded"), "1.4.0"), "{last:#}");
+        assert_eq!((&last["state"], world.forge.deployed().as_str()), (&json!("succeeded"), "1.4.0"), "{last:#}");
     }
 }
 
@@ -242,7 +212,11 @@ async fn a_server_killed_while_a_run_is_followed_follows_it_and_starts_no_second
     kill(&mut shop).await;
     world.end("success");
     let body = shop.settled(&forward).await;
-    assert_eq!((&body["state"], world.started().len(), deployed(&world.forge).as_str()), (&json!("succeeded"), 2, "1.1.0"), "{body:#}");
+    assert_eq!(
+        (&body["state"], world.forge.started().len(), world.forge.deployed().as_str()),
+        (&json!("succeeded"), 2, "1.1.0"),
+        "{body:#}"
+    );
 
     // A run that has failed while nobody looked is a failure, and none is begun in its place.
     let failing = world.begun(&shop, "1.2.0").await;
@@ -250,13 +224,17 @@ async fn a_server_killed_while_a_run_is_followed_follows_it_and_starts_no_second
     shop.ended().await.unwrap();
     world.end("failure");
     shop.serve(&[]).await;
-    until("the way back is begun", || world.started().len() == 4).await.unwrap();
-    assert_eq!(world.started()[2..], ["1.2.0", "1.1.0"]);
+    until("the way back is begun", || world.forge.started().len() == 4).await.unwrap();
+    assert_eq!(world.forge.started()[2..], ["1.2.0", "1.1.0"]);
     // And so on the way back.
     kill(&mut shop).await;
     world.end("success");
     let body = shop.settled(&failing).await;
-    assert_eq!((&body["state"], world.started().len(), deployed(&world.forge).as_str()), (&json!("rolled_back"), 4, "1.1.0"), "{body:#}");
+    assert_eq!(
+        (&body["state"], world.forge.started().len(), world.forge.deployed().as_str()),
+        (&json!("rolled_back"), 4, "1.1.0"),
+        "{body:#}"
+    );
 }
 
 /// Kills the server, and starts another one.
@@ -276,7 +254,7 @@ async fn an_abort_ends_the_run_before_the_way_back_begins(database: Database) {
         shop.must("rollback_deployment", json!({ "deployment": deployment, "reason": "not now" })).await;
         let body = shop.settled(&deployment).await;
         assert_eq!(
-            (&body["state"], world.started()),
+            (&body["state"], world.forge.started()),
             (&json!("rolled_back"), ["1.0.0", "1.1.0", "1.0.0"].map(String::from).to_vec()),
             "{body:#}"
         );
@@ -291,7 +269,7 @@ async fn a_first_release_that_failed_leaves_nothing_behind_only_where_nobody_ans
     world.site = free_address();
     let shop = world.shop(database, "2s").await;
     let late = deploy(&shop, "1.0.0").await;
-    assert_eq!((&late["state"], world.started().len()), (&json!("rolled_back"), 1), "{late:#}");
+    assert_eq!((&late["state"], world.forge.started().len()), (&json!("rolled_back"), 1), "{late:#}");
     let summary = text(&late["incidents"][0]["summary"]);
     assert!(summary.contains("no end was seen within 2 s") && summary.contains("it may still deploy"), "{summary}");
 }

@@ -3,7 +3,7 @@
 use crate::{
     config::Workspace,
     model::{
-        ServiceSpec, Sha256,
+        Clock, ServiceSpec, Sha256,
         service::{RouterKind, TargetKind},
     },
     proxy::{HolderIdentity, services_in},
@@ -58,7 +58,7 @@ pub struct RealAdapters {
 
 impl RealAdapters {
     /// Returns adapters that start `exe` as shim and proxy.
-    pub fn new(exe: PathBuf, workspace: Workspace) -> Self {
+    pub fn new(exe: PathBuf, workspace: Workspace, clock: Arc<dyn Clock>) -> Self {
         let local = Arc::new(LocalTarget::new(LocalPaths {
             exe: exe.clone(),
             instances_dir: workspace.instances_dir(),
@@ -67,7 +67,7 @@ impl RealAdapters {
             boot_id: std::env::var("INTERLOCK_BOOT_ID").ok().filter(|_| cfg!(debug_assertions)),
         }));
         let command = Arc::new(CommandRunner::new(workspace.state_dir().join("commands"), workspace.jobs_dir(), workspace.root.clone()));
-        let ci = Arc::new(CiRunner::new(workspace.state_dir().join("ci")));
+        let ci = Arc::new(CiRunner::new(workspace.state_dir().join("ci"), clock));
         RealAdapters { exe, workspace, local, command, ci, proxies: Mutex::default(), externals: Mutex::default() }
     }
 }

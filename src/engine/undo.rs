@@ -5,7 +5,7 @@ use super::{
     steps::{GRACE, StepFailure},
 };
 use crate::{
-    error::Code,
+    error::{Code, Error},
     model::{Action, Caller, InstanceId, ServiceSpec, Split, Step},
     store::TrafficMove,
     targets::{Router, RouterError},
@@ -18,21 +18,30 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Undoes the step, and returns what came out for the record.
 pub async fn undo(run: &Run, step: &Step) -> Result<Value, StepFailure> {
-    let started = tokio::time::Instant::now();
+    let started = run.engine.steadily();
     let mut pause = Duration::from_millis(100);
     loop {
         match once(run, step).await {
             Ok(output) => return Ok(output),
-            Err(failure) if failure.code == Code::StaleEpoch || started.elapsed() > PATIENCE || run.engine.is_stopping() => {
-                return Err(failure);
-            }
             Err(failure) => {
+                let is_over = run.engine.steadily().since(started) > PATIENCE;
+                if is_over || failure.code == Code::StaleEpoch || run.engine.is_stopping() {
+                    return Err(failure);
+                }
                 tracing::warn!(deployment.id = %run.id, step = %step.id, "undo did not work yet: {}", failure.message);
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(5));
             }
         }
     }
+}
+
+/// Lets go of the new set: it is taken back, by its undo or by a person's word that it is.
+pub async fn let_go(run: &Run) -> Result<(), Error> {
+    for instance in run.instances() {
+        run.target.forget(&instance).await.map_err(|error| Error::new(Code::TargetFailed, error.to_string()))?;
+    }
+    Ok(())
 }
 
 async fn once(run: &Run, step: &Step) -> Result<Value, StepFailure> {

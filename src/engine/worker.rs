@@ -102,6 +102,7 @@ impl Engine {
                     failpoint::reach("finish:after").await;
                 }
                 Move::FinishUndo => {
+                    undo::let_go(&run).await?;
                     run.goes(&deployment, Event::Undone).await?;
                     failpoint::reach("finish-undo:after").await;
                 }

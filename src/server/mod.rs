@@ -83,7 +83,7 @@ pub async fn run(options: ServeOptions) -> Result<(), Error> {
     let store = Store::open(&record.url, clock.clone()).await?;
     record.note(workspace)?;
     let exe = std::env::current_exe().map_err(Error::internal)?;
-    let adapters = Box::new(RealAdapters::new(exe, workspace.clone()));
+    let adapters = Box::new(RealAdapters::new(exe, workspace.clone(), clock.clone()));
     let engine = Engine::new(workspace.clone(), store, clock, adapters);
     // After the database: a caller that reaches a socket reaches a server that can answer, and one that cannot open it says why.
     let bound = Bound::over(hold, workspace, options.listen).await?;

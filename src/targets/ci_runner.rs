@@ -13,17 +13,14 @@ use super::{
     records::{Kept, Records},
 };
 use crate::model::{
-    Clock, Epoch, InstanceId, Lease, SystemClock,
+    Clock, Epoch, InstanceId, Lease, Timestamp,
     ci::{CiFault, Dispatch},
     service::{CiTarget, TargetKind, fill},
 };
 use anyhow::anyhow;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
 
 /// A run is asked after this soon, then less and less often.
@@ -40,6 +37,7 @@ const LINES: usize = 200;
 /// Targets deployed by CI, of one workspace.
 pub struct CiRunner {
     records: Records<Recorded>,
+    clock: Arc<dyn Clock>,
 }
 
 /// What is known of an instance.
@@ -78,9 +76,9 @@ impl Recorded {
     }
 
     /// Notes a line, unless it was the last one.
-    fn say(&mut self, line: String) {
+    fn say(&mut self, now: Timestamp, line: String) {
         if self.said.last().is_none_or(|last| last.split_once(' ').is_none_or(|(_, last)| last != line)) {
-            self.said.push(format!("{} {line}", SystemClock.now()));
+            self.said.push(format!("{now} {line}"));
             let spare = self.said.len().saturating_sub(LINES);
             self.said.drain(..spare);
         }
@@ -118,8 +116,8 @@ impl Recorded {
 
 impl CiRunner {
     /// Returns the targets whose records lie in `folder`.
-    pub fn new(folder: PathBuf) -> Self {
-        CiRunner { records: Records::new(folder) }
+    pub fn new(folder: PathBuf, clock: Arc<dyn Clock>) -> Self {
+        CiRunner { records: Records::new(folder), clock }
     }
 
     /// Makes a run of the instance deploy it: the one that was ordered for it already, else a new one, after whatever else runs there.
@@ -132,7 +130,7 @@ impl CiRunner {
         match &recorded.run {
             Some(run) if run.end.is_none() || (run.ended() != Some(End::Succeeded) && !run.is_said) => (),
             Some(Ordered { end: Some((End::Failed, at)), .. })
-                if SystemClock.reading().since(at).is_some_and(|ago| ago < AGAIN.min(patience(&recorded.spec))) =>
+                if self.clock.reading().since(at).is_some_and(|ago| ago < AGAIN.min(patience(&recorded.spec))) =>
             {
                 return Err(anyhow!("{}; another one is not begun at once", recorded.story()).into());
             }
@@ -159,13 +157,12 @@ impl CiRunner {
         let platform = platform(&target.access).await.map_err(refused)?;
         // Whoever does not answer a question is given no order.
         platform.branch(&target.branch).await.map_err(refused)?;
-        let place = self.records.of_place(&recorded.spec)?;
-        let before = recorded.clone();
-        recorded.turn = place.iter().map(|other| other.turn).max().unwrap_or(0) + 1;
-        recorded.run = Some(Ordered::new(SystemClock.reading()));
+        let last = self.records.of_place(&recorded.spec)?.iter().map(|other| other.turn).max().unwrap_or(0);
+        let before = (recorded.turn, recorded.run.replace(Ordered::new(self.clock.reading())));
+        recorded.turn = last + 1;
         let order = recorded.dispatch()?;
         let line = format!("ordering `{}` of workflow `{}` on `{}`", order.name, order.workflow, order.branch);
-        recorded.say(line);
+        recorded.say(self.clock.now(), line);
         self.records.keep(recorded)?;
         let answer = platform.dispatch(&order).await;
         let run = recorded.run.as_mut().expect("it was just ordered");
@@ -175,31 +172,32 @@ impl CiRunner {
             Err(fault) if may_have_arrived(&fault) => run.fault = Some(fault.to_string()),
             Err(fault) => {
                 let error = refused(fault);
-                (recorded.turn, recorded.run) = (before.turn, before.run);
-                recorded.say(error.to_string());
+                (recorded.turn, recorded.run) = before;
+                recorded.say(self.clock.now(), error.to_string());
                 self.records.keep(recorded)?;
                 return Err(error);
             }
         }
         let line = recorded.story();
-        recorded.say(line);
+        recorded.say(self.clock.now(), line);
         self.records.keep(recorded)?;
         Ok(())
     }
 
     /// Follows the newest run of an instance to its end. One whose end cannot be seen in time is an error, and may still do something.
     async fn follow(&self, recorded: &mut Recorded) -> Result<(), TargetError> {
-        let (patience, began, mut pause) = (patience(&recorded.spec), Instant::now(), SOON);
+        let (patience, began, mut pause) = (patience(&recorded.spec), self.clock.reading(), SOON);
         loop {
             self.ask(recorded).await?;
             if !recorded.may_run() {
                 return Ok(());
             }
-            if began.elapsed() >= patience {
+            let left = patience.saturating_sub(self.clock.reading().since(&began).unwrap_or(patience));
+            if left.is_zero() {
                 let (story, seconds) = (recorded.story(), patience.as_secs_f32());
                 return Err(anyhow!("no end was seen within {seconds} s: {story}; it may still deploy").into());
             }
-            tokio::time::sleep(pause.min(patience.saturating_sub(began.elapsed()))).await;
+            tokio::time::sleep(pause.min(left)).await;
             pause = (pause * 3 / 2).min(SELDOM);
         }
     }
@@ -216,9 +214,9 @@ impl CiRunner {
             Err(fault) => Err(fault),
         };
         let run = recorded.run.as_mut().expect("there is a run");
-        run.note(asked, SystemClock.reading(), patience);
+        run.note(asked, self.clock.reading(), patience);
         let line = recorded.story();
-        recorded.say(line);
+        recorded.say(self.clock.now(), line);
         self.records.keep(recorded)?;
         Ok(())
     }
@@ -232,10 +230,11 @@ impl CiRunner {
                 Err(fault) => Err(fault),
             };
             // A run that does not let itself be cancelled is waited for.
-            recorded.say(match cancelled {
+            let line = match cancelled {
                 Ok(()) => format!("run {id} is asked to end"),
                 Err(fault) => format!("run {id} could not be asked to end: {fault}"),
-            });
+            };
+            recorded.say(self.clock.now(), line);
         }
         self.follow(recorded).await
     }
@@ -351,6 +350,20 @@ impl Target for CiRunner {
         }
         self.records.remove(instance)?;
         Ok(StopReport { graceful: true })
+    }
+
+    /// What a run of it may still do is a person's to know, and what served before it serves again by their word.
+    async fn forget(&self, instance: &InstanceId) -> Result<(), TargetError> {
+        let Some(recorded) = self.records.of(instance)? else { return Ok(()) };
+        let replaced = recorded.replaces.as_ref().map(|replaced| self.records.of(replaced)).transpose()?.flatten();
+        if let Some(mut replaced) = replaced.filter(|replaced| replaced.ended() != Some(End::Succeeded))
+            && let Some(run) = &mut replaced.run
+        {
+            run.end = Some((End::Succeeded, self.clock.reading()));
+            replaced.say(self.clock.now(), "a person says that it serves again".into());
+            self.records.keep(&replaced)?;
+        }
+        Ok(self.records.remove(instance)?)
     }
 
     /// Returns what was seen of its runs, with their addresses: what they print stays at the platform.

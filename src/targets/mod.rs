@@ -50,6 +50,12 @@ pub trait Target: Send + Sync {
     /// Ends the instance: SIGTERM to its group, SIGKILL after `grace`; safe twice, and fine when it is gone already.
     async fn stop(&self, lease: &Lease, instance: &InstanceId, grace: Duration) -> Result<StopReport, TargetError>;
 
+    /// Lets go of an instance that was taken back, by this target or, where it could not, by a person who has said so: nothing of it is
+    /// waited for any more. Fine when there is no trace of it.
+    async fn forget(&self, _instance: &InstanceId) -> Result<(), TargetError> {
+        Ok(())
+    }
+
     /// Returns a page of an instance's log, already redacted.
     async fn logs(&self, instance: &InstanceId, from: LogCursor) -> Result<LogPage, TargetError>;
 

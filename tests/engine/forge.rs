@@ -10,6 +10,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    task::JoinHandle,
 };
 
 /// A platform with one repository, `shop/web`.
@@ -112,6 +113,34 @@ impl Forge {
         });
     }
 
+    /// Returns the version that the newest successful run was told.
+    pub fn deployed(&self) -> String {
+        let world = self.world.lock().unwrap();
+        let newest = world.runs.iter().zip(&world.told).rev().find(|((_, _, word, _), _)| word == "success");
+        newest.map(|(_, told)| told["version"].clone()).unwrap_or_default()
+    }
+
+    /// Returns the version of every run that was started, in order.
+    pub fn started(&self) -> Vec<String> {
+        self.world.lock().unwrap().told.iter().map(|told| told["version"].clone()).collect()
+    }
+
+    /// Lets customers connect to what its runs have deployed, until the task is aborted.
+    pub async fn site(&self) -> (SocketAddr, JoinHandle<()>) {
+        let (listener, forge) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), self.clone());
+        let address = listener.local_addr().unwrap();
+        let open = tokio::spawn(async move {
+            while let Ok((mut customer, _)) = listener.accept().await {
+                let version = forge.deployed();
+                tokio::spawn(async move {
+                    let _ = customer.read(&mut [0; 1024]).await;
+                    let _ = customer.write_all(answer(200, "", &format!("hello from {version}\n")).as_bytes()).await;
+                });
+            }
+        });
+        (address, open)
+    }
+
     /// Returns the heads of every question, in order.
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
@@ -163,9 +192,13 @@ impl Forge {
                 (status, headers, body.to_string())
             }
         };
-        let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n{headers}connection: close\r\n\r\n{body}", body.len());
-        let _ = stream.write_all(answer.as_bytes()).await;
+        let _ = stream.write_all(answer(status, &headers, &body).as_bytes()).await;
     }
+}
+
+/// Returns a whole answer, after which the connection is closed.
+fn answer(status: u16, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n{headers}connection: close\r\n\r\n{body}", body.len())
 }
 
 impl World {

@@ -8,6 +8,7 @@ mod about;
 mod agents;
 mod alerts;
 mod backups;
+mod by_workflow;
 mod changes;
 mod ci;
 mod citations;

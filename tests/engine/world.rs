@@ -6,12 +6,14 @@ use interlock::{
     decisions::{self, Enrolment, Question},
     engine::{
         Engine,
-        adapters::{Adapters, RunningRouter},
+        adapters::{Adapters, RealAdapters, RunningRouter},
     },
     error::Error,
     model::{
         Caller, CallerKind, Clock, Decision, DecisionKind, DecisionVerdict, EnvironmentName, Reading, ServiceSpec, SignedDecision,
-        SystemClock, Timestamp, Via, decision::PublicKey,
+        SystemClock, Timestamp, Via,
+        decision::PublicKey,
+        service::{RouterKind, TargetKind},
     },
     operations::{Progress, Refused, Registry, Toolset},
     store::Store,
@@ -63,6 +65,8 @@ struct Worlds {
     targets: BTreeMap<EnvironmentName, FakeWorld>,
     /// Which world's router listens where.
     routers: Arc<Mutex<BTreeMap<SocketAddr, FakeWorld>>>,
+    /// What somebody else runs is asked over real sockets.
+    real: Arc<RealAdapters>,
 }
 
 /// The system's clocks, put forward; the one that people set can be set.
@@ -109,11 +113,17 @@ impl Clock for RunningClock {
 
 impl Adapters for Worlds {
     fn target(&self, spec: &ServiceSpec) -> Arc<dyn Target> {
-        Arc::new(self.targets[&spec.environment].target())
+        match &spec.target {
+            TargetKind::Ci(_) => self.real.target(spec),
+            _ => Arc::new(self.targets[&spec.environment].target()),
+        }
     }
 
     fn router(&self, spec: &ServiceSpec) -> Arc<dyn Router> {
-        Arc::new(self.routers.lock().unwrap()[&spec.router.listen()].router())
+        match &spec.router {
+            RouterKind::External { .. } => self.real.router(spec),
+            RouterKind::Proxy { listen } => Arc::new(self.routers.lock().unwrap()[listen].router()),
+        }
     }
 
     fn running_routers(&self) -> Vec<RunningRouter> {
@@ -143,6 +153,7 @@ impl Shop {
         let worlds = Worlds {
             targets: [("staging".into(), staging.clone()), ("production".into(), production.clone())].into(),
             routers: Arc::new(Mutex::new([(at_staging, staging.clone()), (at_production, production.clone())].into())),
+            real: Arc::new(RealAdapters::new(PathBuf::new(), workspace.clone(), clock.clone())),
         };
         let engine = Engine::new(workspace, store, clock.clone(), Box::new(worlds.clone()));
         let chairman = SigningKey::from_bytes(&[7; 32]);
