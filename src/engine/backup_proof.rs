@@ -6,7 +6,7 @@ use crate::{
     error::{Code, Error, Result},
     gates::backup::LastBackup,
     model::{
-        Caller, CallerKind, Directive, ServiceSpec, Sha256, Who,
+        Caller, CallerKind, Directive, DirectiveId, EnvironmentName, ServiceName, ServiceSpec, Sha256, Who,
         data::{Backup, BackupEvidence},
         text::visible,
     },
@@ -114,6 +114,12 @@ impl Engine {
             .who(Who::Person)
             .hint(format!("interlock setup-backup --directive {}", directive.id)));
         }
+        // The same commands would write over each other's files.
+        let _beginning = self.beginning_backup.lock().await;
+        if let Some((job, other)) = self.backup_under_way(environment, service).await?.filter(|(_, other)| *other != directive.id) {
+            let message = format!("`{job}` takes a backup of `{service}` in `{environment}` for `{other}` now");
+            return Err(Error::new(Code::Conflict, message).hint("call again once it has ended: its proof counts for this directive, too"));
+        }
         let (job, existing) = self.store.start_job(by, &directive.id, JOB, &json!({ "service": service })).await?;
         if !existing {
             let (engine, by, directive, id) = (Arc::clone(self), by.clone(), directive.clone(), job.id.clone());
@@ -130,6 +136,17 @@ impl Engine {
             });
         }
         Ok((BackupStanding { job: Some(job), proof: None }, existing))
+    }
+
+    /// Returns the job that takes a backup of a service in an environment, and the directive it does so for.
+    async fn backup_under_way(&self, environment: &EnvironmentName, service: &ServiceName) -> Result<Option<(String, DirectiveId)>> {
+        for job in self.store.running_jobs().await?.into_iter().filter(|job| job.kind == JOB) {
+            let directive = self.directive(&job.directive).await?;
+            if (&directive.environment, &directive.service) == (environment, service) {
+                return Ok(Some((job.id, directive.id)));
+            }
+        }
+        Ok(None)
     }
 
     /// Returns where the backup of a directive's service stands now.

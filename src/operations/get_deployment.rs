@@ -100,7 +100,11 @@ impl Operation for GetDeployment {
             let is_over = deployment.state.is_settled();
             Ok::<_, Error>((token, is_over, (deployment, standing, course.stuck)))
         };
-        let wait = waiting::Wait { seconds: params.wait_seconds, since: params.since, until_over: until == Until::Settled };
+        let wait = waiting::Wait {
+            patience: waiting::Patience::of(params.wait_seconds)?,
+            since: params.since,
+            until_over: until == Until::Settled,
+        };
         let (token, (deployment, standing, stuck)) = waiting::wait(ctx, wait, look).await?;
         let mut report = engine.report(&deployment, true).await?;
         for output in report.steps.iter_mut().filter_map(|entry| entry.output.as_object_mut()) {

@@ -108,7 +108,7 @@ impl Operation for GetStatus {
     type Output = Output;
 
     async fn run(ctx: &Context, params: Params) -> Result<Reply<Output>, Error> {
-        let wait = waiting::Wait { seconds: params.wait_seconds, since: params.since.clone(), until_over: false };
+        let wait = waiting::Wait { patience: waiting::Patience::of(params.wait_seconds)?, since: params.since.clone(), until_over: false };
         match &params.directive {
             Some(directive) => {
                 let id = DirectiveId::from(directive.as_str());

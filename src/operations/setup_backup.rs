@@ -2,7 +2,7 @@
 
 use super::{
     Context, Effect, NextAction, Operation, Reply, Toolset,
-    waiting::{self, Wait},
+    waiting::{self, Patience, Wait},
 };
 use crate::{
     engine::backup_proof::{BackupProof, BackupStanding},
@@ -64,6 +64,8 @@ impl Operation for SetupBackup {
     type Output = Output;
 
     async fn run(ctx: &Context, params: Params) -> Result<Reply<Output>, Error> {
+        // Before anything is begun: what is refused has changed nothing.
+        let patience = Patience::of(Some(params.wait_seconds.unwrap_or(SECONDS)))?;
         let directive = ctx.engine.directive(&DirectiveId::from(params.directive)).await?;
         if directive.state == DirectiveState::Cancelled {
             ctx.engine.open_directive(&directive.id).await?;
@@ -71,15 +73,15 @@ impl Operation for SetupBackup {
         let (begun, existing) = ctx.engine.begin_backup(&ctx.caller, &directive).await?;
         let standing = match begun.job {
             None => begun,
-            Some(_) => ended(ctx, &directive, params.wait_seconds.unwrap_or(SECONDS)).await?,
+            Some(_) => ended(ctx, &directive, patience).await?,
         };
         Ok(reply(directive, standing, existing))
     }
 }
 
 /// Waits until the job has ended, or the time has.
-async fn ended(ctx: &Context, directive: &Directive, seconds: u64) -> Result<BackupStanding, Error> {
-    let wait = Wait { seconds: Some(seconds), since: None, until_over: true };
+async fn ended(ctx: &Context, directive: &Directive, patience: Patience) -> Result<BackupStanding, Error> {
+    let wait = Wait { patience, since: None, until_over: true };
     let look = || async move {
         let standing = ctx.engine.backup_standing(directive).await?;
         let is_over = standing.job.as_ref().is_none_or(|job| job.state != JobState::Running);

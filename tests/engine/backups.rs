@@ -171,6 +171,11 @@ async fn one_that_takes_long_goes_on_without_its_caller_and_is_waited_for() {
         assert_eq!((&first["state"], &first["existing"]), (&json!("running"), &json!(false)), "{}: {first:#}", database.name);
         let second = shop.must("setup_backup", ask(0)).await;
         assert_eq!((&second["job"], &second["existing"]), (&first["job"], &json!(true)), "one at a time");
+        // For another directive the same commands would write over each other's files.
+        let other = shop.order("staging", "1.0.1").await;
+        let refused = shop.call("setup_backup", json!({ "directive": other, "wait_seconds": 0 })).await.unwrap_err().body;
+        assert_eq!(refused["code"], "conflict", "{refused:#}");
+        assert!(refused["message"].as_str().unwrap().contains(&directive), "{refused:#}");
         fs::write(root.join("go"), "").unwrap();
         let began = Instant::now();
         let ended = loop {
@@ -181,6 +186,25 @@ async fn one_that_takes_long_goes_on_without_its_caller_and_is_waited_for() {
             assert!(began.elapsed() < PATIENCE, "{seen:#}");
         };
         assert_eq!(ended["state"], "rehearsed", "{ended:#}");
+        let counts = shop.must("setup_backup", json!({ "directive": other })).await;
+        assert_eq!((&counts["existing"], &counts["proof"]), (&json!(true), &ended["proof"]), "{counts:#}");
         assert_eq!(fs::read_to_string(root.join("runs")).unwrap(), "x\n");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_waits_too_long_is_refused_before_anything_is_begun() {
+    for database in databases().await {
+        let shop = shop(&database.url, &[VERIFY, REHEARSE]).await;
+        let directive = shop.order("staging", "1.0.0").await;
+        let ask = |seconds: u64| json!({ "directive": directive, "wait_seconds": seconds });
+        assert_eq!(shop.refused("setup_backup", ask(46)).await, "invalid_arguments", "{}", database.name);
+        shop.rest().await;
+        assert!(!shop.engine.workspace.root.join("backup.1").exists());
+        let id = directive.as_str().into();
+        assert!(shop.engine.store.latest_job(&id, interlock::engine::backup_proof::JOB).await.unwrap().is_none());
+        // The positive control: one second less.
+        shop.must("setup_backup", ask(45)).await;
+        assert!(shop.engine.store.latest_job(&id, interlock::engine::backup_proof::JOB).await.unwrap().is_some());
     }
 }
