@@ -19,8 +19,8 @@ pub(super) const STATUS_PATH: &str = "status.md";
 
 impl Engine {
     /// Writes the files of a settled deployment and records each as an artifact; without the service as it ran, only those that
-    /// do not tell of it.
-    pub(crate) async fn write_files(&self, id: &DeploymentId, spec: Option<&ServiceSpec>) -> Result<()> {
+    /// do not tell of it. Returns why others could not be written: what stands in their place is a person's to move away.
+    pub(crate) async fn write_files(&self, id: &DeploymentId, spec: Option<&ServiceSpec>) -> Result<Vec<String>> {
         let deployment = self.deployment(id).await?;
         let report = self.report(&deployment, false).await?;
         let smoke = serde_json::to_string_pretty(&report.smoke_report()).map_err(Error::internal)? + "\n";
@@ -32,10 +32,14 @@ impl Engine {
             let directive = self.directive(&deployment.directive).await?;
             files.push(("status", STATUS_PATH, status_document(&directive, Some(&deployment), spec, self.coverage(spec).await?)));
         }
+        let mut left_out = Vec::new();
         for (kind, path, text) in files {
-            self.write_artifact(&deployment.directive, kind, path, &text).await?;
+            match self.write_artifact(&deployment.directive, kind, path, &text).await {
+                Err(error) if error.code == Code::TargetFailed => left_out.push(error.message),
+                written => drop(written?),
+            }
         }
-        Ok(())
+        Ok(left_out)
     }
 
     /// Writes one file inside the workspace and records it; returns the path it was written to.

@@ -32,7 +32,8 @@ impl Engine {
 
     /// Does what follows when a deployment has settled. Safe to do twice.
     ///
-    /// What needs a configuration that nothing stored says any more is left out, and the record says so: waiting would not bring it back.
+    /// What needs a configuration that nothing stored says any more is left out, and so is a file in whose place something else stands; the
+    /// record says so: waiting would not bring it.
     pub(crate) async fn after_settling(self: &Arc<Self>, deployment: &Deployment, lease: &Lease) -> Result<()> {
         let by = Caller::server();
         let mut left_out = Vec::new();
@@ -44,7 +45,7 @@ impl Engine {
         }
         if deployment.state == DeploymentState::Stuck {
             // It goes on when a person has chosen; then it is counted and concluded.
-            return self.write_files(&deployment.id, run.as_ref().map(|run| &run.spec)).await;
+            return self.write_files(&deployment.id, run.as_ref().map(|run| &run.spec)).await.map(drop);
         }
         // Counters go on counting: those of the first time are the deployment's.
         if !self.has_measured(deployment, "settled").await? {
@@ -65,12 +66,25 @@ impl Engine {
         }
         self.follow_up(deployment).await?;
         self.rate_stage(&deployment.directive).await?;
-        self.write_files(&deployment.id, run.as_ref().map(|run| &run.spec)).await?;
+        left_out.extend(self.write_files(&deployment.id, run.as_ref().map(|run| &run.spec)).await?);
         let directive = self.directive(&deployment.directive).await?;
         known(self.ask_alerts_after(&by, &directive).await, "whether an alert fires", &mut left_out)?;
         known(self.complete(&by, &directive).await, "its directive's exit gates", &mut left_out)?;
         let concluded = json!({ "directive": directive.id, "left_out": left_out });
         self.store.add_measurement(&by, &deployment.id, CONCLUDED, &concluded).await.map_err(Into::into)
+    }
+
+    /// Writes the files of a directive's deployment again where some were left out when it was concluded; returns why they still are.
+    pub async fn write_what_was_left_out(self: &Arc<Self>, directive: &Directive) -> Result<Vec<String>> {
+        let Some(deployment) = self.latest_deployment(directive).await? else { return Ok(Vec::new()) };
+        let measured = self.store.measurements(&deployment.id).await?;
+        let concluded = measured.iter().rfind(|measurement| measurement.kind == CONCLUDED);
+        if concluded.is_none_or(|concluded| concluded.body["left_out"].as_array().is_none_or(Vec::is_empty)) {
+            return Ok(Vec::new());
+        }
+        let lease = Lease { environment: deployment.environment.clone(), holder: self.holder.clone(), epoch: deployment.epoch };
+        let run = known(Run::of(self, &deployment, lease).await, "what needs its configuration", &mut Vec::new())?;
+        self.write_files(&deployment.id, run.as_ref().map(|run| &run.spec)).await
     }
 
     /// Completes every directive whose exit gates hold; one that cannot be judged keeps none of the others from it.
@@ -102,11 +116,12 @@ impl Engine {
     }
 }
 
-/// Returns what was found; `None`, noted in `left_out`, where the configuration it needs is nowhere. Anything else may work later.
+/// Returns what was found; `None`, noted in `left_out`, where the configuration it needs is nowhere, or a file's place is taken. Anything
+/// else may work later.
 fn known<T>(found: Result<T>, what: &str, left_out: &mut Vec<String>) -> Result<Option<T>> {
     match found {
         Ok(found) => Ok(Some(found)),
-        Err(error) if matches!(error.code, Code::NotFound | Code::ApprovalVoid | Code::InvalidConfiguration) => {
+        Err(error) if matches!(error.code, Code::NotFound | Code::ApprovalVoid | Code::InvalidConfiguration | Code::TargetFailed) => {
             tracing::warn!("{what} is left out: {error}");
             left_out.push(format!("{what}: {error}"));
             Ok(None)

@@ -1,10 +1,17 @@
 //! `complete_directive`: asks the server to look at the exit gates; it completes by itself when they hold.
 
 use super::{Context, Effect, Operation, Reply, Toolset, guidance};
-use crate::{error::Error, model::DirectiveId, phases::Fact};
+use crate::{
+    error::{Code, Error},
+    model::{DirectiveId, Who},
+    phases::Fact,
+};
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// The facts that files in the workspace bring.
+const FILES: [&str; 2] = ["report_written", "documents_written"];
 
 /// The operation.
 pub struct CompleteDirective;
@@ -42,7 +49,12 @@ impl Operation for CompleteDirective {
             Some(_) => Vec::new(),
             None => {
                 ctx.engine.ask_alerts_after(&ctx.caller, &directive).await?;
-                ctx.engine.complete(&ctx.caller, &directive).await?
+                let left_out = ctx.engine.write_what_was_left_out(&directive).await?;
+                let missing = ctx.engine.complete(&ctx.caller, &directive).await?;
+                if let Some(why) = left_out.first().filter(|_| missing.iter().any(|(fact, _)| FILES.contains(&fact.as_str()))) {
+                    return Err(Error::new(Code::TargetFailed, why).who(Who::Person).hint("move it away, and call again"));
+                }
+                missing
             }
         };
         let directive = ctx.engine.directive(&id).await?;
