@@ -10,7 +10,7 @@ use crate::{
     model::{Caller, Deployment, DeploymentState, Directive, ServiceSpec, Verdict},
     targets::metrics::alerting::{Alertmanager, LoadedRule, firing_series, loaded_rules},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Patience with one answer.
@@ -44,8 +44,7 @@ impl Engine {
         let ask = Ask { directive: &directive.id, by: "exit", now: self.present() };
         let heard = evaluate(ask, &heard(&spec, ANSWER).await, &directive.digest, &[]);
         let said = json!({ "verdict": heard.verdict, "reason": heard.reason });
-        let last = self.store.measurements(&deployment.id).await?.into_iter().rfind(|measurement| measurement.kind == AFTER);
-        if last.is_none_or(|last| last.body != said) {
+        if self.heard_last(&deployment).await?.is_none_or(|last| last != said) {
             self.store.add_measurement(by, &deployment.id, AFTER, &said).await?;
         }
         Ok(())
@@ -53,13 +52,17 @@ impl Engine {
 
     /// Tells whether no alert fired when that was asked last after a deployment; none where nobody could say.
     pub(super) async fn quiet_after(&self, deployment: &Deployment) -> Result<Option<bool>> {
-        let last = self.store.measurements(&deployment.id).await?.into_iter().rfind(|measurement| measurement.kind == AFTER);
-        let verdict = last.and_then(|last| serde_json::from_value(last.body["verdict"].clone()).ok());
+        let verdict = self.heard_last(deployment).await?.and_then(|last| serde_json::from_value(last["verdict"].clone()).ok());
         Ok(match verdict {
             Some(Verdict::Pass) => Some(true),
             Some(Verdict::Fail) => Some(false),
             Some(Verdict::Inconclusive) | None => None,
         })
+    }
+
+    async fn heard_last(&self, deployment: &Deployment) -> Result<Option<Value>> {
+        let measured = self.store.measurements(&deployment.id).await?;
+        Ok(measured.into_iter().rfind(|measurement| measurement.kind == AFTER).map(|last| last.body))
     }
 }
 

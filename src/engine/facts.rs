@@ -140,12 +140,15 @@ impl Engine {
         Ok(deployments.into_iter().find(|deployment| deployment.purpose == Purpose::Deploy))
     }
 
-    /// Returns the exit gates of a directive that do not hold; none means that it is done.
-    pub async fn exit_gates(&self, directive: &Directive) -> Result<Vec<(String, Fact)>> {
-        let phase = self.phase_for(directive).await?;
-        let facts = self.facts(directive, phase.as_ref()).await?;
-        let open: Vec<&str> = match &phase {
-            Some(phase) => phase.open_exits(&facts).collect(),
+    /// Returns the exit gates of a directive that do not hold, by the facts of its phase; none means that it is done.
+    pub async fn exit_gates(
+        &self,
+        directive: &Directive,
+        phase: Option<&Phase>,
+        facts: &BTreeMap<String, Fact>,
+    ) -> Result<Vec<(String, Fact)>> {
+        let open: Vec<&str> = match phase {
+            Some(phase) => phase.open_exits(facts).collect(),
             None => ["deployed"].into_iter().filter(|fact| facts.get(*fact) != Some(&Fact::True)).collect(),
         };
         let fact = |name: &str| facts.get(name).cloned().unwrap_or_else(|| Fact::missing(name, directive.id.as_str()));

@@ -15,11 +15,10 @@ const KIND: &str = "handoff";
 
 impl Engine {
     /// Writes what a directive hands on, where its phase names one that comes before or after it; the same record gives the same bytes.
-    pub(super) async fn hand_on(&self, directive: &Directive) -> Result<()> {
-        let Some(phase) = self.phase_for(directive).await?.filter(|phase| !phase.after.is_empty() || !phase.next.is_empty()) else {
+    pub(super) async fn hand_on(&self, directive: &Directive, phase: &Phase, facts: &BTreeMap<String, Fact>) -> Result<()> {
+        if phase.after.is_empty() && phase.next.is_empty() {
             return Ok(());
-        };
-        let facts = self.facts(directive, Some(&phase)).await?;
+        }
         let verdicts = self.store.verdicts(&directive.id).await?;
         let gates: Vec<Value> = verdicts
             .iter()
@@ -47,7 +46,7 @@ impl Engine {
             "artifact_sha256": directive.digest,
             "deployment": deployment,
             "phase": { "name": phase.name, "version": phase.version, "sha256": phase.sha256 },
-            "received": { "from": phase.after, "inputs": inputs(&phase, &facts), "gates": gates },
+            "received": { "from": phase.after, "inputs": inputs(phase, facts), "gates": gates },
             "handed_on": { "to": phase.next, "because": phase.exit, "artifacts": artifacts },
         });
         let text = serde_json::to_string_pretty(&handoff).map_err(Error::internal)? + "\n";

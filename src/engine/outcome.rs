@@ -102,10 +102,14 @@ impl Engine {
     pub async fn complete(&self, by: &Caller, directive: &Directive) -> Result<Vec<(String, Fact)>> {
         let step = Step { operation: "complete_directive", argument: "directive", of: directive.id.as_str() };
         self.may_begin(by, &directive.environment, step).await?;
-        let missing = self.exit_gates(directive).await?;
+        let phase = self.phase_for(directive).await?;
+        let facts = self.facts(directive, phase.as_ref()).await?;
+        let missing = self.exit_gates(directive, phase.as_ref(), &facts).await?;
         if missing.is_empty() && directive.state.is_open() {
             // Before, so that a completed directive has always handed on; what is written twice is the same.
-            self.hand_on(directive).await?;
+            if let Some(phase) = &phase {
+                self.hand_on(directive, phase, &facts).await?;
+            }
             let health = self.health_of(directive).await?;
             let reason = "every exit gate holds (DEPLOY-004)";
             if let Completion::Missing(artifacts) = self.store.complete_directive(by, &directive.id, reason, health).await? {

@@ -149,9 +149,9 @@ impl Engine {
             None => None,
         };
         let phase = self.phase_for(&directive).await?;
+        let facts = self.facts(&directive, phase.as_ref()).await?;
         let (mut checklist, mut necessity) = (Checklist::default(), None);
         if let Some(phase) = &phase {
-            let facts = self.facts(&directive, Some(phase)).await?;
             checklist = Checklist::of(phase, &facts);
             necessity = self.necessity(&directive, Some(phase), &facts, deployment.as_ref()).await?;
         }
@@ -182,7 +182,10 @@ impl Engine {
             plan: newest,
             deployment,
             rollback,
-            missing: if directive.state.is_open() { self.exit_gates(&directive).await? } else { Vec::new() },
+            missing: match directive.state.is_open() {
+                true => self.exit_gates(&directive, phase.as_ref(), &facts).await?,
+                false => Vec::new(),
+            },
             runbooks: self.runbooks_of(&directive).await?,
             phase,
             checklist,

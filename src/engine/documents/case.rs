@@ -162,13 +162,18 @@ impl Engine {
             None => None,
         };
         let phase = self.phase_for(&directive).await?;
+        let facts = self.facts(&directive, phase.as_ref()).await?;
+        let open = match directive.state.is_open() {
+            true => self.exit_gates(&directive, phase.as_ref(), &facts).await?,
+            false => Vec::new(),
+        };
         let mut follow_ups = self.store.directives_of(&directive.service, &directive.environment).await?;
         follow_ups.retain(|follow_up| follow_up.follows.as_ref() == Some(&directive.id));
         Ok(Case {
             close_watch,
             coverage: self.coverage(&spec).await?,
-            facts: self.facts(&directive, phase.as_ref()).await?,
-            open: if directive.state.is_open() { self.exit_gates(&directive).await? } else { Vec::new() },
+            facts,
+            open,
             gates: self.store.verdicts(&directive.id).await?,
             sign_offs: self.store.sign_offs(&directive.id).await?,
             artifacts: self.store.artifacts(&directive.id).await?,
