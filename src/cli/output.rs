@@ -1,8 +1,8 @@
 //! Replies and refusals as a person reads them. Text from outside is shown with everything invisible written out.
 
 use crate::{
+    engine::progression::as_command,
     model::{Timestamp, text::visible_line},
-    operations::as_command,
 };
 use serde_json::Value;
 use std::fmt::Write;

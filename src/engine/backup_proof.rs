@@ -84,7 +84,7 @@ impl Engine {
     /// Begins to take, verify and bring back a backup of a directive's service; the job that does it already, or the proof of a moment ago,
     /// comes back instead, with `true`.
     pub async fn begin_backup(self: &Arc<Self>, by: &Caller, directive: &Directive) -> Result<(BackupStanding, bool)> {
-        let step = Step { operation: "setup_backup", argument: "directive", of: directive.id.as_str() };
+        let step = Step::of("setup_backup", json!({ "directive": directive.id }));
         self.may_begin(by, &directive.environment, step).await?;
         let (environment, service) = (&directive.environment, &directive.service);
         let (_, place, spec) = self.service(environment, service).await?;

@@ -26,7 +26,7 @@ pub const JOB: &str = "predeploy_checks";
 impl Engine {
     /// Evaluates the gates; commands whose evidence is missing run as a job first, which is returned.
     pub async fn run_checks(self: &Arc<Self>, by: &Caller, directive: &Directive) -> Result<(Vec<GateResult>, Option<Job>)> {
-        let step = Step { operation: "run_predeploy_checks", argument: "directive", of: directive.id.as_str() };
+        let step = Step::of("run_predeploy_checks", json!({ "directive": directive.id }));
         self.may_begin(by, &directive.environment, step).await?;
         let bindings = self.bindings(directive).await?;
         let results = self.evaluate(directive, &bindings).await?;

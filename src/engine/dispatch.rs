@@ -69,7 +69,7 @@ impl Engine {
                 return Ok((job, followed, true));
             }
         }
-        let step = Step { operation: "trigger_workflow", argument: "directive", of: directive.id.as_str() };
+        let step = Step::of("trigger_workflow", json!({ "directive": directive.id }));
         self.may_begin(by, &directive.environment, step).await?;
         // What is cancelled or completed starts nothing any more.
         self.open_directive(&directive.id).await?;

@@ -30,7 +30,7 @@ impl Engine {
     /// Starts a plan; a plan executed before answers with its deployment and `true`.
     pub async fn execute(self: &Arc<Self>, by: &Caller, id: &PlanId) -> Result<(Deployment, bool)> {
         let record = self.plan_record(id).await?;
-        let step = Step { operation: "execute_deployment", argument: "plan", of: id.as_str() };
+        let step = Step::of("execute_deployment", json!({ "plan": id }));
         self.may_begin(by, &record.plan.environment, step).await?;
         if let (Purpose::Rollback { of }, PlanState::Planned) = (&record.plan.purpose, record.state) {
             return Err(Error::new(Code::WrongState, format!("`{id}` is the way back from `{of}`")).hint("call `rollback_deployment`"));

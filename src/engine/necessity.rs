@@ -9,6 +9,7 @@ use crate::{
     phases::{Fact, Phase, fact_kind},
 };
 use serde::Serialize;
+use serde_json::json;
 use std::collections::BTreeMap;
 
 /// The fact that a way back is under way; it is over by itself, and what was ordered is still to be deployed then.
@@ -62,7 +63,7 @@ impl Engine {
 
     /// Completes a directive whose phase leaves nothing to do, with the reason in the record; `None` when there is something to do.
     pub async fn skip(&self, by: &Caller, directive: &Directive) -> Result<Option<SkipReason>> {
-        let step = Step { operation: "complete_directive", argument: "directive", of: directive.id.as_str() };
+        let step = Step::of("complete_directive", json!({ "directive": directive.id }));
         self.may_begin(by, &directive.environment, step).await?;
         let phase = self.phase_for(directive).await?;
         if phase.as_ref().is_none_or(|phase| phase.skip_when.is_empty()) {

@@ -100,7 +100,7 @@ impl Engine {
 
     /// Completes a directive when its exit gates hold, and returns those that do not.
     pub async fn complete(&self, by: &Caller, directive: &Directive) -> Result<Vec<(String, Fact)>> {
-        let step = Step { operation: "complete_directive", argument: "directive", of: directive.id.as_str() };
+        let step = Step::of("complete_directive", json!({ "directive": directive.id }));
         self.may_begin(by, &directive.environment, step).await?;
         let phase = self.phase_for(directive).await?;
         let facts = self.facts(directive, phase.as_ref()).await?;

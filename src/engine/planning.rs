@@ -45,7 +45,7 @@ pub struct Planned {
 impl Engine {
     /// Returns the frozen plan for a directive.
     pub async fn plan_deployment(&self, by: &Caller, directive: &Directive, wanted: Wanted) -> Result<Planned> {
-        let step = Step { operation: "plan_deployment", argument: "directive", of: directive.id.as_str() };
+        let step = Step::of("plan_deployment", json!({ "directive": directive.id }));
         self.may_begin(by, &directive.environment, step).await?;
         if directive.nothing_built {
             return Err(Error::new(

@@ -6,16 +6,22 @@ use crate::{
     error::{Code, Error, Result},
     model::{Caller, CallerKind, EnvironmentName, Who},
 };
+use serde_json::Value;
+use std::fmt::Write;
 
-/// A step on the way to a deployment, as an operation takes it, and what it is taken of.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Step<'a> {
-    /// The operation.
-    pub operation: &'a str,
-    /// Its argument's name.
-    pub argument: &'a str,
-    /// The argument.
-    pub of: &'a str,
+/// A step on the way to a deployment, as an operation takes it.
+#[derive(Debug)]
+pub(super) struct Step {
+    operation: &'static str,
+    arguments: Value,
+}
+
+impl Step {
+    /// Returns a call of this operation.
+    pub fn of(operation: &'static str, arguments: Value) -> Self {
+        debug_assert!(STEPS.contains(&operation), "`{operation}` is a step");
+        Step { operation, arguments }
+    }
 }
 
 /// The operations that are steps; what looks, records, holds or takes back is none.
@@ -43,15 +49,32 @@ impl Engine {
     }
 
     /// Refuses a step to an agent where a person begins every step.
-    pub(super) async fn may_begin(&self, by: &Caller, environment: &EnvironmentName, step: Step<'_>) -> Result<()> {
-        debug_assert!(STEPS.contains(&step.operation), "{step:?} is a step");
+    pub(super) async fn may_begin(&self, by: &Caller, environment: &EnvironmentName, step: Step) -> Result<()> {
         if !self.leaves_steps(by, environment).await? {
             return Ok(());
         }
         let message = format!("a person begins every step in `{environment}`: its progression is manual");
-        let command = format!("interlock {} --{} {}", step.operation.replace('_', "-"), step.argument, step.of);
+        let command = as_command(step.operation, &step.arguments);
         Err(Error::new(Code::DeniedByPolicy, message)
             .who(Who::Person)
             .hint(format!("ask for `{command}`, and wait with `get_status`, which shows the whole command")))
     }
+}
+
+/// Returns the command line of a call: `interlock get-status --directive SD-1`.
+pub fn as_command(tool: &str, arguments: &Value) -> String {
+    let mut command = format!("interlock {}", tool.replace('_', "-"));
+    for (name, value) in arguments.as_object().into_iter().flatten() {
+        let _ = match value {
+            Value::String(text) if !text.contains([' ', '\'', '"', '$', '\n', '\\']) => {
+                write!(command, " --{} {text}", name.replace('_', "-"))
+            }
+            Value::String(text) => write!(command, " --{} '{}'", name.replace('_', "-"), text.replace('\'', "'\\''")),
+            other @ (Value::Object(_) | Value::Array(_)) => {
+                write!(command, " --{} '{}'", name.replace('_', "-"), other.to_string().replace('\'', "'\\''"))
+            }
+            other => write!(command, " --{} {other}", name.replace('_', "-")),
+        };
+    }
+    command
 }

@@ -72,7 +72,7 @@ impl Engine {
 
     /// Checks what serves now, directly and through the listener, and returns what was seen. It never moves traffic.
     pub async fn verify_now(self: &std::sync::Arc<Self>, by: &Caller, deployment: &Deployment) -> Result<Value> {
-        let step = Step { operation: "verify_deployment", argument: "deployment", of: deployment.id.as_str() };
+        let step = Step::of("verify_deployment", json!({ "deployment": deployment.id }));
         self.may_begin(by, &deployment.environment, step).await?;
         let lease =
             crate::model::Lease { environment: deployment.environment.clone(), holder: self.holder.clone(), epoch: deployment.epoch };

@@ -1,11 +1,11 @@
 //! What an agent is told about where a directive or a deployment stands: one word, one line, the current step, and what can be done next. Pure.
 
 pub use super::deployment_guidance::of_deployment;
-use super::{NextAction, Reply, as_command, unneeded};
+use super::{NextAction, Reply, unneeded};
 use crate::{
     engine::{
         freezing,
-        progression::STEPS,
+        progression::{STEPS, as_command},
         status::{Course, DirectiveView},
     },
     model::{Assessment, DirectiveState, GateResult, PlanState, Sha256, Verdict, Who, text},

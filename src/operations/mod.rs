@@ -52,10 +52,7 @@ use crate::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use std::{
-    fmt::Write,
-    sync::{Arc, LazyLock},
-};
+use std::sync::{Arc, LazyLock};
 
 static ALL: LazyLock<Vec<Entry>> = LazyLock::new(|| {
     vec![
@@ -235,24 +232,6 @@ impl NextAction {
         self.recommended = true;
         self
     }
-}
-
-/// Returns the command line of a call: `interlock get-status --directive SD-1`.
-pub fn as_command(tool: &str, arguments: &Value) -> String {
-    let mut command = format!("interlock {}", tool.replace('_', "-"));
-    for (name, value) in arguments.as_object().into_iter().flatten() {
-        let _ = match value {
-            Value::String(text) if !text.contains([' ', '\'', '"', '$', '\n', '\\']) => {
-                write!(command, " --{} {text}", name.replace('_', "-"))
-            }
-            Value::String(text) => write!(command, " --{} '{}'", name.replace('_', "-"), text.replace('\'', "'\\''")),
-            other @ (Value::Object(_) | Value::Array(_)) => {
-                write!(command, " --{} '{}'", name.replace('_', "-"), other.to_string().replace('\'', "'\\''"))
-            }
-            other => write!(command, " --{} {other}", name.replace('_', "-")),
-        };
-    }
-    command
 }
 
 type Tell = dyn Fn(u64, Option<u64>, &str) + Send + Sync;

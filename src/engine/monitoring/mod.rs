@@ -22,6 +22,7 @@ use check::Checked;
 use difference::Difference;
 use scrape::Server;
 use serde::Serialize;
+use serde_json::json;
 
 /// The folder of everything generated here.
 const FOLDER: &str = "monitoring";
@@ -85,7 +86,7 @@ impl Engine {
     /// Writes the monitoring of a directive's service, once the tools that are there have nothing against it, and proves that an alert
     /// arrives where an Alertmanager is configured. What a tool refuses is not written.
     pub async fn set_up_monitoring(&self, by: &Caller, directive: &Directive) -> Result<Setup> {
-        let step = Step { operation: "setup_monitoring", argument: "directive", of: directive.id.as_str() };
+        let step = Step::of("setup_monitoring", json!({ "directive": directive.id }));
         self.may_begin(by, &directive.environment, step).await?;
         let (environment, service) = (&directive.environment, &directive.service);
         let spec = self.service(environment, service).await?.2;
