@@ -1,29 +1,18 @@
 //! `complete_directive`: asks the server to look at the exit gates; it completes by itself when they hold.
 
-use super::{Context, Effect, Operation, Reply, Toolset, guidance};
+use super::{Context, Effect, OfDirective, Operation, Reply, Toolset, guidance};
 use crate::{
     error::{Code, Error},
     model::{DirectiveId, Who},
     phases::Fact,
 };
-use clap::Args;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// The facts that files in the workspace bring.
 const FILES: [&str; 2] = ["report_written", "documents_written"];
 
 /// The operation.
 pub struct CompleteDirective;
-
-/// What it takes.
-#[derive(Debug, Deserialize, Serialize, JsonSchema, Args)]
-#[serde(deny_unknown_fields)]
-pub struct Params {
-    /// Directive id
-    #[arg(long)]
-    pub directive: String,
-}
 
 /// What it says beside the envelope.
 #[derive(Debug, Serialize)]
@@ -39,11 +28,11 @@ impl Operation for CompleteDirective {
     const TOOLSET: Toolset = Toolset::Core;
     const EFFECT: Effect = Effect::Records;
     const MANUAL: &'static str = include_str!("../../tools/complete_directive.md");
-    type Params = Params;
+    type Params = OfDirective;
     type Output = Output;
 
-    async fn run(ctx: &Context, params: Params) -> Result<Reply<Output>, Error> {
-        let id = DirectiveId::from(params.directive);
+    async fn run(ctx: &Context, params: OfDirective) -> Result<Reply<Output>, Error> {
+        let id = params.id();
         let directive = ctx.engine.directive(&id).await?;
         let missing = match ctx.engine.skip(&ctx.caller, &directive).await? {
             Some(_) => Vec::new(),

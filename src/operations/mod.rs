@@ -47,7 +47,7 @@ pub use toolset::{Toolset, asked_in, asking_for};
 use crate::{
     engine::Engine,
     error::Error,
-    model::{Caller, CallerKind, Who},
+    model::{Caller, CallerKind, DirectiveId, Who},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -132,6 +132,22 @@ pub struct Context {
     pub caller: Caller,
     /// Where to say how far a long call is.
     pub progress: Progress,
+}
+
+/// What an operation takes that is about a directive, and about nothing else.
+#[derive(Debug, Deserialize, Serialize, JsonSchema, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct OfDirective {
+    /// Directive id
+    #[arg(long)]
+    directive: String,
+}
+
+impl OfDirective {
+    /// Returns the id, of whatever directive it may be.
+    fn id(self) -> DirectiveId {
+        DirectiveId::from(self.directive)
+    }
 }
 
 /// What an operation may do to the world; fixes the four hints of MCP.

@@ -1,26 +1,15 @@
 //! `run_predeploy_checks`: evaluates the gates; commands whose evidence is missing run as a job.
 
-use super::{Context, Effect, Operation, Reply, Toolset, guidance};
+use super::{Context, Effect, OfDirective, Operation, Reply, Toolset, guidance};
 use crate::{
     engine::environment_setup::SetupFact,
     error::Error,
     model::{DirectiveId, GateResult},
 };
-use clap::Args;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// The operation.
 pub struct RunPredeployChecks;
-
-/// What it takes.
-#[derive(Debug, Deserialize, Serialize, JsonSchema, Args)]
-#[serde(deny_unknown_fields)]
-pub struct Params {
-    /// Directive id
-    #[arg(long)]
-    pub directive: String,
-}
 
 /// What it says beside the envelope.
 #[derive(Debug, Serialize)]
@@ -39,11 +28,11 @@ impl Operation for RunPredeployChecks {
     const TOOLSET: Toolset = Toolset::Core;
     const EFFECT: Effect = Effect::Records;
     const MANUAL: &'static str = include_str!("../../tools/run_predeploy_checks.md");
-    type Params = Params;
+    type Params = OfDirective;
     type Output = Output;
 
-    async fn run(ctx: &Context, params: Params) -> Result<Reply<Output>, Error> {
-        let directive = ctx.engine.open_directive(&DirectiveId::from(params.directive)).await?;
+    async fn run(ctx: &Context, params: OfDirective) -> Result<Reply<Output>, Error> {
+        let directive = ctx.engine.open_directive(&params.id()).await?;
         let (gates, job) = ctx.engine.run_checks(&ctx.caller, &directive).await?;
         let id = directive.id.clone();
         let environment_setup = ctx.engine.environment_setup(&directive, &gates).await?;

@@ -1,27 +1,16 @@
 //! `setup_monitoring`: writes the alert rules, scrape configuration, routes and dashboard of a service, and proves that an alert arrives.
 
-use super::{Context, Effect, NextAction, Operation, Reply, Toolset};
+use super::{Context, Effect, NextAction, OfDirective, Operation, Reply, Toolset};
 use crate::{
     engine::monitoring::{Setup, check::Outcome},
     error::Error,
     model::{DirectiveId, DirectiveState, EnvironmentName, ServiceName, Who},
 };
-use clap::Args;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 
 /// The operation.
 pub struct SetupMonitoring;
-
-/// What it takes.
-#[derive(Debug, Deserialize, Serialize, JsonSchema, Args)]
-#[serde(deny_unknown_fields)]
-pub struct Params {
-    /// Directive id
-    #[arg(long)]
-    pub directive: String,
-}
 
 /// What it says beside the envelope.
 #[derive(Debug, Serialize)]
@@ -41,11 +30,11 @@ impl Operation for SetupMonitoring {
     const TOOLSET: Toolset = Toolset::Setup;
     const EFFECT: Effect = Effect::Records;
     const MANUAL: &'static str = include_str!("../../tools/setup_monitoring.md");
-    type Params = Params;
+    type Params = OfDirective;
     type Output = Output;
 
-    async fn run(ctx: &Context, params: Params) -> Result<Reply<Output>, Error> {
-        let directive = ctx.engine.directive(&DirectiveId::from(params.directive)).await?;
+    async fn run(ctx: &Context, params: OfDirective) -> Result<Reply<Output>, Error> {
+        let directive = ctx.engine.directive(&params.id()).await?;
         // One that is completed may still be monitored anew; one that was given up is not worked on.
         if directive.state == DirectiveState::Cancelled {
             ctx.engine.open_directive(&directive.id).await?;

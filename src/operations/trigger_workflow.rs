@@ -1,27 +1,16 @@
 //! `trigger_workflow`: starts the CI workflow of a directive, or says how its run stands.
 
-use super::{Context, Effect, NextAction, Operation, Reply, Toolset};
+use super::{Context, Effect, NextAction, OfDirective, Operation, Reply, Toolset};
 use crate::{
     error::Error,
-    model::{DirectiveId, Who, ci::CiRun, text::visible_line},
+    model::{Who, ci::CiRun, text::visible_line},
     store::JobState,
 };
-use clap::Args;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 
 /// The operation.
 pub struct TriggerWorkflow;
-
-/// What it takes.
-#[derive(Debug, Deserialize, Serialize, JsonSchema, Args)]
-#[serde(deny_unknown_fields)]
-pub struct Params {
-    /// Directive id
-    #[arg(long)]
-    pub directive: String,
-}
 
 /// What it says beside the envelope.
 #[derive(Debug, Serialize)]
@@ -44,11 +33,11 @@ impl Operation for TriggerWorkflow {
     const TOOLSET: Toolset = Toolset::Setup;
     const EFFECT: Effect = Effect::Deploys;
     const MANUAL: &'static str = include_str!("../../tools/trigger_workflow.md");
-    type Params = Params;
+    type Params = OfDirective;
     type Output = Output;
 
-    async fn run(ctx: &Context, params: Params) -> Result<Reply<Output>, Error> {
-        let directive = ctx.engine.directive(&DirectiveId::from(params.directive)).await?;
+    async fn run(ctx: &Context, params: OfDirective) -> Result<Reply<Output>, Error> {
+        let directive = ctx.engine.directive(&params.id()).await?;
         let (job, followed, existing) = ctx.engine.trigger_workflow(&ctx.caller, &directive).await?;
         let word = followed.run.as_ref().map_or("not shown yet".to_owned(), |run| visible_line(&run.word, 40));
         let (state, is_over) = match (job.state, &followed.run) {
