@@ -106,7 +106,7 @@ impl Engine {
             phase: phase.as_ref().map(|phase| phase.name.clone()),
             phase_sha256: phase.map(|phase| phase.sha256),
         };
-        let change = order.change;
+        let (change, depends_on) = (order.change, new.depends_on.clone());
         if !nothing_built {
             self.make_room(by, &new, &release).await?;
         }
@@ -118,6 +118,13 @@ impl Engine {
                 && (directive.commit == release.commit || !nothing_built);
             if !is_same {
                 return Err(open_otherwise(&directive));
+            }
+            // What an order waits for stands from its beginning: so none waits for one that waits for it.
+            if let Some(more) = depends_on.iter().find(|needed| !directive.depends_on.contains(needed)) {
+                let (id, by) = (&directive.id, &directive.created_by);
+                let message = format!("`{id}` is open for these bytes, and does not depend on `{more}`");
+                let hint = format!("that is said when it is ordered; `{by}` ordered it and alone may call `cancel_directive` for {id}");
+                return Err(Error::new(Code::WrongState, message).hint(hint));
             }
         }
         Ok((directive, existing))

@@ -104,3 +104,30 @@ async fn evidence_is_taken_and_judged_where_a_person_begins_every_step_and_no_co
         }
     }
 }
+
+#[tokio::test]
+async fn no_directive_waits_for_one_that_waits_for_it() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        let order = |version: &str, needed: &[&str]| {
+            let artifact = shop.build(version);
+            json!({ "service": "web", "environment": "staging", "version": version, "artifact": artifact, "depends_on": needed })
+        };
+        // There is none to depend on before it is ordered, itself least of all.
+        for needed in ["SD-DEPLOY-001", "SD-DEPLOY-002"] {
+            assert_eq!(shop.refused("create_directive", order("1.0.0", &[needed])).await, "not_found", "{}", database.name);
+        }
+        let ordered = async |order: Value| shop.must("create_directive", order).await["directive"]["id"].as_str().unwrap().to_owned();
+        let first = ordered(order("1.0.0", &[])).await;
+        let second = ordered(order("1.1.0", &[&first])).await;
+        let refused = shop.call("create_directive", order("1.0.0", &[&second])).await.unwrap_err().error;
+        assert_eq!(refused.code.as_str(), "wrong_state", "{refused:?}");
+        assert!(refused.message.contains(&format!("`{first}`")) && refused.message.contains(&format!("`{second}`")), "{refused:?}");
+        assert!(shop.engine.directive(&first.as_str().into()).await.unwrap().depends_on.is_empty());
+        let waits = shop.call("plan_deployment", json!({ "directive": second })).await.unwrap_err().error;
+        assert!(waits.message.contains(&format!("`{second}` depends on `{first}`")), "{waits:?}");
+        // The positive control: the same orders once more are the same directives, and the first goes to its end.
+        assert_eq!((ordered(order("1.0.0", &[])).await, ordered(order("1.1.0", &[&first])).await), (first.clone(), second.clone()));
+        shop.plan_in_staging(&first).await;
+    }
+}
