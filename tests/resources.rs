@@ -4,6 +4,7 @@ mod support;
 
 use interlock::model::Sha256;
 use serde_json::{Value, json};
+use sqlx::{ConnectOptions, Executor, sqlite::SqliteConnectOptions};
 use support::{
     databases::Database,
     mcp::{Client, modern},
@@ -68,6 +69,39 @@ async fn everything_that_is_listed_can_be_read_and_says_what_the_tool_says() {
     }
     let answer = agent.ask("resources/list", modern(json!({ "cursor": "next" }))).await;
     assert_eq!(answer["error"]["code"], -32602, "{answer:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_list_comes_page_by_page_and_leaves_nothing_out() {
+    let shop = Shop::open(Database::Sqlite).await;
+    let mut agent = agent(&shop).await;
+    assert_eq!(shop.deploy("1.0.0", &shop.build("1.0.0")).await["state"], "succeeded");
+    // The same deployment over and over, as the record of a year would have it.
+    let years = "WITH RECURSIVE more (n) AS (SELECT 1000 UNION ALL SELECT n + 1 FROM more WHERE n < 1119) \
+                 INSERT INTO deployments (id, number, plan_id, directive_id, service, environment, version, digest, state, epoch, created_by, \
+                 created_at, updated_at) SELECT 'dep_' || n, n, 'plan_' || n, directive_id, service, environment, version, digest, state, epoch, \
+                 created_by, created_at, updated_at FROM deployments, more WHERE id = 'dep_1'";
+    let mut record = SqliteConnectOptions::new()
+        .filename(shop.root().join(".interlock/interlock.db"))
+        .foreign_keys(false)
+        .busy_timeout(std::time::Duration::from_secs(10))
+        .connect()
+        .await
+        .unwrap();
+    record.execute(years).await.unwrap();
+    let (mut asked, mut listed, mut pages) = (json!({}), Vec::new(), 0);
+    loop {
+        let mut page = agent.ask("resources/list", modern(asked)).await["result"].take();
+        let resources: Vec<Value> = serde_json::from_value(page["resources"].take()).unwrap();
+        listed.extend(resources.iter().map(|one| text(&one["uri"])).filter(|uri| uri.starts_with("interlock://deployments/")));
+        pages += 1;
+        match page["nextCursor"].as_str() {
+            Some(next) => asked = json!({ "cursor": next }),
+            None => break,
+        }
+    }
+    let expected: Vec<String> = (1000..1120).rev().chain([1]).map(|number| format!("interlock://deployments/dep_{number}")).collect();
+    assert_eq!((listed, pages), (expected, 3), "newest first, each once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
