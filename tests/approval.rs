@@ -5,7 +5,7 @@ mod support;
 use ed25519_dalek::SigningKey;
 use interlock::{
     decisions::Question,
-    model::{Clock, DecisionKind, DecisionVerdict, Sha256, SignedDecision, SystemClock, Timestamp},
+    model::{Clock, DecisionKind, DecisionVerdict, Sha256, SignedDecision, SystemClock, Timestamp, decision::Signature},
 };
 use serde_json::{Value, json};
 use std::{os::unix::fs::PermissionsExt, time::Duration};
@@ -54,7 +54,7 @@ async fn only_the_right_signature_over_these_bytes_approves(database: Database) 
         ("another role", intern.sign(intern.decision(&review, DecisionVerdict::Approve, None))),
         ("nobody enrolled", Approver::new("eve").sign(Approver::new("eve").decision(&review, DecisionVerdict::Approve, None))),
         ("another key under a known name", eve.sign(good())),
-        ("no signature", SignedDecision { decision: good(), signature: String::new() }),
+        ("no signature", SignedDecision { decision: good(), signature: Signature::Ed25519(String::new()) }),
         ("a signature over something else", SignedDecision { decision: good(), signature: ada.sign(good()).signature }),
         ("one byte of the document changed", {
             let mut document = review.document.clone().into_bytes();
@@ -394,6 +394,7 @@ async fn no_edge_of_an_agent_knows_a_decision(database: Database) {
         "review",
         "apply",
         "enrol_first",
+        "enrolment_link",
         "approvers",
         "down",
         "sign_off",

@@ -23,8 +23,15 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// A library that only one module names.
-const OWNED: &[(&str, &str)] =
-    &[("rmcp", "mcp"), ("jsonrpsee", "rpc"), ("sqlx", "store"), ("sqlparser", "gates"), ("interlock_wire", "proxy"), ("statrs", "model")];
+const OWNED: &[(&str, &str)] = &[
+    ("rmcp", "mcp"),
+    ("jsonrpsee", "rpc"),
+    ("sqlx", "store"),
+    ("sqlparser", "gates"),
+    ("interlock_wire", "proxy"),
+    ("statrs", "model"),
+    ("ciborium", "model"),
+];
 
 const MAX_LINES: usize = 400;
 

@@ -1,6 +1,10 @@
 //! `interlock doctor`: the trust tier, the approvers' fingerprints, what the agent could still reach, and what needs a person.
 
-use super::{block_on, people::api::ask, workspace};
+use super::{
+    block_on,
+    people::{api::ask, approver::keys},
+    workspace,
+};
 use crate::{error::Error, server::Running};
 use clap::{ArgMatches, Command};
 use serde_json::{Value, json};
@@ -25,7 +29,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Error> {
                 "the instances and the proxy by signals of the same user",
                 "interlock.toml on disk (not used until it is applied; where approval is asked, signed)",
             ],
-            "agent_cannot": ["sign a decision without an approver's passphrase"],
+            "agent_cannot": ["sign a decision without an approver's passphrase or passkey"],
             "server": server,
             "approvers": approvers["approvers"],
             "audit": audit,
@@ -48,7 +52,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Error> {
     match report["approvers"].as_array().filter(|approvers| !approvers.is_empty()) {
         None => println!("approvers  nobody; `interlock approver add NAME` enrols the first"),
         Some(approvers) => approvers.iter().for_each(|approver| {
-            println!("approver   {} ({}) {}", text(&approver["name"]), text(&approver["role"]), text(&approver["fingerprint"]))
+            let (name, role) = (text(&approver["name"]), text(&approver["role"]));
+            keys(approver).iter().for_each(|key| println!("approver   {name} ({role}) {key}"));
         }),
     }
     for place in report["places"].as_array().into_iter().flatten() {

@@ -5,7 +5,9 @@
 
 mod approver;
 mod configuration;
+pub mod passkeys;
 mod plan;
+mod record;
 mod resolve;
 mod restore;
 mod rollback;
@@ -13,12 +15,14 @@ mod runbook;
 mod sign_off;
 mod unfreeze;
 
-pub use approver::{Enrolment, enrol_first};
+pub use crate::model::decision::Enrolment;
+pub use approver::enrol_first;
+pub use record::verify_signatures;
 
 use crate::{
     engine::Engine,
     error::{Code, Error, Result},
-    model::{Caller, DecisionKind, DecisionVerdict, EnvironmentName, Plan, Sha256, SignedDecision},
+    model::{Caller, Decision, DecisionKind, DecisionVerdict, EnvironmentName, Plan, Sha256, SignedDecision, decision::Signature},
     store::{DecisionEffect, RecordDecisionError},
 };
 use serde::{Deserialize, Serialize};
@@ -27,6 +31,9 @@ use std::{sync::Arc, time::Duration};
 
 /// Where configuration names no approver, how long a way back that was decided may wait for the environment to be free.
 const EXPIRES: Duration = Duration::from_secs(3_600);
+
+/// How many characters a reason may have.
+const LONGEST_REASON: usize = 4_000;
 
 /// What a person is to decide over.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -88,14 +95,24 @@ pub async fn review(engine: &Arc<Engine>, question: &Question) -> Result<Review>
     })
 }
 
-/// Accepts a signed decision, records it with its effect in one transaction, and returns what follows.
+/// Accepts a decision that a key at a terminal has signed, records it with its effect in one transaction, and returns what follows.
 pub async fn decide(engine: &Arc<Engine>, by: &Caller, question: &Question, signed: &SignedDecision) -> Result<Value> {
-    let decision = &signed.decision;
-    let refuse = |why: &str| Error::new(Code::DecisionRefused, why);
+    match &signed.signature {
+        Signature::Ed25519(_) => accept(engine, by, question, signed).await,
+        // Only there is it known at which origin it was asked for.
+        Signature::Passkey(_) => Err(refused("a passkey decides on the page that asks for it")),
+    }
+}
+
+/// Accepts a signed decision of either kind of key.
+async fn accept(engine: &Arc<Engine>, by: &Caller, question: &Question, signed: &SignedDecision) -> Result<Value> {
+    let (decision, refuse) = (&signed.decision, |why: &str| refused(why));
     let matter = matter(engine, question).await?;
     let approver = engine.store.approver(&decision.approver).await?.ok_or_else(|| refuse("nobody of that name is an approver"))?;
-    if !signed.is_signed_by(&approver.key) {
-        return Err(refuse("the signature is not that person's over this document"));
+    let key =
+        approver.signer(signed).map_err(|unfit| refused(format!("the signature is not that person's over this document: {unfit}")))?;
+    if key.cloned_at.is_some() {
+        return Err(refuse("that passkey was cloned, and counts no longer"));
     }
     if decision.kind != question.kind || decision.verdict != question.verdict {
         return Err(refuse("the decision is of another kind than what is asked"));
@@ -113,9 +130,7 @@ pub async fn decide(engine: &Arc<Engine>, by: &Caller, question: &Question, sign
     if matter.role.as_ref().is_some_and(|role| *role != approver.role) {
         return Err(refuse("that person does not have the role this asks for"));
     }
-    if decision.verdict == DecisionVerdict::Reject && decision.reason.as_deref().is_none_or(|reason| reason.trim().is_empty()) {
-        return Err(refuse("a refusal needs a reason"));
-    }
+    check_reason(decision)?;
     let effect = (matter.effect)(signed)?;
     let resolved = match &effect {
         DecisionEffect::Resolve(resolution) => Some(resolution.deployment.clone()),
@@ -125,10 +140,11 @@ pub async fn decide(engine: &Arc<Engine>, by: &Caller, question: &Question, sign
         DecisionEffect::GoBack { plan, .. } => Some(plan.id()),
         _ => None,
     };
-    engine.store.record_decision(by, signed, effect).await.map_err(|error| match error {
-        RecordDecisionError::NonceUsed => refuse("this decision was used already"),
-        other => other.into(),
-    })?;
+    match (engine.store.record_decision(by, signed, effect).await, &signed.signature) {
+        (Ok(()), _) => {}
+        (Err(RecordDecisionError::Cloned), Signature::Passkey(assertion)) => return Err(passkeys::cloned(engine, by, assertion).await?),
+        (Err(error), _) => return Err(error.into()),
+    }
     if let Some(id) = resolved
         && let Err(error) = engine.go_on(&id).await
     {
@@ -147,13 +163,29 @@ pub async fn decide(engine: &Arc<Engine>, by: &Caller, question: &Question, sign
     )
 }
 
+fn refused(why: impl Into<String>) -> Error {
+    Error::new(Code::DecisionRefused, why)
+}
+
+/// Refuses a no without a reason, and a reason that nobody would read.
+fn check_reason(decision: &Decision) -> Result<()> {
+    let reason = decision.reason.as_deref().unwrap_or_default();
+    if decision.verdict == DecisionVerdict::Reject && reason.trim().is_empty() {
+        return Err(refused("a refusal needs a reason"));
+    }
+    match reason.chars().count() > LONGEST_REASON {
+        true => Err(refused(format!("a reason has at most {LONGEST_REASON} characters"))),
+        false => Ok(()),
+    }
+}
+
 async fn matter(engine: &Arc<Engine>, question: &Question) -> Result<Matter> {
     match question.kind {
         DecisionKind::Plan => plan::matter(engine, question).await,
         DecisionKind::Configuration => configuration::matter(engine, question).await,
         DecisionKind::SignOff => sign_off::matter(engine, question).await,
         DecisionKind::Runbook => runbook::matter(engine, question).await,
-        DecisionKind::Approver => approver::matter(question),
+        DecisionKind::Approver => approver::matter(engine, question).await,
         DecisionKind::Unfreeze => unfreeze::matter(engine, question).await,
         DecisionKind::Resolve => resolve::matter(engine, question).await,
         DecisionKind::Restore => restore::matter(engine, question).await,

@@ -83,7 +83,7 @@ impl Engine {
             }
             if let Some(approver) = self.store.approver(&decision.approver).await?
                 && role.is_none_or(|role| approver.role == role)
-                && signed.is_signed_by(&approver.key)
+                && approver.has_signed(&signed)
             {
                 return Ok(true);
             }

@@ -21,6 +21,7 @@ pub mod ids;
 pub mod metric;
 pub mod migration;
 pub mod monitoring;
+pub mod passkey;
 pub mod plan;
 pub mod plan_state;
 pub mod recurrence;

@@ -7,6 +7,7 @@ use crate::{
     model::{EnvironmentName, ServiceName, SignedDecision},
     operations::Context,
     rpc::Extra,
+    store::HeldKey,
 };
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -24,6 +25,10 @@ pub fn methods() -> Vec<Extra> {
         Extra {
             name: "enrol_first",
             call: |ctx, params| reply(async move { decisions::enrol_first(&ctx.engine, &ctx.caller, &read::<Enrolment>(params)?).await }),
+        },
+        Extra {
+            name: "enrolment_link",
+            call: |ctx, params| reply(async move { Ok(json!(decisions::passkeys::link(&ctx.engine, &ctx.caller, &read(params)?).await?)) }),
         },
         Extra { name: "freeze", call: |ctx, params| reply(async move { Ok(json!(ctx.engine.freeze(&ctx.caller, read(params)?).await?)) }) },
         Extra { name: "freezes", call: |ctx, _| reply(async move { ctx.engine.freezes().await }) },
@@ -70,16 +75,28 @@ async fn decide(ctx: &Context, Decide { question, signed }: Decide) -> Result<Va
 
 async fn approvers(ctx: &Context) -> Result<Value> {
     let approvers = ctx.engine.store.approvers().await?;
-    let shown =
-        approvers.iter().map(|approver| json!({ "name": approver.name, "role": approver.role, "fingerprint": approver.key.fingerprint() }));
-    Ok(json!({ "approvers": shown.collect::<Vec<_>>() }))
+    let shown = approvers.iter().map(|approver| {
+        let key = |held: &HeldKey| {
+            let mut key = json!({ "kind": held.key.kind(), "fingerprint": held.key.fingerprint() });
+            if let Some(at) = held.cloned_at {
+                key["cloned_at"] = json!(at.to_string());
+            }
+            key
+        };
+        json!({ "name": approver.name, "role": approver.role, "keys": approver.keys.iter().map(key).collect::<Vec<_>>() })
+    });
+    let waiting = decisions::passkeys::waiting(&ctx.engine).await?;
+    Ok(json!({ "approvers": shown.collect::<Vec<_>>(), "waiting": waiting }))
 }
 
 async fn audit(ctx: &Context) -> Result<Value> {
     let report = ctx.engine.store.audit_verify().await?;
     match &report.broken {
         Some(broken) => Err(Error::new(Code::AuditBroken, format!("entry {} does not fit: {}", broken.seq, broken.why))),
-        None => Ok(json!({ "entries": report.entries, "head": report.head })),
+        None => {
+            let decisions = decisions::verify_signatures(&ctx.engine).await?;
+            Ok(json!({ "entries": report.entries, "head": report.head, "decisions": decisions }))
+        }
     }
 }
 

@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     error::{Code, Error},
-    model::{decision::PublicKey, *},
+    model::{
+        decision::{Enrolment, Signature},
+        *,
+    },
 };
 use serde_json::json;
 
@@ -61,15 +64,8 @@ pub enum DecisionEffect {
         /// Why.
         reason: String,
     },
-    /// Somebody else may decide.
-    EnrolApprover {
-        /// Their name.
-        name: ApproverName,
-        /// What they may decide.
-        role: String,
-        /// The key they sign with.
-        key: PublicKey,
-    },
+    /// Somebody else may decide, or an approver with a further key.
+    EnrolApprover(Enrolment),
     /// The plan of a way back stands, approved.
     GoBack {
         /// The plan.
@@ -101,6 +97,9 @@ pub enum RecordDecisionError {
     /// The nonce was used before: this is a decision sent twice.
     #[error("this decision was used already")]
     NonceUsed,
+    /// The passkey's counter did not go on: there are two of it, or it was found to be cloned before.
+    #[error("the passkey's counter went back: it was cloned, and counts no longer")]
+    Cloned,
     /// What it is about does not wait for it, or is something else by now.
     #[error("{0}")]
     WrongState(String),
@@ -112,7 +111,7 @@ pub enum RecordDecisionError {
 impl From<RecordDecisionError> for Error {
     fn from(error: RecordDecisionError) -> Self {
         match error {
-            RecordDecisionError::NonceUsed => Error::new(Code::DecisionRefused, error.to_string()),
+            RecordDecisionError::NonceUsed | RecordDecisionError::Cloned => Error::new(Code::DecisionRefused, error.to_string()),
             RecordDecisionError::WrongState(why) => Error::new(Code::WrongState, why),
             RecordDecisionError::Store(error) => error.into(),
         }
@@ -140,12 +139,20 @@ impl Store {
         if !insert(&mut write, signed, &effect).await? {
             return Err(RecordDecisionError::NonceUsed);
         }
+        if let Signature::Passkey(assertion) = &signed.signature
+            && !approvers::count_on(&mut write, assertion).await?
+        {
+            return Err(RecordDecisionError::Cloned);
+        }
         let subject = subject_of(&effect);
         if !bring_about(&mut write, decision, &effect).await? {
             return Err(RecordDecisionError::WrongState(format!("{subject} does not wait for this decision")));
         }
         let mut detail = json!({ "kind": decision.kind, "verdict": decision.verdict, "approver": decision.approver, "subject_sha256": decision.subject_sha256,
             "nonce": decision.nonce, "reason": decision.reason });
+        if let Some(origin) = &decision.origin {
+            detail["origin"] = json!(origin);
+        }
         if let DecisionEffect::Resolve(resolution) = &effect {
             detail["choice"] = json!(resolution.choice);
             detail["step"] = json!({ "id": resolution.step, "counts_as": resolution.step_to });
@@ -159,6 +166,12 @@ impl Store {
         let rows =
             sql("SELECT body FROM decisions WHERE subject_sha256 = $1 ORDER BY number").bind(subject_sha256).all(self.pool()).await?;
         rows.iter().map(|row| row.json("body")).collect()
+    }
+
+    /// Returns at most `limit` decisions after the one with this number, oldest first, each with its number.
+    pub async fn decisions_after(&self, number: i64, limit: u32) -> Result<Vec<(i64, SignedDecision)>> {
+        let rows = sql("SELECT number, body FROM decisions WHERE number > $1 ORDER BY number LIMIT $2").bind(number).bind(limit);
+        rows.all(self.pool()).await?.iter().map(|row| Ok((row.read("number")?, row.json("body")?))).collect()
     }
 
     /// Returns what was vouched for in a directive, oldest first.
@@ -257,7 +270,7 @@ async fn bring_about(write: &mut Write, decision: &Decision, effect: &DecisionEf
         DecisionEffect::ReturnRunbook { runbook, version, reason } => {
             runbooks::review(write, decision, runbook, *version, Some(reason)).await?.into()
         }
-        DecisionEffect::EnrolApprover { name, role, key } => approvers::enrol(write, name, role, key, Some(&decision.nonce)).await?.into(),
+        DecisionEffect::EnrolApprover(new) => approvers::enrol(write, new, Some(&decision.nonce)).await?.into(),
         DecisionEffect::GoBack { plan, approval_expires_at } => {
             plans::insert_decided(write, plan, *approval_expires_at, &decision.approver).await?.into()
         }
@@ -293,7 +306,7 @@ fn subject_of(effect: &DecisionEffect) -> String {
         DecisionEffect::PublishRunbook { runbook, version } | DecisionEffect::ReturnRunbook { runbook, version, .. } => {
             format!("{runbook} version {version}")
         }
-        DecisionEffect::EnrolApprover { name, .. } => format!("approver {name}"),
+        DecisionEffect::EnrolApprover(new) => format!("approver {}", new.name),
         DecisionEffect::GoBack { plan, .. } => plan.id().to_string(),
         DecisionEffect::TurnBackWithData { deployment, .. } => deployment.to_string(),
         DecisionEffect::LiftFreeze { id, environment: None } => id.clone(),

@@ -141,6 +141,18 @@ impl Shop {
 
     /// Opens the shop with these lines in the service's place in staging.
     pub async fn open_with(database_url: &str, placement: &str) -> Self {
+        let shop = Shop::bare(database_url, placement).await;
+        let enrolment =
+            Enrolment { name: "ada".into(), role: "chairman".into(), public_key: PublicKey::of(&shop.chairman).into(), further: false };
+        decisions::enrol_first(&shop.engine, &person(), &enrolment).await.unwrap();
+        let applied = shop.engine.apply(&person(), &shop.text).await.unwrap();
+        assert_eq!(applied.in_force, ["staging".into()]);
+        shop.sign(DecisionKind::Configuration, json!(applied.revision), DecisionVerdict::Approve).await;
+        shop
+    }
+
+    /// Opens the shop; nobody is enrolled, and nothing is applied.
+    pub async fn bare(database_url: &str, placement: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (staging, production) = (FakeWorld::new(), FakeWorld::new());
         let (at_staging, at_production) = (customers(&staging).await, customers(&production).await);
@@ -158,14 +170,7 @@ impl Shop {
         let engine = Engine::new(workspace, store, clock.clone(), Box::new(worlds.clone()));
         let chairman = SigningKey::from_bytes(&[7; 32]);
         let registry = Registry::over(engine.clone()).offering(&Toolset::ALL);
-        let shop =
-            Shop { staging, production, at_staging, at_production, text, clock, worlds, registry, engine, chairman, _folder: folder };
-        let enrolment = Enrolment { name: "ada".into(), role: "chairman".into(), public_key: PublicKey::of(&shop.chairman) };
-        decisions::enrol_first(&shop.engine, &person(), &enrolment).await.unwrap();
-        let applied = shop.engine.apply(&person(), &shop.text).await.unwrap();
-        assert_eq!(applied.in_force, ["staging".into()]);
-        shop.sign(DecisionKind::Configuration, json!(applied.revision), DecisionVerdict::Approve).await;
-        shop
+        Shop { staging, production, at_staging, at_production, text, clock, worlds, registry, engine, chairman, _folder: folder }
     }
 
     /// Calls an operation as the agent.
@@ -196,6 +201,15 @@ impl Shop {
         decisions::decide(&self.engine, &person(), &question, &signed).await.unwrap()
     }
 
+    /// Plans a version that was in staging for production; returns the plan, which waits for a signature.
+    pub async fn plan_in_production(&self, version: &str) -> Value {
+        let directive = self.order("production", version).await;
+        let asked = json!({ "directive": directive });
+        self.sign(DecisionKind::SignOff, json!({ "directive": directive, "fact": "uat" }), DecisionVerdict::Approve).await;
+        self.must("run_predeploy_checks", asked.clone()).await;
+        self.must("plan_deployment", asked).await["plan"].take()
+    }
+
     /// Returns the chairman's signature over what a question shows now.
     pub async fn signature(&self, question: &Question) -> Result<SignedDecision, Error> {
         let (kind, verdict) = (question.kind, question.verdict);
@@ -210,6 +224,7 @@ impl Shop {
             reason: (verdict == DecisionVerdict::Reject).then(|| "not this week".into()),
             approver: "ada".into(),
             audit_head: review.audit_head,
+            origin: None,
         };
         Ok(SignedDecision::sign(decision, &self.chairman))
     }
@@ -245,11 +260,7 @@ impl Shop {
 
     /// Takes a version that was in staging to production, with every signature it needs; returns how it settled.
     pub async fn deploy_to_production(&self, version: &str) -> Value {
-        let directive = self.order("production", version).await;
-        let asked = json!({ "directive": directive });
-        self.sign(DecisionKind::SignOff, json!({ "directive": directive, "fact": "uat" }), DecisionVerdict::Approve).await;
-        self.must("run_predeploy_checks", asked.clone()).await;
-        let plan = self.must("plan_deployment", asked).await["plan"].take();
+        let plan = self.plan_in_production(version).await;
         self.sign(DecisionKind::Plan, plan.clone(), DecisionVerdict::Approve).await;
         let deployment = self.must("execute_deployment", json!({ "plan": plan })).await["deployment"].take();
         self.settled(&deployment).await

@@ -2,10 +2,35 @@
 
 use crate::world::*;
 use ed25519_dalek::SigningKey;
-use interlock::model::decision::PublicKey;
+use interlock::model::{
+    decision::{ApproverKey, Enrolment, PublicKey, Signature},
+    passkey::{Assertion, Passkey, base64url},
+};
 
 pub fn key(seed: u8) -> PublicKey {
     PublicKey::of(&SigningKey::from_bytes(&[seed; 32]))
+}
+
+fn new(name: &str, role: &str, seed: u8) -> Enrolment {
+    Enrolment { name: name.into(), role: role.into(), public_key: key(seed).into(), further: false }
+}
+
+/// A passkey with this number, whose signatures nobody checks here.
+fn passkey(name: &str, number: u8, sign_count: u32, further: bool) -> Enrolment {
+    let (credential_id, public_key) = (base64url(&[number]), PublicKey(format!("{number:02x}")));
+    let passkey = Passkey { credential_id, public_key, rp_id: "localhost".into(), sign_count };
+    Enrolment { name: name.into(), role: "chairman".into(), public_key: ApproverKey::Passkey(passkey), further }
+}
+
+/// What the passkey with this number says at this count.
+fn assertion(number: u8, count: u32) -> Assertion {
+    let data = [&[0; 32][..], &[5], &count.to_be_bytes()].concat();
+    Assertion {
+        credential_id: base64url(&[number]),
+        authenticator_data: base64url(&data),
+        client_data_json: String::new(),
+        signature: String::new(),
+    }
 }
 
 pub async fn signed(store: &Store, kind: DecisionKind, subject: &Sha256, verdict: DecisionVerdict, nonce: &str) -> SignedDecision {
@@ -19,13 +44,14 @@ pub async fn signed(store: &Store, kind: DecisionKind, subject: &Sha256, verdict
         reason: (verdict == DecisionVerdict::Reject).then(|| "not today".into()),
         approver: "ada".into(),
         audit_head: store.audit_head().await.unwrap().1,
+        origin: None,
     };
     SignedDecision::sign(decision, &SigningKey::from_bytes(&[1; 32]))
 }
 
 pub async fn with_ada(database: &crate::support::databases::TestDatabase) -> Store {
     let store = database.open().await;
-    store.add_approver(&server(), &"ada".into(), "chairman", &key(1), None).await.unwrap();
+    store.add_approver(&server(), &new("ada", "chairman", 1), None).await.unwrap();
     store
 }
 
@@ -36,16 +62,16 @@ async fn only_the_first_approver_enrols_without_a_decision() {
     for database in databases().await {
         let store = database.open().await;
         assert_eq!(store.approvers().await.unwrap(), []);
-        store.add_approver(&server(), &"ada".into(), "chairman", &key(1), None).await.unwrap();
-        let again = store.add_approver(&server(), &"eve".into(), "chairman", &key(2), None).await;
+        store.add_approver(&server(), &new("ada", "chairman", 1), None).await.unwrap();
+        let again = store.add_approver(&server(), &new("eve", "chairman", 2), None).await;
         assert!(matches!(again, Err(RecordDecisionError::WrongState(_))), "{}", database.name);
         let subject = Sha256::of(b"bob chairman key");
         let decision = signed(&store, DecisionKind::Approver, &subject, Approve, "n1").await;
-        store.add_approver(&server(), &"bob".into(), "reviewer", &key(2), Some(&decision)).await.unwrap();
+        store.add_approver(&server(), &new("bob", "reviewer", 2), Some(&decision)).await.unwrap();
         // Neither a name nor a key counts twice, and the refused decision is not recorded.
         for (number, (name, seed)) in [("bob", 3), ("carl", 2)].into_iter().enumerate() {
             let decision = signed(&store, DecisionKind::Approver, &subject, Approve, &format!("m{number}")).await;
-            let taken = store.add_approver(&server(), &name.into(), "reviewer", &key(seed), Some(&decision)).await;
+            let taken = store.add_approver(&server(), &new(name, "reviewer", seed), Some(&decision)).await;
             assert!(matches!(taken, Err(RecordDecisionError::WrongState(_))), "{name}");
         }
         assert_eq!(store.decisions_over(&subject).await.unwrap(), [decision]);
@@ -55,7 +81,8 @@ async fn only_the_first_approver_enrols_without_a_decision() {
             [("ada", None), ("bob", Some("n1"))]
         );
         let bob = store.approver(&"bob".into()).await.unwrap().unwrap();
-        assert_eq!((bob.role.as_str(), bob.key), ("reviewer", key(2)));
+        let held: Vec<_> = bob.keys.iter().map(|held| (&held.key, held.enrolled_by.as_deref(), held.cloned_at)).collect();
+        assert_eq!((bob.role.as_str(), held), ("reviewer", vec![(&key(2).into(), Some("n1"), None)]));
         assert_eq!(store.approver(&"eve".into()).await.unwrap(), None);
     }
 }
@@ -86,6 +113,8 @@ async fn a_decision_moves_exactly_the_plan_it_names_and_once() {
             (PlanState::Approved, Some(expires), Some("ada"))
         );
         assert_eq!(store.decisions_over(&plan.sha256()).await.unwrap(), std::slice::from_ref(&decision));
+        assert_eq!(store.decisions_after(0, 2).await.unwrap(), [(1, decision.clone())]);
+        assert_eq!(store.decisions_after(1, 2).await.unwrap(), []);
         assert!(matches!(store.record_decision(&server(), &decision, approve).await, Err(RecordDecisionError::NonceUsed)));
 
         // An approval that has run out starts nothing; one that has not can be taken back.
@@ -244,5 +273,102 @@ async fn a_revision_is_in_force_where_it_was_put() {
         store.set_in_force(&server(), 2, std::slice::from_ref(&production)).await.unwrap();
         assert_eq!(store.pending(&production).await.unwrap(), Some(3), "a newer one goes on waiting");
         assert!(store.set_in_force(&server(), 99, &[production]).await.is_err(), "no such revision");
+    }
+}
+
+#[tokio::test]
+async fn a_passkeys_counter_only_goes_on_and_one_that_was_cloned_counts_no_longer() {
+    for database in databases().await {
+        let store = with_ada(&database).await;
+        let mut nonce = 0;
+        let mut enrols = async |new: &Enrolment| {
+            nonce += 1;
+            let decision = signed(&store, DecisionKind::Approver, &Sha256::of(b"key"), Approve, &format!("e{nonce}")).await;
+            store.add_approver(&server(), new, Some(&decision)).await
+        };
+        // A further key is of somebody who is there, in that role, and counts once, by whichever of its names.
+        for nobody in [passkey("bob", 1, 0, true), Enrolment { role: "intern".into(), ..passkey("ada", 1, 0, true) }] {
+            assert!(matches!(enrols(&nobody).await, Err(RecordDecisionError::WrongState(_))), "{}", database.name);
+        }
+        enrols(&passkey("ada", 1, 7, true)).await.unwrap();
+        enrols(&passkey("ada", 2, 0, true)).await.unwrap();
+        let Enrolment { public_key: ApproverKey::Passkey(known), .. } = passkey("ada", 1, 7, true) else { unreachable!() };
+        for taken in [Passkey { credential_id: base64url(&[9]), ..known.clone() }, Passkey { public_key: PublicKey("09".into()), ..known }]
+        {
+            let taken = Enrolment { public_key: ApproverKey::Passkey(taken), ..new("ada", "chairman", 9) };
+            assert!(matches!(enrols(&Enrolment { further: true, ..taken }).await, Err(RecordDecisionError::WrongState(_))));
+        }
+        let keys = store.approver(&"ada".into()).await.unwrap().unwrap().keys;
+        assert_eq!(keys.iter().map(|held| held.key.kind()).collect::<Vec<_>>(), ["ed25519", "passkey", "passkey"]);
+
+        let directive = directive(&store, "web", "production", "1").await;
+        let effect = DecisionEffect::SignOff { directive: directive.id.clone(), fact: "uat".into(), digest: directive.digest.clone() };
+        let decides = async |nonce: &str, assertion: Assertion| {
+            let decision = signed(&store, DecisionKind::SignOff, &Sha256::of(b"uat"), Approve, nonce).await.decision;
+            let signed = SignedDecision { decision, signature: Signature::Passkey(assertion) };
+            store.record_decision(&server(), &signed, effect.clone()).await
+        };
+        decides("n1", assertion(1, 8)).await.unwrap();
+        assert!(matches!(decides("n1", assertion(1, 3)).await, Err(RecordDecisionError::NonceUsed)), "a replay says nothing of the key");
+        for (nonce, count) in [("n2", 8), ("n3", 7), ("n4", 0)] {
+            assert!(matches!(decides(nonce, assertion(1, count)).await, Err(RecordDecisionError::Cloned)), "{count}");
+        }
+        decides("n2", assertion(1, 9)).await.expect("what was refused has not used its nonce");
+        // One that counts nothing says 0 each time, and none that ever counted may.
+        decides("n5", assertion(2, 0)).await.unwrap();
+        decides("n6", assertion(2, 0)).await.unwrap();
+        decides("n7", assertion(2, 1)).await.unwrap();
+        assert!(matches!(decides("n8", assertion(2, 0)).await, Err(RecordDecisionError::Cloned)));
+        assert!(matches!(decides("n9", assertion(3, 1)).await, Err(RecordDecisionError::Cloned)), "nobody's");
+
+        let at = database.clock.now();
+        assert!(store.note_cloned(&server(), &assertion(2, 0)).await.unwrap());
+        assert!(!store.note_cloned(&server(), &assertion(2, 0)).await.unwrap(), "it is known");
+        assert!(!store.note_cloned(&server(), &assertion(3, 0)).await.unwrap(), "it is nobody's");
+        assert!(matches!(decides("n8", assertion(2, 5)).await, Err(RecordDecisionError::Cloned)));
+        let keys = store.approvers().await.unwrap().remove(0).keys;
+        assert_eq!(keys.iter().map(|held| held.cloned_at).collect::<Vec<_>>(), [None, None, Some(at)]);
+        store.note_refused_decision(&server(), &"ada".into(), json!({ "why": "another origin" })).await.unwrap();
+        let last = store.audit_entries(store.sequence().await.unwrap() - 1, 1).await.unwrap().remove(0);
+        assert_eq!(
+            (last.action.as_str(), last.subject.as_str(), &last.detail["why"]),
+            ("refuse_decision", "ada", &json!("another origin"))
+        );
+        assert_eq!(store.audit_verify().await.unwrap().broken, None);
+    }
+}
+
+#[tokio::test]
+async fn a_link_is_used_once_and_what_it_made_waits_unless_it_is_the_first() {
+    for database in databases().await {
+        let store = database.open().await;
+        let link = |name: &str| EnrolmentLink {
+            token_sha256: Sha256::of(name.as_bytes()),
+            name: name.into(),
+            role: "chairman".into(),
+            expires_at: database.clock.now().plus(Duration::from_secs(600)),
+            used_at: None,
+        };
+        for name in ["ada", "bob"] {
+            store.add_enrolment_link(&server(), &link(name)).await.unwrap();
+            assert_eq!(store.enrolment_link(&link(name).token_sha256).await.unwrap(), Some(link(name)));
+        }
+        assert_eq!(store.enrolment_link(&Sha256::of(b"nobody")).await.unwrap(), None);
+        let uses = async |name: &str, new: &Enrolment| store.use_enrolment_link(&server(), &link(name).token_sha256, new).await.unwrap();
+        assert_eq!(uses("nobody", &passkey("ada", 1, 0, false)).await, LinkUse::Spent);
+        assert_eq!(store.approvers().await.unwrap(), []);
+        assert_eq!(uses("ada", &passkey("ada", 1, 0, false)).await, LinkUse::Enrolled);
+        assert_eq!(uses("ada", &passkey("ada", 2, 0, false)).await, LinkUse::Spent);
+        let now = database.clock.now();
+        assert_eq!(store.waiting_enrolments(now).await.unwrap(), []);
+        let bob = passkey("bob", 3, 5, false);
+        assert_eq!(uses("bob", &bob).await, LinkUse::Waits);
+        assert_eq!(store.waiting_enrolments(now).await.unwrap(), std::slice::from_ref(&bob), "{}", database.name);
+        assert_eq!(store.waiting_enrolments(now.plus(Duration::from_millis(1))).await.unwrap(), [], "not for ever");
+        assert_eq!(store.enrolment_link(&link("bob").token_sha256).await.unwrap().unwrap().used_at, Some(now));
+        assert_eq!(store.approvers().await.unwrap().len(), 1);
+        let decision = signed(&store, DecisionKind::Approver, &Sha256::of(b"bob"), Approve, "n1").await;
+        store.add_approver(&server(), &bob, Some(&decision)).await.unwrap();
+        assert_eq!(store.waiting_enrolments(now).await.unwrap(), []);
     }
 }

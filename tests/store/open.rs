@@ -58,6 +58,28 @@ async fn a_freeze_of_an_older_schema_stays_in_force() {
 }
 
 #[tokio::test]
+async fn an_approver_of_an_older_schema_signs_as_before() {
+    for database in databases().await {
+        migrate_to(&database, 11).await;
+        let key = crate::decisions::key(1);
+        database
+            .tamper(&format!(
+                "INSERT INTO approvers (name, number, role, public_key, enrolled_at) VALUES ('ada', 1, 'chairman', '{}', 5);
+                 INSERT INTO approvers (name, number, role, public_key, enrolled_by, enrolled_at) VALUES ('bob', 2, 'intern', '00', 'n1', 6)",
+                key.0
+            ))
+            .await;
+        let store = database.open().await;
+        let approvers = store.approvers().await.unwrap();
+        let seen: Vec<_> = approvers.iter().map(|one| (one.name.as_str(), one.keys.len(), one.keys[0].enrolled_by.as_deref())).collect();
+        assert_eq!(seen, [("ada", 1, None), ("bob", 1, Some("n1"))], "{}", database.name);
+        assert_eq!((&approvers[0].keys[0].key, approvers[0].keys[0].enrolled_at), (&key.into(), Timestamp(5)));
+        let decision = crate::decisions::signed(&store, DecisionKind::SignOff, &Sha256::of(b"uat"), DecisionVerdict::Approve, "n2").await;
+        assert!(approvers[0].has_signed(&decision) && !approvers[1].has_signed(&decision));
+    }
+}
+
+#[tokio::test]
 async fn a_fresh_database_needs_no_copy() {
     for database in databases().await {
         database.open().await;

@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, unused_macros, reason = "each test file uses its part")]
 
 pub mod agent;
+pub mod authenticator;
 pub mod configuration;
 pub mod databases;
 pub mod mcp;

@@ -39,6 +39,7 @@ impl Approver {
             reason: reason.map(str::to_owned),
             approver: self.name.clone(),
             audit_head: review.audit_head.clone(),
+            origin: None,
         }
     }
 

@@ -23,7 +23,8 @@ impl Chairman {
         let passphrase = hex(&rand::random::<[u8; 16]>());
         let (sealed, _) = SealedKey::create(&"demo-chairman".into(), &passphrase)?;
         let key = sealed.open(&passphrase)?;
-        let enrolment = Enrolment { name: sealed.name.clone(), role: "chairman".into(), public_key: sealed.public_key.clone() };
+        let enrolment =
+            Enrolment { name: sealed.name.clone(), role: "chairman".into(), public_key: sealed.public_key.clone().into(), further: false };
         let _: Value = ask(workspace, "enrol_first", json!(enrolment)).await?;
         Ok(Chairman { workspace: workspace.clone(), sealed, key })
     }

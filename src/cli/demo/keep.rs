@@ -17,7 +17,7 @@ pub async fn enrol_person(workspace: &Workspace, chairman: &Chairman) -> anyhow:
         return Ok(());
     };
     let (sealed, _) = SealedKey::create(&name, &chosen)?;
-    let enrolment = Enrolment { name, role: "chairman".into(), public_key: sealed.public_key.clone() };
+    let enrolment = Enrolment { name, role: "chairman".into(), public_key: sealed.public_key.clone().into(), further: false };
     chairman.approve(DecisionKind::Approver, json!(enrolment)).await?;
     sealed.save(&workspace.approvers_dir())?;
     println!("          enrolled `you` {}", sealed.public_key.fingerprint());

@@ -41,6 +41,7 @@ pub async fn sign(
         reason,
         approver: signer.0.clone(),
         audit_head: review.audit_head.clone(),
+        origin: None,
     };
     let signed = SignedDecision::sign(decision, signer.1);
     ask(workspace, "decide", json!({ "question": question, "signed": signed })).await
