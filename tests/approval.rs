@@ -18,6 +18,7 @@ on_both!(
     only_the_right_signature_over_these_bytes_approves,
     a_rejected_plan_tells_the_agent_why_until_it_is_approved_after_all,
     the_first_approver_is_trusted_and_every_later_one_is_decided,
+    a_link_for_a_passkey_is_printed_once_and_kept_nowhere,
     configuration_counts_when_it_is_signed_and_never_from_the_file,
     what_was_approved_must_still_be_so,
     a_plan_is_stale_after_another_deployment_and_a_rollback_goes_back_once,
@@ -150,6 +151,43 @@ async fn the_first_approver_is_trusted_and_every_later_one_is_decided(database: 
     let directive = shop.directive("production", "1.0.0").await;
     let plan = shop.plan(&directive).await;
     shop.approves(&bob, &plan).await.unwrap();
+}
+
+async fn a_link_for_a_passkey_is_printed_once_and_kept_nowhere(database: Database) {
+    let shop = Shop::open(database).await;
+    let run = async |words: &[&str]| {
+        let output = finish(&mut shop.interlock(words)).await;
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    assert!(run(&["approver", "list"]).await.contains("interlock approver link NAME"));
+    let printed = run(&["approver", "link", "ada"]).await;
+    let (address, _) = shop.listens();
+    let token = printed.strip_prefix(&format!("http://localhost:{}/enrol?link=", address.port())).unwrap_or_else(|| panic!("{printed}"));
+    let token = token.lines().next().unwrap();
+    assert!(token.len() == 64 && printed.contains("the passkey counts at once"), "{printed}");
+    assert!(!run(&["approver", "link", "ada"]).await.contains(token), "each is another");
+    shop.enrol_first(&Approver::new("ada")).await.unwrap();
+    let later: Value = serde_json::from_str(&run(&["approver", "link", "bob", "--json"]).await).unwrap();
+    assert_eq!(later["counts_at_once"], false, "{later:#}");
+    for (wrong, code) in [
+        (json!({ "name": "ada", "role": "intern" }), "invalid_arguments"),
+        (json!({ "name": "Ada", "role": "chairman" }), "invalid_arguments"),
+        (json!({ "name": "bob" }), "invalid_arguments"),
+        (json!([]), "invalid_arguments"),
+    ] {
+        shop.refused(code, "enrolment_link", wrong).await;
+    }
+    let unknown = run(&["approver", "admit", "0000-0000-0000-0000"]).await;
+    assert!(unknown.contains("no waiting passkey"), "{unknown}");
+    // A passkey is enrolled in a browser, never handed in.
+    let made = json!({ "credential_id": "AA", "public_key": "00", "rp_id": "localhost", "sign_count": 0 });
+    let enrolment = json!({ "name": "eve", "role": "chairman", "public_key": made });
+    shop.refused("invalid_arguments", "enrol_first", enrolment.clone()).await;
+    let question = Question { kind: DecisionKind::Approver, subject: enrolment, verdict: DecisionVerdict::Approve };
+    assert_eq!(shop.review(&question).await.unwrap_err()["code"], "invalid_arguments");
+    let listed = run(&["approver", "list"]).await;
+    assert!(listed.starts_with("ada (chairman) ") && !listed.contains("waits"), "{listed}");
+    assert!(run(&["audit", "verify"]).await.contains("holds"));
 }
 
 async fn configuration_counts_when_it_is_signed_and_never_from_the_file(database: Database) {

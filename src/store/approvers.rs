@@ -6,7 +6,7 @@ use super::{
 };
 use crate::model::{
     decision::{ApproverKey, Enrolment, Signature},
-    passkey::{Assertion, Unfit},
+    passkey::{Assertion, Passkey, Unfit},
     *,
 };
 use serde_json::json;
@@ -98,6 +98,28 @@ impl Store {
         let rows = sql("SELECT * FROM approvers ORDER BY number").all(self.pool()).await?;
         let keys = sql("SELECT * FROM approver_keys ORDER BY number").all(self.pool()).await?;
         rows.iter().map(|row| approver_of(row, &keys)).collect()
+    }
+
+    /// Returns whose passkey that is, when it counts.
+    pub async fn passkey(&self, credential_id: &str) -> Result<Option<(Approver, Passkey)>> {
+        let owner = sql("SELECT approver FROM approver_keys WHERE credential_id = $1 AND cloned_at IS NULL").bind(credential_id);
+        let Some(owner) = owner.value::<ApproverName>(self.pool(), "approver").await? else { return Ok(None) };
+        let Some(approver) = self.approver(&owner).await? else { return Ok(None) };
+        let passkey = approver.keys.iter().find_map(|held| match &held.key {
+            ApproverKey::Passkey(passkey) if passkey.credential_id == credential_id => Some(passkey.clone()),
+            _ => None,
+        });
+        Ok(passkey.map(|passkey| (approver, passkey)))
+    }
+
+    /// Records that somebody has signed in by a passkey; `false` when its counter went back, or it counts no longer.
+    pub async fn use_passkey(&self, by: &Caller, approver: &ApproverName, assertion: &Assertion) -> Result<bool> {
+        let mut write = self.write().await?;
+        if !count_on(&mut write, assertion).await? {
+            return Ok(false);
+        }
+        write.commit(by, "use_passkey", approver, json!({ "credential_id": assertion.credential_id })).await?;
+        Ok(true)
     }
 
     /// Records that a passkey's counter went back: from here on it counts no longer. `false` when that was known, or it is nobody's.

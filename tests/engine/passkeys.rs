@@ -20,14 +20,16 @@ use std::time::Duration;
 
 const ORIGIN: &str = "http://localhost:8420";
 
+type Otherwise = fn(&mut crate::support::authenticator::Gesture);
+
 /// A page, and the shop behind it.
-struct Page<'a> {
+pub struct Page<'a> {
     shop: &'a Shop,
     passkeys: Passkeys,
 }
 
 impl<'a> Page<'a> {
-    fn of(shop: &'a Shop) -> Self {
+    pub fn of(shop: &'a Shop) -> Self {
         Page { shop, passkeys: Passkeys::at(shop.engine.clone(), ORIGIN).unwrap() }
     }
 
@@ -46,7 +48,7 @@ impl<'a> Page<'a> {
     }
 
     /// Makes a passkey by a link, and has the chairman admit it.
-    async fn admitted(&self, name: &str, role: &str, mut authenticator: Authenticator) -> Authenticator {
+    pub async fn admitted(&self, name: &str, role: &str, mut authenticator: Authenticator) -> Authenticator {
         let enrolled = self.enrol(name, role, &mut authenticator).await;
         assert!(enrolled.waits);
         self.shop.sign(DecisionKind::Approver, json!(enrolled.enrolment), DecisionVerdict::Approve).await;
@@ -64,14 +66,14 @@ impl<'a> Page<'a> {
         self.passkeys.finish_decision(&person(), &asked.handle, answer).await
     }
 
-    async fn decide(&self, who: &str, question: &Question, authenticator: &mut Authenticator) -> Result<Value, Error> {
+    pub async fn decide(&self, who: &str, question: &Question, authenticator: &mut Authenticator) -> Result<Value, Error> {
         let asked = self.asked(who, question).await?;
         let answer = authenticator.get(&asked.options, ORIGIN);
         self.finish(&asked, &answer).await
     }
 }
 
-fn approves(plan: &Value) -> Question {
+pub fn approves(plan: &Value) -> Question {
     Question { kind: DecisionKind::Plan, subject: plan.clone(), verdict: DecisionVerdict::Approve }
 }
 
@@ -81,7 +83,7 @@ async fn recorded(shop: &Shop, action: &str) -> Vec<Value> {
     entries.into_iter().filter(|entry| entry.action == action).map(|entry| entry.detail).collect()
 }
 
-fn refusal(refused: Result<Value, Error>, says: &str) {
+pub fn refusal(refused: Result<Value, Error>, says: &str) {
     let error = refused.expect_err(says);
     assert_eq!(error.code, Code::DecisionRefused, "{says}: {error:?}");
     assert!(error.message.contains(says), "`{}` does not say `{says}`", error.message);
@@ -152,7 +154,6 @@ async fn what_a_passkey_must_not_do_is_refused_by_name_and_recorded() {
         let question = approves(&plan);
         let begin = async || page.asked("ada", &question).await.unwrap();
 
-        type Otherwise = fn(&mut crate::support::authenticator::Gesture);
         let gestures: [(&str, Otherwise); 6] = [
             ("not at `http://localhost:8420`", |gesture| gesture.origin = "http://evil.test:8420".into()),
             ("made at `http://localhost:8421`", |gesture| gesture.origin = "http://localhost:8421".into()),
@@ -351,5 +352,46 @@ async fn a_link_makes_one_passkey_and_an_approver_says_whether_it_counts() {
         assert_eq!(shop.engine.store.approver(&"bob".into()).await.unwrap().unwrap().keys.len(), 2, "{}", database.name);
         let options = page.asked("bob", &Question { verdict: DecisionVerdict::Reject, ..approves(&plan) }).await.unwrap().options;
         assert_eq!(options["allowCredentials"].as_array().unwrap().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn who_signs_in_is_told_and_a_sign_in_decides_nothing() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        let page = Page::of(&shop);
+        let mut passkey = page.admitted("ada", "chairman", Authenticator::es256()).await;
+        shop.deploy("1.0.0").await;
+        let plan = shop.plan_in_production("1.0.0").await;
+        let signs_in = async |answer: &Value, handle: &str| page.passkeys.finish_sign_in(&person(), handle, answer).await;
+        let asked = page.passkeys.begin_sign_in();
+        let answer = passkey.get(&asked.options, ORIGIN);
+        let signed_in = signs_in(&answer, &asked.handle).await.unwrap();
+        assert_eq!((signed_in.name.as_str(), signed_in.role.as_str()), ("ada", "chairman"));
+        refusal(signs_in(&answer, &asked.handle).await.map(|_| json!(0)), "given before");
+
+        // What answers a sign-in decides nothing, and what answers a decision signs nobody in.
+        let (decision, sign_in) = (page.asked("ada", &approves(&plan)).await.unwrap(), page.passkeys.begin_sign_in());
+        refusal(page.finish(&decision, &passkey.get(&sign_in.options, ORIGIN)).await, "another challenge");
+        let decision = page.asked("ada", &approves(&plan)).await.unwrap();
+        refusal(signs_in(&passkey.get(&decision.options, ORIGIN), &sign_in.handle).await.map(|_| json!(0)), "another challenge");
+        let gestures: [(&str, Otherwise); 2] = [
+            ("not at `http://localhost:8420`", |gesture| gesture.origin = "http://localhost:1".into()),
+            ("was not verified", |gesture| gesture.flags = PRESENT),
+        ];
+        for (says, otherwise) in gestures {
+            let asked = page.passkeys.begin_sign_in();
+            let answer = passkey.get_with(&asked.options, ORIGIN, otherwise);
+            refusal(signs_in(&answer, &asked.handle).await.map(|_| json!(0)), says);
+        }
+        let asked = page.passkeys.begin_sign_in();
+        refusal(signs_in(&Authenticator::es256().get(&asked.options, ORIGIN), &asked.handle).await.map(|_| json!(0)), "another passkey");
+        let asked = page.passkeys.begin_sign_in();
+        passkey.counter = Some(0);
+        refusal(signs_in(&passkey.get(&asked.options, ORIGIN), &asked.handle).await.map(|_| json!(0)), "counter went back");
+        let asked = page.passkeys.begin_sign_in();
+        passkey.counter = Some(90);
+        refusal(signs_in(&passkey.get(&asked.options, ORIGIN), &asked.handle).await.map(|_| json!(0)), "another passkey");
+        assert_eq!(shop.refused("execute_deployment", json!({ "plan": plan })).await, "approval_required", "{}", database.name);
     }
 }

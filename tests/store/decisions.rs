@@ -314,6 +314,12 @@ async fn a_passkeys_counter_only_goes_on_and_one_that_was_cloned_counts_no_longe
             assert!(matches!(decides(nonce, assertion(1, count)).await, Err(RecordDecisionError::Cloned)), "{count}");
         }
         decides("n2", assertion(1, 9)).await.expect("what was refused has not used its nonce");
+        // Whoever signs in counts on, too.
+        let (owner, held) = store.passkey(&base64url(&[1])).await.unwrap().unwrap();
+        assert_eq!((owner.name.as_str(), held.sign_count), ("ada", 7));
+        assert!(store.use_passkey(&server(), &owner.name, &assertion(1, 10)).await.unwrap());
+        assert!(!store.use_passkey(&server(), &owner.name, &assertion(1, 10)).await.unwrap());
+        assert_eq!(store.passkey(&base64url(&[3])).await.unwrap(), None, "nobody's");
         // One that counts nothing says 0 each time, and none that ever counted may.
         decides("n5", assertion(2, 0)).await.unwrap();
         decides("n6", assertion(2, 0)).await.unwrap();
@@ -324,6 +330,7 @@ async fn a_passkeys_counter_only_goes_on_and_one_that_was_cloned_counts_no_longe
         let at = database.clock.now();
         assert!(store.note_cloned(&server(), &assertion(2, 0)).await.unwrap());
         assert!(!store.note_cloned(&server(), &assertion(2, 0)).await.unwrap(), "it is known");
+        assert_eq!(store.passkey(&base64url(&[2])).await.unwrap(), None, "cloned");
         assert!(!store.note_cloned(&server(), &assertion(3, 0)).await.unwrap(), "it is nobody's");
         assert!(matches!(decides("n8", assertion(2, 5)).await, Err(RecordDecisionError::Cloned)));
         let keys = store.approvers().await.unwrap().remove(0).keys;

@@ -3,11 +3,11 @@
 use super::PATIENCE;
 use crate::{decisions::refused, error::Result, model::Timestamp};
 
-/// How many somebody can have begun at once: a few windows; the oldest is forgotten.
-const MOST: usize = 8;
-
 /// What was begun, oldest first.
-pub struct Begun<T>(Vec<Entry<T>>);
+pub struct Begun<T> {
+    entries: Vec<Entry<T>>,
+    most: usize,
+}
 
 struct Entry<T> {
     handle: String,
@@ -16,30 +16,29 @@ struct Entry<T> {
     what: T,
 }
 
-impl<T> Default for Begun<T> {
-    fn default() -> Self {
-        Begun(Vec::new())
-    }
-}
-
 impl<T> Begun<T> {
+    /// Returns room for so many of each person.
+    pub fn of(most: usize) -> Self {
+        Begun { entries: Vec::new(), most }
+    }
+
     /// Keeps what somebody has begun; what is over is forgotten.
     pub fn begin(&mut self, handle: &str, whose: &str, now: Timestamp, what: T) {
-        self.0.retain(|entry| entry.until > now);
-        if self.0.iter().filter(|entry| entry.whose == whose).count() >= MOST
-            && let Some(oldest) = self.0.iter().position(|entry| entry.whose == whose)
+        self.entries.retain(|entry| entry.until > now);
+        if self.entries.iter().filter(|entry| entry.whose == whose).count() >= self.most
+            && let Some(oldest) = self.entries.iter().position(|entry| entry.whose == whose)
         {
-            self.0.remove(oldest);
+            self.entries.remove(oldest);
         }
-        self.0.push(Entry { handle: handle.to_owned(), whose: whose.to_owned(), until: now.plus(PATIENCE), what });
+        self.entries.push(Entry { handle: handle.to_owned(), whose: whose.to_owned(), until: now.plus(PATIENCE), what });
     }
 
     /// Takes what was begun under a handle; refused a second time, and after its time.
     pub fn end(&mut self, handle: &str, now: Timestamp) -> Result<T> {
-        let Some(at) = self.0.iter().position(|entry| entry.handle == handle) else {
+        let Some(at) = self.entries.iter().position(|entry| entry.handle == handle) else {
             return Err(refused("nothing waits for this answer: it was given before, or is expired").hint("begin again from the page"));
         };
-        let entry = self.0.remove(at);
+        let entry = self.entries.remove(at);
         match entry.until > now {
             true => Ok(entry.what),
             false => Err(refused("the answer came too late: what was asked is expired").hint("begin again from the page")),
@@ -53,7 +52,7 @@ mod tests {
 
     #[test]
     fn what_was_begun_ends_once_in_time_and_is_bounded() {
-        let mut begun = Begun::default();
+        let mut begun = Begun::of(3);
         let (now, later) = (Timestamp(0), Timestamp(0).plus(PATIENCE));
         begun.begin("a", "ada", now, 1);
         assert_eq!(begun.end("a", now).unwrap(), 1);
@@ -62,13 +61,13 @@ mod tests {
         assert!(begun.end("b", later).unwrap_err().message.contains("too late"));
 
         begun.begin("of-bob", "bob", now, 0);
-        for number in 0..=MOST {
+        for number in 0..=3 {
             begun.begin(&format!("c{number}"), "ada", now, number);
         }
         assert!(begun.end("c0", now).is_err(), "the oldest is forgotten");
         assert_eq!(begun.end("of-bob", now).unwrap(), 0, "and nobody else's");
-        assert_eq!(begun.0.len(), MOST);
+        assert_eq!(begun.entries.len(), 3);
         begun.begin("d", "bob", later, 9);
-        assert_eq!(begun.0.len(), 1, "what is over is forgotten");
+        assert_eq!(begun.entries.len(), 1, "what is over is forgotten");
     }
 }

@@ -7,8 +7,10 @@
 mod begun;
 mod enrolment;
 mod options;
+mod sign_in;
 
 pub use enrolment::{AskedEnrolment, Enrolled, Link, LinkAsked, link, waiting};
+pub use sign_in::{AskedSignIn, SignedIn};
 
 use super::{Question, Review, accept, refused, review};
 use crate::{
@@ -33,12 +35,16 @@ use std::{
 /// How long a person may take at the authenticator (WebAuthn level 3, 15.1, recommends five minutes).
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// How many decisions somebody can have begun at once, and passkeys by one link: a few windows; the oldest is forgotten.
+const MOST: usize = 8;
+
 /// What a page asks of passkeys, at the one origin where it is served.
 pub struct Passkeys {
     engine: Arc<Engine>,
     party: RelyingParty,
     decisions: Mutex<Begun<Prepared>>,
     enrolments: Mutex<Begun<enrolment::Prepared>>,
+    sign_ins: Mutex<Begun<sign_in::Prepared>>,
 }
 
 /// A decision that waits for its signature.
@@ -80,7 +86,8 @@ impl Passkeys {
         let party = RelyingParty::at(origin).ok_or_else(|| {
             Error::invalid(format!("`{origin}` can have no passkeys")).hint("browsers give them to http://localhost:PORT and https://NAME")
         })?;
-        Ok(Passkeys { engine, party, decisions: Mutex::default(), enrolments: Mutex::default() })
+        let (decisions, enrolments) = (Mutex::new(Begun::of(MOST)), Mutex::new(Begun::of(MOST)));
+        Ok(Passkeys { engine, party, decisions, enrolments, sign_ins: Mutex::new(Begun::of(sign_in::MOST)) })
     }
 
     /// Prepares a decision: what is signed by the authenticator is exactly what comes back, verdict and reason included.
@@ -158,6 +165,10 @@ impl Passkeys {
 
     fn enrolments(&self) -> MutexGuard<'_, Begun<enrolment::Prepared>> {
         self.enrolments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sign_ins(&self) -> MutexGuard<'_, Begun<sign_in::Prepared>> {
+        self.sign_ins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
