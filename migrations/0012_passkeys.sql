@@ -16,6 +16,9 @@ CREATE INDEX approver_keys_of ON approver_keys (approver, number);
 INSERT INTO approver_keys (public_key, number, approver, kind, body, enrolled_by, enrolled_at)
     SELECT public_key, number, name, 'ed25519', '"' || public_key || '"', enrolled_by, enrolled_at FROM approvers;
 
+-- Of a plan's approvals those count that were given since its request was last opened: after the decision with this number.
+ALTER TABLE plans ADD COLUMN decisions_before BIGINT NOT NULL DEFAULT 0;
+
 -- One-time links by which a browser makes a passkey; of the link itself only the hash is kept. `enrolment` is what waits for an approver's
 -- decision; the first approver's needs none.
 CREATE TABLE enrolment_links (

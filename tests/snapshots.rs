@@ -169,6 +169,6 @@ fn a_plan() -> Plan {
         returns_to: None,
         guarantees: Guarantees { atomic_switch: true, drain_signal: true, measures: true, summary: "switches at one instant".into() },
         assessment: None,
-        approval: Some(RequiredApproval { role: "chairman".into(), expires_ms: 3_600_000 }),
+        approval: Some(RequiredApproval { role: "chairman".into(), expires_ms: 3_600_000, signatures: 1, four_eyes: false }),
     })
 }

@@ -26,6 +26,8 @@ use std::{
 const APPROVAL_EXPIRES_MS: u64 = 60 * 60_000;
 /// How long a request waits for a decision.
 const REQUEST_EXPIRES_MS: u64 = 24 * 3_600_000;
+/// More people than that decide over nothing in time.
+const MOST_SIGNATURES: i64 = 20;
 const WEEK_MS: u64 = 7 * 24 * 3_600_000;
 
 /// Origins as configuration writes them.
@@ -124,8 +126,10 @@ fn approval(item: &Item<'_>, progression: Option<Progression>) -> Option<Approva
         item.fault("says something else than `progression`", Some("leave `on_approval` out".into()));
     }
     let on_approval = implied.or(stated.map(|(stated, _)| stated)).unwrap_or(OnApproval::Wait);
+    let signatures = table.get("signatures").and_then(|item| item.whole(1..=MOST_SIGNATURES)).unwrap_or(1) as u32;
+    let four_eyes = table.get("four_eyes").and_then(|item| item.yes()).is_some();
     table.close();
-    Some(ApprovalConfig { role: role?.to_owned(), expires_ms, request_expires_ms, on_approval })
+    Some(ApprovalConfig { role: role?.to_owned(), expires_ms, request_expires_ms, on_approval, signatures, four_eyes })
 }
 
 fn evidence(item: &Item<'_>, is_production: bool) -> BTreeSet<Origin> {

@@ -32,7 +32,7 @@ pub use workspace::Workspace;
 
 use crate::{
     error::{Code, Error},
-    model::{Comparator, EnvironmentName, Fault, Faults, GateName, Origin, ServiceName, ServiceSpec, ci::CiConfig},
+    model::{Comparator, EnvironmentName, Fault, Faults, GateName, Origin, ServiceName, ServiceSpec, ci::CiConfig, plan::RequiredApproval},
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,6 +97,23 @@ pub struct ApprovalConfig {
     pub request_expires_ms: u64,
     /// What happens once it is given.
     pub on_approval: OnApproval,
+    /// How many different people must give it.
+    #[serde(skip_serializing_if = "is_one")]
+    pub signatures: u32,
+    /// Whether none of them may be who asked for the plan.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub four_eyes: bool,
+}
+
+impl ApprovalConfig {
+    /// Returns what of it a plan is bound to.
+    pub fn required(&self) -> RequiredApproval {
+        RequiredApproval { role: self.role.clone(), expires_ms: self.expires_ms, signatures: self.signatures, four_eyes: self.four_eyes }
+    }
+}
+
+fn is_one(number: &u32) -> bool {
+    *number == 1
 }
 
 /// What happens once a plan is approved.

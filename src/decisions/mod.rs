@@ -131,6 +131,9 @@ async fn accept(engine: &Arc<Engine>, by: &Caller, question: &Question, signed: 
         return Err(refuse("that person does not have the role this asks for"));
     }
     check_reason(decision)?;
+    if decision.kind == DecisionKind::Plan {
+        plan::check_approver(engine, question, &decision.approver).await?;
+    }
     let effect = (matter.effect)(signed)?;
     let resolved = match &effect {
         DecisionEffect::Resolve(resolution) => Some(resolution.deployment.clone()),
@@ -158,9 +161,12 @@ async fn accept(engine: &Arc<Engine>, by: &Caller, question: &Question, signed: 
         tracing::warn!("`{plan}` is decided and waits: {error}");
     }
     tracing::info!(approver = %approver.name, "`{}` decided: {:?} {:?}", approver.name, decision.verdict, decision.kind);
-    Ok(
-        json!({ "recorded": true, "kind": decision.kind, "verdict": decision.verdict, "approver": approver.name, "subject_sha256": decision.subject_sha256 }),
-    )
+    let mut recorded = json!({ "recorded": true, "kind": decision.kind, "verdict": decision.verdict, "approver": approver.name,
+        "subject_sha256": decision.subject_sha256 });
+    if decision.kind == DecisionKind::Plan && decision.verdict == DecisionVerdict::Approve {
+        recorded["approvals"] = plan::approvals(engine, question).await?;
+    }
+    Ok(recorded)
 }
 
 fn refused(why: impl Into<String>) -> Error {

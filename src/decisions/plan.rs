@@ -4,9 +4,10 @@ use super::{Matter, Question, name};
 use crate::{
     engine::Engine,
     error::{Code, Error, Result},
-    model::{DecisionVerdict, PlanId, PlanState},
-    store::DecisionEffect,
+    model::{ApproverName, DecisionKind, DecisionVerdict, PlanId, PlanState},
+    store::{Approvals, DecisionEffect},
 };
+use serde_json::{Value, json};
 use std::time::Duration;
 
 pub(super) async fn matter(engine: &Engine, question: &Question) -> Result<Matter> {
@@ -39,6 +40,32 @@ pub(super) async fn matter(engine: &Engine, question: &Question) -> Result<Matte
             })
         }),
     })
+}
+
+/// Refuses an approval that would count for nothing: a second one of the same person, and under `four_eyes` that of who asked.
+pub(super) async fn check_approver(engine: &Engine, question: &Question, approver: &ApproverName) -> Result<()> {
+    let record = engine.plan_record(&PlanId::from(name(question)?)).await?;
+    let Some(required) = record.plan.approval.as_ref().filter(|_| question.verdict == DecisionVerdict::Approve) else { return Ok(()) };
+    let Approvals { given, needed, asked_by } = engine.store.approvals(&record, DecisionKind::Plan).await?;
+    if required.four_eyes && asked_by.contains(approver.as_str()) {
+        return Err(super::refused(format!("`{approver}` has asked for `{}`: under `four_eyes` somebody else approves it", record.id)));
+    }
+    // A rejected plan has none: a yes after all is the first again.
+    match given.contains(approver) {
+        true => Err(super::refused(format!(
+            "`{approver}` has approved `{}` already: it has {} of {needed} approvals, each of somebody else",
+            record.id,
+            given.len()
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// Returns which of the approvals it needs a plan has, for who has just decided.
+pub(super) async fn approvals(engine: &Engine, question: &Question) -> Result<Value> {
+    let record = engine.plan_record(&PlanId::from(name(question)?)).await?;
+    let Approvals { given, needed, .. } = engine.store.approvals(&record, DecisionKind::Plan).await?;
+    Ok(json!({ "given": given, "needed": needed }))
 }
 
 /// Returns when few customers are there, as the router has counted them.

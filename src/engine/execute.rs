@@ -3,8 +3,8 @@
 use super::{Engine, failpoint, progression::Step};
 use crate::{
     error::{Code, Error, Result},
-    model::{Caller, Deployment, DeploymentState, DirectiveState, EnvironmentName, PlanId, PlanState, Purpose, Who},
-    store::{Claim, PlanRecord},
+    model::{Caller, DecisionKind, Deployment, DeploymentState, DirectiveState, EnvironmentName, PlanId, PlanState, Purpose, Who},
+    store::{Approvals, Claim, PlanRecord},
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -40,6 +40,14 @@ impl Engine {
             PlanState::Planned | PlanState::Approved => {
                 self.refuse_while_busy(&record.plan.environment).await?;
                 self.recheck(&record.plan).await?;
+            }
+            PlanState::AwaitingApproval => {
+                let Approvals { given, needed, .. } = self.store.approvals(&record, DecisionKind::Plan).await?;
+                let error = not_ready(&record, PlanState::AwaitingApproval);
+                return Err(match needed {
+                    ..=1 => error,
+                    _ => Error { message: format!("{}: it has {} of {needed} approvals", error.message, given.len()), ..error },
+                });
             }
             other => return Err(not_ready(&record, other)),
         }

@@ -2,6 +2,7 @@
 
 use super::{Engine, data_plan::past_data, rollback::Earlier};
 use crate::{
+    config::ApprovalConfig,
     error::{Code, Error, Result},
     model::{DecisionKind, Deployment, DeploymentId, DeploymentState, EnvironmentName, Plan, Purpose, plan::RequiredApproval},
     store::DeploymentFilter,
@@ -54,7 +55,7 @@ impl Engine {
     pub(super) async fn required_approval(&self, environment: &EnvironmentName) -> Result<Option<RequiredApproval>> {
         let applied = self.applied(environment).await?;
         let approval = applied.config.environment(environment).and_then(|environment| environment.approval.clone());
-        Ok(approval.map(|approval| RequiredApproval { role: approval.role, expires_ms: approval.expires_ms }))
+        Ok(approval.as_ref().map(ApprovalConfig::required))
     }
 
     /// Refuses a way back that reaches further than the base, unless a person has signed exactly that.

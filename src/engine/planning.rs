@@ -8,12 +8,11 @@ use super::{
     progression::Step,
 };
 use crate::{
+    config::ApprovalConfig,
     error::{Code, Error, Result},
     model::{
-        Assessment, Caller, Directive, DirectiveState, GateResult, PlanState, Purpose, ServiceSpec, Strategy, Verdict,
-        plan::{PlannedPhase, RequiredApproval},
-        service::RouterKind,
-        text,
+        Assessment, Caller, Directive, DirectiveState, GateResult, PlanState, Purpose, ServiceSpec, Strategy, Verdict, plan::PlannedPhase,
+        service::RouterKind, text,
     },
     phases::Phase,
     store::PlanRecord,
@@ -111,7 +110,7 @@ impl Engine {
             returns_to: None,
             guarantees: self.adapters.router(&spec).guarantees(),
             assessment,
-            approval: approval.as_ref().map(|approval| RequiredApproval { role: approval.role.clone(), expires_ms: approval.expires_ms }),
+            approval: approval.as_ref().map(ApprovalConfig::required),
         });
         let state = if approval.is_some() { PlanState::AwaitingApproval } else { PlanState::Planned };
         let request_expires_at = approval.map(|approval| self.present().plus(Duration::from_millis(approval.request_expires_ms)));

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     error::{Code, Error, Result},
-    model::{Base, Caller, DecisionKind, DecisionVerdict, EnvironmentName, Plan, PlanState, Purpose, ServiceName, Sha256},
+    model::{Base, Caller, DecisionKind, DecisionVerdict, EnvironmentName, Plan, PlanState, Purpose, ServiceName, Sha256, quorum::Given},
     targets::release_store::ArtifactError,
 };
 use serde_json::json;
@@ -69,26 +69,29 @@ impl Engine {
         }
     }
 
-    /// Tells whether an approver has signed exactly this plan, by a decision of this kind.
+    /// Tells whether as many approvers as it needs have signed exactly this plan, by decisions of this kind, and nobody has refused it since.
     pub(super) async fn is_signed(&self, kind: DecisionKind, plan: &Plan, role: Option<&str>) -> Result<bool> {
         let subject = plan.sha256();
-        for signed in self.store.decisions_over(&subject).await? {
+        let mut given: Vec<Given> = Vec::new();
+        for signed in self.store.decisions_in_request(plan).await? {
             let decision = &signed.decision;
-            let approves = decision.kind == kind
-                && decision.verdict == DecisionVerdict::Approve
-                && decision.subject_sha256 == subject
-                && decision.environment.as_ref() == Some(&plan.environment);
-            if !approves {
-                continue;
-            }
-            if let Some(approver) = self.store.approver(&decision.approver).await?
+            let is_over_it = decision.subject_sha256 == subject && decision.environment.as_ref() == Some(&plan.environment);
+            let counts = decision.verdict == DecisionVerdict::Reject || decision.kind == kind;
+            if is_over_it
+                && counts
+                && let Some(approver) = self.store.approver(&decision.approver).await?
                 && role.is_none_or(|role| approver.role == role)
                 && approver.has_signed(&signed)
             {
-                return Ok(true);
+                given.push((decision.approver.clone(), decision.verdict));
             }
         }
-        Ok(false)
+        let Some(required) = &plan.approval else {
+            return Ok(given.last().is_some_and(|(_, verdict)| *verdict == DecisionVerdict::Approve));
+        };
+        let Some(record) = self.store.plan(&plan.id()).await? else { return Ok(false) };
+        let asked_by = self.store.approvals(&record, kind).await?.asked_by;
+        Ok(required.counting(&asked_by, &given).len() >= required.needed(&asked_by))
     }
 
     /// Returns what serves now, as a plan's base.

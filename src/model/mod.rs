@@ -24,6 +24,7 @@ pub mod monitoring;
 pub mod passkey;
 pub mod plan;
 pub mod plan_state;
+pub mod quorum;
 pub mod recurrence;
 pub mod release;
 pub mod rollout;

@@ -318,6 +318,20 @@ pub struct RequiredApproval {
     pub role: String,
     /// How long a given approval may be used.
     pub expires_ms: u64,
+    /// How many different people must give it.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub signatures: u32,
+    /// Whether none of them may be who asked for the plan.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub four_eyes: bool,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(number: &u32) -> bool {
+    *number == 1
 }
 
 impl Plan {

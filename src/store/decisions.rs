@@ -1,7 +1,7 @@
 //! Decisions: a signed document and what it brings about, in one transaction. Whether the signature counts is checked before.
 
 use super::{
-    Result, Store, StoreError, Write, approvers, freezes, plans,
+    Result, Store, StoreError, Write, approvals, approvers, freezes, plans,
     query::{Read, json as text, sql, word},
     revisions, runbooks, stages,
     transitions::{self, Resolution},
@@ -231,15 +231,7 @@ async fn bring_about(write: &mut Write, decision: &Decision, effect: &DecisionEf
     let at = write.at;
     let moved = match effect {
         DecisionEffect::ApprovePlan { plan, approval_expires_at } => {
-            sql("UPDATE plans SET state = 'approved', approval_expires_at = $1, decided_by = $2, reason = NULL, updated_at = $3
-                 WHERE id = $4 AND sha256 = $5 AND state IN ('awaiting_approval', 'rejected')")
-            .bind(*approval_expires_at)
-            .bind(&decision.approver)
-            .bind(at)
-            .bind(plan)
-            .bind(&decision.subject_sha256)
-            .run(write.on())
-            .await?
+            approvals::approve(write, decision, plan, *approval_expires_at).await?
         }
         DecisionEffect::RejectPlan { plan, reason } => {
             sql("UPDATE plans SET state = 'rejected', reason = $1, decided_by = $2, updated_at = $3
@@ -271,9 +263,10 @@ async fn bring_about(write: &mut Write, decision: &Decision, effect: &DecisionEf
             runbooks::review(write, decision, runbook, *version, Some(reason)).await?.into()
         }
         DecisionEffect::EnrolApprover(new) => approvers::enrol(write, new, Some(&decision.nonce)).await?.into(),
-        DecisionEffect::GoBack { plan, approval_expires_at } => {
-            plans::insert_decided(write, plan, *approval_expires_at, &decision.approver).await?.into()
-        }
+        DecisionEffect::GoBack { plan, approval_expires_at } => match plans::insert_decided(write, plan, &decision.approver).await? {
+            true => approvals::approve(write, decision, &plan.id(), *approval_expires_at).await?,
+            false => 0,
+        },
         DecisionEffect::TurnBackWithData { deployment, reason } => {
             transitions::ask_undo(write, deployment, decision.approver.as_str(), reason, "restore").await?
         }

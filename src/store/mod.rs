@@ -5,6 +5,7 @@
 //! fenced update may move nothing), and test it on both databases in `tests/store/`. To add a table: a new file in `migrations/`; an applied one never changes.
 
 mod address;
+mod approvals;
 mod approvers;
 mod artifacts;
 mod audit;
@@ -38,6 +39,7 @@ mod ventures;
 mod verdicts;
 
 pub use address::database_address;
+pub use approvals::Approvals;
 pub use approvers::{Approver, HeldKey};
 pub use artifacts::{Artifact, NewArtifact};
 pub use audit::{AuditEntry, AuditReport, Broken, Principal};

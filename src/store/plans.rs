@@ -27,15 +27,12 @@ async fn insert(write: &mut Write, plan: &Plan, state: PlanState, request_expire
     Ok(())
 }
 
-/// Keeps a plan that a decision makes and approves in one; `false` when it is kept already.
-pub(super) async fn insert_decided(write: &mut Write, plan: &Plan, expires_at: Timestamp, approver: &ApproverName) -> Result<bool> {
-    if load(write.on(), &plan.id()).await?.is_some() {
-        return Ok(false);
+/// Keeps a plan that a decision makes and approves in one; `false` when it is kept already, and does not wait for further approvals.
+pub(super) async fn insert_decided(write: &mut Write, plan: &Plan, approver: &ApproverName) -> Result<bool> {
+    match load(write.on(), &plan.id()).await? {
+        Some(record) => Ok(record.state == PlanState::AwaitingApproval),
+        None => insert(write, plan, PlanState::AwaitingApproval, None, approver.as_str()).await.map(|()| true),
     }
-    insert(write, plan, PlanState::Approved, None, approver.as_str()).await?;
-    let decided = sql("UPDATE plans SET approval_expires_at = $1, decided_by = $2 WHERE id = $3");
-    decided.bind(expires_at).bind(approver).bind(&plan.id()).run(write.on()).await?;
-    Ok(true)
 }
 
 /// A plan and what has become of it.
@@ -111,7 +108,8 @@ impl Store {
         let at = write.at;
         let moved =
             sql("UPDATE plans SET state = 'awaiting_approval', request_expires_at = $1, approval_expires_at = NULL, decided_by = NULL,
-                         reason = NULL, updated_at = $2 WHERE id = $3 AND state = 'expired'")
+                         reason = NULL, updated_at = $2, decisions_before = (SELECT COALESCE(MAX(number), 0) FROM decisions)
+                  WHERE id = $3 AND state = 'expired'")
             .bind(request_expires_at)
             .bind(at)
             .bind(id)

@@ -37,6 +37,7 @@ mod operations;
 mod passkeys;
 mod phases;
 mod quiet_hours;
+mod quorum;
 mod quota;
 mod reads;
 mod reconciling;

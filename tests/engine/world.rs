@@ -183,6 +183,11 @@ impl Shop {
         self.registry.call(person(), Progress::default(), operation, arguments).await
     }
 
+    /// Calls an operation as somebody.
+    pub async fn call_as(&self, by: Caller, operation: &str, arguments: Value) -> Result<Value, Refused> {
+        self.registry.call(by, Progress::default(), operation, arguments).await
+    }
+
     /// Calls an operation that must work.
     pub async fn must(&self, operation: &str, arguments: Value) -> Value {
         self.call(operation, arguments.clone()).await.unwrap_or_else(|refused| panic!("{operation} {arguments}: {:#}", refused.body))

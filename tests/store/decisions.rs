@@ -379,3 +379,54 @@ async fn a_link_is_used_once_and_what_it_made_waits_unless_it_is_the_first() {
         assert_eq!(store.waiting_enrolments(now).await.unwrap(), []);
     }
 }
+
+#[tokio::test]
+async fn a_plan_waits_until_as_many_have_approved_as_it_needs() {
+    for database in databases().await {
+        let store = with_ada(&database).await;
+        for (number, name) in ["bob", "cleo"].into_iter().enumerate() {
+            let decision = signed(&store, DecisionKind::Approver, &Sha256::of(b"new"), Approve, &format!("e{number}")).await;
+            store.add_approver(&server(), &new(name, "chairman", 2 + number as u8), Some(&decision)).await.unwrap();
+        }
+        let directive = directive(&store, "web", "production", "1").await;
+        let required = plan::RequiredApproval { role: "chairman".into(), expires_ms: 60_000, signatures: 2, four_eyes: false };
+        let (mut nonce, until) = (0, Timestamp(1_760_000_060_000));
+        let mut by = async |name: &str, kind, plan: &Plan, verdict| {
+            nonce += 1;
+            let mut signed = signed(&store, kind, &plan.sha256(), verdict, &format!("n{nonce}")).await;
+            signed.decision.approver = name.into();
+            let effect = match (kind, verdict) {
+                (DecisionKind::Rollback, _) => DecisionEffect::GoBack { plan: Box::new(plan.clone()), approval_expires_at: until },
+                (_, Approve) => DecisionEffect::ApprovePlan { plan: plan.id(), approval_expires_at: until },
+                (_, Reject) => DecisionEffect::RejectPlan { plan: plan.id(), reason: "no".into() },
+            };
+            store.record_decision(&server(), &signed, effect).await.unwrap();
+            let record = store.plan(&plan.id()).await.unwrap().unwrap();
+            let approvals = store.approvals(&record, kind).await.unwrap();
+            let given: Vec<String> = approvals.given.iter().map(ToString::to_string).collect();
+            (record.state, record.approval_expires_at, given.join(" "), approvals.needed)
+        };
+        let plan = Plan { approval: Some(required.clone()), ..plan_of(&directive, 1) };
+        store.save_plan(&agent(), &plan, PlanState::AwaitingApproval, None).await.unwrap();
+        let (waits, plans) = (PlanState::AwaitingApproval, DecisionKind::Plan);
+        assert_eq!(by("ada", plans, &plan, Approve).await, (waits, None, "ada".into(), 2), "{}", database.name);
+        assert_eq!(by("ada", plans, &plan, Approve).await, (waits, None, "ada".into(), 2), "twice the same is one");
+        assert_eq!(by("bob", plans, &plan, Reject).await, (PlanState::Rejected, None, "".into(), 2));
+        assert_eq!(by("cleo", plans, &plan, Approve).await, (waits, None, "cleo".into(), 2));
+        assert_eq!(by("ada", plans, &plan, Approve).await, (PlanState::Approved, Some(until), "cleo ada".into(), 2));
+        assert_eq!(store.decisions_in_request(&plan).await.unwrap().len(), 5);
+
+        // What was not used in time is asked again, of everybody.
+        store.move_plan(&server(), &plan.id(), &[PlanState::Approved], PlanState::Expired, None).await.unwrap();
+        assert!(store.reopen_request(&agent(), &plan.id(), until).await.unwrap());
+        assert_eq!(store.decisions_in_request(&plan).await.unwrap(), []);
+        assert_eq!(by("bob", plans, &plan, Approve).await, (waits, None, "bob".into(), 2));
+        let record = store.plan(&plan.id()).await.unwrap().unwrap();
+        assert_eq!(store.approvals(&record, plans).await.unwrap().asked_by, ["agent".to_owned()].into());
+
+        // A way back that is decided by signing its plan needs as many.
+        let back = Plan { approval: Some(required), ..plan_of(&directive, 2) };
+        assert_eq!(by("ada", DecisionKind::Rollback, &back, Approve).await.0, waits);
+        assert_eq!(by("bob", DecisionKind::Rollback, &back, Approve).await, (PlanState::Approved, Some(until), "ada bob".into(), 2));
+    }
+}
