@@ -20,3 +20,4 @@ pub mod shim;
 pub mod store;
 pub mod targets;
 pub mod telemetry;
+pub mod web;

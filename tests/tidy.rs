@@ -31,6 +31,7 @@ const OWNED: &[(&str, &str)] = &[
     ("interlock_wire", "proxy"),
     ("statrs", "model"),
     ("ciborium", "model"),
+    ("maud", "web"),
 ];
 
 const MAX_LINES: usize = 400;

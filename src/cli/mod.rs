@@ -10,6 +10,7 @@ pub mod demo;
 mod doctor;
 mod down;
 mod launch;
+mod open;
 mod output;
 mod people;
 mod phase;
@@ -54,6 +55,7 @@ const COMMANDS: &[Own] = &[
     Own { name: "resolve", command: verdicts::resolve_command, run: verdicts::resolve },
     Own { name: "restore", command: verdicts::restore_command, run: verdicts::restore },
     Own { name: "rollback", command: verdicts::rollback_command, run: verdicts::rollback },
+    Own { name: "open", command: open::command, run: open::run },
     Own { name: "phase", command: phase::command, run: phase::run },
     Own { name: "audit", command: audit::command, run: audit::run },
     Own { name: "doctor", command: doctor::command, run: doctor::run },

@@ -1,9 +1,9 @@
 //! The post-deploy report, from the record: what was checked, what was seen, what it cost customers.
 
-use super::{Engine, progression::Step, run::Run, watch::window};
+use super::{Engine, progression::Step, run::Run, traffic::Baseline, watch::window};
 use crate::{
     error::Result,
-    model::{Caller, Deployment, DeploymentState, JournalEntry, Plan, PlannedGate, StepState, data::BackupEvidence},
+    model::{Caller, Deployment, DeploymentState, JournalEntry, Plan, PlannedGate, StepState, analysis::Sample, data::BackupEvidence},
     store::Incident,
     targets::Samples,
 };
@@ -55,6 +55,16 @@ impl Engine {
         let incidents = self.store.incidents(&deployment.id).await?;
         let backup = super::data::backup_of(&steps);
         Ok(Report { gates: plan.gates.clone(), deployment: deployment.clone(), plan, steps, incidents, backup, traffic })
+    }
+
+    /// Returns what customers felt since traffic first moved: the new set beside the old one, and the downtime; none when it never moved.
+    pub async fn felt(&self, deployment: &Deployment, live: bool) -> Result<Option<(Sample, u64)>> {
+        let (plan, steps) = (self.plan_of(deployment).await?, self.store.journal(&deployment.id).await?);
+        let moves = |entry: &&JournalEntry| plan.step(&entry.step).is_some_and(|step| step.action.moves_traffic());
+        let first = steps.iter().find(moves).and_then(|entry| serde_json::from_value::<Baseline>(entry.output.clone()).ok());
+        let Some(baseline) = first else { return Ok(None) };
+        let after = self.counters_after(deployment, live).await?;
+        Ok(after.map(|after| baseline.sample(&plan.label(&deployment.id), None, &after)))
     }
 
     async fn counters_after(&self, deployment: &Deployment, live: bool) -> Result<Option<Samples>> {

@@ -34,12 +34,23 @@ const LINE_BYTES: u64 = 4 * REQUEST_BYTES as u64;
 pub use jsonrpsee::server::stop_channel;
 
 /// A method of `api.sock` beside the operations: what only people may ask, handed in by the server.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Extra {
     /// The method's name.
     pub name: &'static str,
-    /// Calls it.
-    pub call: fn(Arc<Context>, Value) -> BoxFuture<'static, Result<Value, Error>>,
+    call: Arc<Call>,
+}
+
+type Call = dyn Fn(Arc<Context>, Value) -> BoxFuture<'static, Result<Value, Error>> + Send + Sync;
+
+impl Extra {
+    /// Returns a method that is called like this.
+    pub fn new(
+        name: &'static str,
+        call: impl Fn(Arc<Context>, Value) -> BoxFuture<'static, Result<Value, Error>> + Send + Sync + 'static,
+    ) -> Self {
+        Extra { name, call: Arc::new(call) }
+    }
 }
 
 /// Returns the number that stands for a code in JSON-RPC errors: 1000 and its place in [`Code::ALL`], which only grows at its end.
@@ -70,10 +81,15 @@ fn methods(registry: &Arc<Registry>, caller: Caller, extras: &[Extra]) -> RpcMod
         };
         module.register_async_method(name, call).expect("names of operations are unique");
     }
-    for &Extra { name, call } in extras {
-        let call = move |params: Params<'static>, ctx: Arc<(Arc<Registry>, Caller)>, _| async move {
-            let (registry, caller) = &*ctx;
-            registry.run(caller.clone(), Progress::default(), name, arguments(&params), call).await.map_err(refused)
+    for Extra { name, call } in extras {
+        let (name, call) = (*name, call.clone());
+        let call = move |params: Params<'static>, ctx: Arc<(Arc<Registry>, Caller)>, _| {
+            let call = call.clone();
+            async move {
+                let (registry, caller) = &*ctx;
+                let called = |ctx, params| call(ctx, params);
+                registry.run(caller.clone(), Progress::default(), name, arguments(&params), called).await.map_err(refused)
+            }
         };
         module.register_async_method(name, call).expect("names of extras are unique");
     }

@@ -1,4 +1,4 @@
-//! The one guard before every TCP path: Host, Origin, size and bearer token. There is no switch.
+//! The one guard before every TCP path: Host, Origin and size; then the bearer token, in whose place pages have a session. There is no switch.
 
 use crate::{
     error::{Code, Error},
@@ -24,9 +24,21 @@ pub struct Guard {
     pub token: Arc<Sha256>,
 }
 
-/// Lets a request pass, or answers 401, 403 or 413 with a refusal.
-pub async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    match guard.check(&request) {
+/// What stands in a request's way: the status, and why.
+type Refusal = (StatusCode, Error);
+
+/// Lets a request pass that is sent to this server, from this machine, and not too long; answers 403 or 413 to every other. For every path.
+pub async fn place(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    answered(guard.check_place(&request).and_then(|()| guard.check_size(&request)), request, next).await
+}
+
+/// Lets a request pass that carries the bearer token, or answers 401. For every path but the pages, where `web` asks for a session.
+pub async fn token(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    answered(guard.check_token(&request), request, next).await
+}
+
+async fn answered(checked: Result<(), Refusal>, request: Request, next: Next) -> Response {
+    match checked {
         Ok(()) => next.run(request).await,
         Err((status, error)) => {
             tracing::warn!(code = %error.code, "refused a request to `{}`: {}", request.uri().path(), error.message);
@@ -41,7 +53,7 @@ pub async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> 
 }
 
 impl Guard {
-    fn check(&self, request: &Request) -> Result<(), (StatusCode, Error)> {
+    fn check_place(&self, request: &Request) -> Result<(), Refusal> {
         let headers = request.headers();
         let refuse = |status, message: &str| Err((status, Error::new(Code::Unauthorized, message)));
         let is_ours =
@@ -52,17 +64,23 @@ impl Guard {
         if headers.contains_key(header::ORIGIN) && !only(headers, header::ORIGIN).is_some_and(is_loopback_origin) {
             return refuse(StatusCode::FORBIDDEN, "the `Origin` is not on this machine");
         }
-        let token = only(headers, header::AUTHORIZATION)
+        Ok(())
+    }
+
+    fn check_token(&self, request: &Request) -> Result<(), Refusal> {
+        let refuse = |message: &str| Err((StatusCode::UNAUTHORIZED, Error::new(Code::Unauthorized, message)));
+        let token = only(request.headers(), header::AUTHORIZATION)
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         match token {
-            None => return refuse(StatusCode::UNAUTHORIZED, "no bearer token"),
-            Some((_, token)) if Sha256::of(token.trim().as_bytes()) != *self.token => {
-                return refuse(StatusCode::UNAUTHORIZED, "the bearer token is wrong");
-            }
-            Some(_) => {}
+            None => refuse("no bearer token"),
+            Some((_, token)) if Sha256::of(token.trim().as_bytes()) != *self.token => refuse("the bearer token is wrong"),
+            Some(_) => Ok(()),
         }
-        match only(headers, header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok()) {
+    }
+
+    fn check_size(&self, request: &Request) -> Result<(), Refusal> {
+        match only(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok()) {
             Some(length) if length > REQUEST_BYTES as u64 => {
                 let error = Error::invalid(format!("the request has {length} bytes; at most {REQUEST_BYTES} are taken"));
                 Err((StatusCode::PAYLOAD_TOO_LARGE, error))
@@ -102,7 +120,8 @@ mod tests {
             if !origin.is_empty() {
                 request = request.header("origin", origin);
             }
-            guard.check(&request.body(axum::body::Body::empty()).unwrap()).map_or_else(|(status, _)| status.as_u16(), |()| 200)
+            let request = request.body(axum::body::Body::empty()).unwrap();
+            guard.check_place(&request).and_then(|()| guard.check_token(&request)).map_or_else(|(status, _)| status.as_u16(), |()| 200)
         };
         for host in ["127.0.0.1:7000", "localhost:7000", "LOCALHOST:7000", "[::1]:7000", "127.8.8.8:7000"] {
             assert_eq!(status(host, "", "Bearer secret"), 200, "{host}");

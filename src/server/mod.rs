@@ -18,14 +18,20 @@ use crate::{
     engine::{Engine, adapters::RealAdapters},
     error::{Code, Error},
     mcp,
-    model::{Sha256, SystemClock, Via},
+    model::{Clock, Sha256, SystemClock, Via},
     operations::{Registry, Toolset, asked_in},
     phases,
     rpc::{self, Extra},
     store::Store,
     telemetry,
+    web::{self, Doors, Pages},
 };
-use axum::{Json, Router, http::header, middleware, routing::get};
+use axum::{
+    Json, Router,
+    http::{StatusCode, header},
+    middleware,
+    routing::get,
+};
 use serde_json::json;
 use std::{fs, io, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 use tokio::{
@@ -167,6 +173,9 @@ impl Bound {
                 }
             }
         }));
+        let clock: Arc<dyn Clock> = registry.engine().map_or_else(|| Arc::new(SystemClock) as _, |engine| engine.clock.clone());
+        let pages = Pages::new(registry.clone(), Doors::new(clock), address.port());
+        let extras: Vec<Extra> = extras.into_iter().chain([people::open(pages.clone())]).collect();
         let methods = rpc::operator_methods(&registry, &extras);
         connections.spawn(accept(api, connections.clone(), stop.clone(), move |stream| {
             let (read, write) = stream.into_split();
@@ -188,7 +197,11 @@ impl Bound {
             .route("/healthz", get(|| async { Json(json!({"state": "serving", "version": env!("CARGO_PKG_VERSION")})) }))
             .route("/rpc", rpc::route(rpc::agent_methods(&registry), stop_handle))
             .route_service("/mcp", over_http)
-            .layer(middleware::from_fn_with_state(guarding, guard::guard));
+            // Said in so many words, so that what is no path of ours asks for the token, too, whatever is merged below.
+            .fallback(|| async { StatusCode::NOT_FOUND })
+            .layer(middleware::from_fn_with_state(guarding.clone(), guard::token))
+            .merge(web::routes(pages))
+            .layer(middleware::from_fn_with_state(guarding, guard::place));
         let stopped = stop.clone();
         let http = axum::serve(tcp, router).with_graceful_shutdown(async move {
             stopped.cancelled().await;

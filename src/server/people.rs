@@ -8,35 +8,46 @@ use crate::{
     operations::Context,
     rpc::Extra,
     store::HeldKey,
+    web::Pages,
 };
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// Returns every method for people.
 pub fn methods() -> Vec<Extra> {
     vec![
-        Extra { name: "apply", call: |ctx, params| reply(async move { apply(&ctx, read(params)?).await }) },
-        Extra {
-            name: "review",
-            call: |ctx, params| reply(async move { Ok(json!(decisions::review(&ctx.engine, &read(params)?).await?)) }),
-        },
-        Extra { name: "decide", call: |ctx, params| reply(async move { decide(&ctx, read(params)?).await }) },
-        Extra {
-            name: "enrol_first",
-            call: |ctx, params| reply(async move { decisions::enrol_first(&ctx.engine, &ctx.caller, &read::<Enrolment>(params)?).await }),
-        },
-        Extra {
-            name: "enrolment_link",
-            call: |ctx, params| reply(async move { Ok(json!(decisions::passkeys::link(&ctx.engine, &ctx.caller, &read(params)?).await?)) }),
-        },
-        Extra { name: "freeze", call: |ctx, params| reply(async move { Ok(json!(ctx.engine.freeze(&ctx.caller, read(params)?).await?)) }) },
-        Extra { name: "freezes", call: |ctx, _| reply(async move { ctx.engine.freezes().await }) },
-        Extra { name: "approvers", call: |ctx, _| reply(async move { approvers(&ctx).await }) },
-        Extra { name: "audit_verify", call: |ctx, _| reply(async move { audit(&ctx).await }) },
-        Extra { name: "measure", call: |ctx, params| reply(async move { measure(&ctx, read(params)?).await }) },
-        Extra { name: "down", call: |ctx, params| reply(async move { down(&ctx, read(params)?).await }) },
+        Extra::new("apply", |ctx, params| reply(async move { apply(&ctx, read(params)?).await })),
+        Extra::new("review", |ctx, params| reply(async move { Ok(json!(decisions::review(&ctx.engine, &read(params)?).await?)) })),
+        Extra::new("decide", |ctx, params| reply(async move { decide(&ctx, read(params)?).await })),
+        Extra::new("enrol_first", |ctx, params| {
+            reply(async move { decisions::enrol_first(&ctx.engine, &ctx.caller, &read::<Enrolment>(params)?).await })
+        }),
+        Extra::new("enrolment_link", |ctx, params| {
+            reply(async move { Ok(json!(decisions::passkeys::link(&ctx.engine, &ctx.caller, &read(params)?).await?)) })
+        }),
+        Extra::new("freeze", |ctx, params| reply(async move { Ok(json!(ctx.engine.freeze(&ctx.caller, read(params)?).await?)) })),
+        Extra::new("freezes", |ctx, _| reply(async move { ctx.engine.freezes().await })),
+        Extra::new("approvers", |ctx, _| reply(async move { approvers(&ctx).await })),
+        Extra::new("audit_verify", |ctx, _| reply(async move { audit(&ctx).await })),
+        Extra::new("measure", |ctx, params| reply(async move { measure(&ctx, read(params)?).await })),
+        Extra::new("down", |ctx, params| reply(async move { down(&ctx, read(params)?).await })),
     ]
+}
+
+/// Returns the method that makes a link to the pages: who has this socket is at the machine, and reads.
+pub fn open(pages: Arc<Pages>) -> Extra {
+    Extra::new("open", move |_, params| {
+        let link = read(params).and_then(|Open { to }| pages.link(&to.unwrap_or_else(|| "/".into())));
+        reply(async move { Ok(json!({ "url": link? })) })
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Open {
+    to: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -180,10 +180,7 @@ impl TestServer {
             Some(toolsets) => registry.offering(toolsets),
             None => registry,
         });
-        let decide = Extra {
-            name: "decide",
-            call: |ctx, params| Box::pin(async move { Ok(json!({"by": ctx.caller.principal, "params": params})) }),
-        };
+        let decide = Extra::new("decide", |ctx, params| Box::pin(async move { Ok(json!({"by": ctx.caller.principal, "params": params})) }));
         let phases = Arc::new([interlock::phases::Prompt {
             name: "phase-06".into(),
             triggers: Vec::new(),

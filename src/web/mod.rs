@@ -1,0 +1,163 @@
+//! The pages: what people read before they decide, on the listener of the server, complete without JavaScript. Nothing here decides or
+//! deploys; where something waits for a person, the page says what to type.
+//!
+//! To add a page: a file with `page(…)`, and a line in [`PAGES`]. Text from outside goes through [`shown`] and nothing else.
+
+mod access;
+mod audit;
+mod deployment;
+mod directives;
+mod figures;
+mod freezes;
+mod history;
+mod home;
+mod inbox;
+mod layout;
+mod plan;
+mod raw;
+mod runbooks;
+mod sessions;
+mod shown;
+mod ventures;
+
+pub use sessions::Doors;
+
+use crate::{
+    engine::Engine,
+    error::{Error, Result},
+    model::{Caller, Timestamp},
+    operations::{Context, Progress, Registry},
+};
+use axum::{
+    Extension, Router,
+    extract::{Path, RawQuery},
+    http::Uri,
+    middleware,
+    response::Response,
+    routing::{get, post},
+};
+use futures_util::future::BoxFuture;
+use layout::Page;
+use serde_json::Value;
+use sessions::Visit;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// What makes a page.
+type Make = fn(Ask) -> BoxFuture<'static, Result<Page>>;
+
+/// Every page, with its address.
+const PAGES: &[(&str, Make)] = &[
+    ("/", |ask| Box::pin(home::page(ask))),
+    ("/plans/{id}", |ask| Box::pin(plan::page(ask))),
+    ("/deployments/{id}", |ask| Box::pin(deployment::page(ask))),
+    ("/directives", |ask| Box::pin(directives::list(ask))),
+    ("/directives/{id}", |ask| Box::pin(directives::page(ask))),
+    ("/history", |ask| Box::pin(history::page(ask))),
+    ("/runbooks", |ask| Box::pin(runbooks::list(ask))),
+    ("/runbooks/{id}", |ask| Box::pin(runbooks::page(ask))),
+    ("/figures", |ask| Box::pin(figures::page(ask))),
+    ("/ventures", |ask| Box::pin(ventures::active(ask))),
+    ("/ventures/{id}", |ask| Box::pin(ventures::page(ask))),
+    ("/freezes", |ask| Box::pin(freezes::page(ask))),
+    ("/audit", |ask| Box::pin(audit::page(ask))),
+];
+
+/// What the pages of one server share.
+pub struct Pages {
+    registry: Arc<Registry>,
+    doors: Doors,
+    port: u16,
+}
+
+/// What a page is made from: who is asked, and what for.
+pub struct Ask {
+    /// The engine.
+    engine: Arc<Engine>,
+    registry: Arc<Registry>,
+    /// When it is asked.
+    now: Timestamp,
+    /// What the address ends with, where the page is of one thing.
+    id: String,
+    query: BTreeMap<String, String>,
+}
+
+impl Pages {
+    /// Returns the pages of a server that listens on this port.
+    pub fn new(registry: Arc<Registry>, doors: Doors, port: u16) -> Arc<Self> {
+        Arc::new(Pages { registry, doors, port })
+    }
+
+    /// Returns a link that opens one session, leading to a page of ours.
+    pub fn link(&self, leads_to: &str) -> Result<String> {
+        let is_ours = leads_to.parse().is_ok_and(|uri: Uri| uri.authority().is_none() && uri.path().starts_with('/'));
+        if !is_ours || leads_to.starts_with("//") || leads_to.len() > 300 {
+            return Err(Error::invalid("`to` is the address of a page: `/plans/plan_…`"));
+        }
+        Ok(format!("http://localhost:{}/enter?key={}", self.port, self.doors.link(leads_to)))
+    }
+
+    /// Returns the cookie's name. Browsers keep cookies by host: the port tells the servers of several workspaces apart.
+    fn cookie_name(&self) -> String {
+        format!("interlock_{}", self.port)
+    }
+}
+
+/// Returns the routes of the pages; Host, `Origin` and size are checked before them.
+pub fn routes(pages: Arc<Pages>) -> Router {
+    let inside = PAGES.iter().fold(Router::new(), |router, (address, make)| {
+        let pages = pages.clone();
+        let answer = move |visit: Extension<Visit>, uri: Uri, id: Option<Path<String>>, RawQuery(query): RawQuery| async move {
+            let id = id.map(|Path(id)| id).unwrap_or_default();
+            pages.answer(*make, &visit, &uri, id, query.as_deref().unwrap_or_default()).await
+        };
+        router.route(address, get(answer))
+    });
+    let raw = raw::routes(pages.registry.clone());
+    let inside = inside.merge(raw).route("/leave", post(access::leave).with_state(pages.clone()));
+    inside
+        .route_layer(middleware::from_fn_with_state(pages.clone(), access::with_session))
+        .route("/enter", get(access::enter).with_state(pages))
+        .route("/style.css", get(layout::style))
+        .route("/pages.js", get(layout::script))
+        .route("/icon.svg", get(layout::icon))
+}
+
+impl Pages {
+    async fn answer(&self, make: Make, visit: &Visit, uri: &Uri, id: String, query: &str) -> Response {
+        let made = async {
+            let ask = ask(&self.registry, id, query)?;
+            let project = ask.engine.newest().await?.map(|newest| newest.config.project).unwrap_or_default();
+            let is_still = ask.asked("still").is_some();
+            let page = make(ask).await?;
+            Ok::<_, Error>((Page { is_live: page.is_live && !is_still, ..page }, project))
+        };
+        match made.await {
+            Ok((page, project)) => page.framed(visit, &project, uri.path()),
+            Err(error) => {
+                tracing::info!(code = %error.code, "no page `{}`: {}", uri.path(), error.message);
+                layout::failed(&error)
+            }
+        }
+    }
+}
+
+fn ask(registry: &Arc<Registry>, id: String, query: &str) -> Result<Ask> {
+    let engine = registry.engine().cloned().ok_or_else(|| Error::invalid("no workspace is behind this server"))?;
+    let query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    Ok(Ask { now: engine.clock.now(), registry: registry.clone(), engine, id, query })
+}
+
+impl Ask {
+    /// Returns what the query says of a name; nothing where that is empty.
+    fn asked(&self, name: &str) -> Option<&str> {
+        self.query.get(name).map(|said| said.trim()).filter(|said| !said.is_empty())
+    }
+
+    /// Asks an operation that reads, as the server itself: no other may be called this way.
+    async fn read(&self, operation: &str, arguments: Value) -> Result<Value> {
+        let caller = Caller::server();
+        let entry = self.registry.find(&caller, operation).ok_or_else(|| Error::not_found("operation that reads", operation))?;
+        let ctx = Context { engine: self.engine.clone(), caller, progress: Progress::default() };
+        (entry.call)(Arc::new(ctx), arguments).await
+    }
+}

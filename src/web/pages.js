@@ -1,0 +1,74 @@
+// Keys, and pages that follow by themselves. Every page is whole without it, and nothing here decides.
+(() => {
+  "use strict";
+  const go = (address) => { location.href = address; };
+  const sections = [...document.querySelectorAll("nav a[data-key]")];
+  const rows = () => [...document.querySelectorAll("main a.row, main table.list tbody tr > :first-child a, main .matrix a.release")];
+  const keys = [["?", "these keys"], ...sections.map((a) => [`g ${a.dataset.key}`, a.textContent]), ["j  k", "next, previous"], ["Enter", "open"], ["Esc", "close"]];
+  let help, began = false;
+
+  const show = () => {
+    if (!help) {
+      help = document.createElement("dialog");
+      help.setAttribute("aria-label", "Keys");
+      const title = document.createElement("h2");
+      title.textContent = "Keys";
+      const list = document.createElement("dl");
+      for (const [key, word] of keys) {
+        const dt = document.createElement("dt"), dd = document.createElement("dd"), kbd = document.createElement("kbd");
+        kbd.textContent = key;
+        dd.textContent = word;
+        dt.append(kbd);
+        list.append(dt, dd);
+      }
+      const close = document.createElement("button");
+      close.textContent = "Close";
+      close.addEventListener("click", () => help.close());
+      help.append(title, list, close);
+      document.body.append(help);
+    }
+    help.showModal();
+  };
+
+  const step = (by) => {
+    const all = rows(), at = all.indexOf(document.activeElement);
+    const next = all[at < 0 ? (by > 0 ? 0 : all.length - 1) : Math.min(Math.max(at + by, 0), all.length - 1)];
+    if (next) { next.focus(); next.scrollIntoView({ block: "nearest" }); }
+  };
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog")) return;
+    if (began) {
+      began = false;
+      const section = sections.find((a) => a.dataset.key === event.key);
+      if (section) { event.preventDefault(); go(section.href); }
+      return;
+    }
+    const action = { "?": show, j: () => step(1), k: () => step(-1), g: () => { began = true; setTimeout(() => { began = false; }, 1500); } }[event.key];
+    if (action) { event.preventDefault(); action(); }
+  });
+
+  const live = () => document.querySelector("main[data-live]");
+  const follow = async () => {
+    const main = live();
+    if (!main) return;
+    // What somebody reads, marks or types in stays as it is.
+    const isInUse = document.hidden || !getSelection().isCollapsed || (document.activeElement !== document.body && main.contains(document.activeElement) && document.activeElement !== main);
+    if (!isInUse) {
+      try {
+        const answer = await fetch(location.pathname + location.search, { credentials: "same-origin" });
+        if (answer.status === 401) return go(location.href);
+        if (answer.ok) {
+          const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
+          const open = [...main.querySelectorAll("details")].map((one) => one.open);
+          if (fresh) {
+            main.replaceWith(fresh);
+            [...fresh.querySelectorAll("details")].forEach((one, at) => { one.open = open[at] ?? one.open; });
+          }
+        }
+      } catch { /* The server is away for a moment; the next look finds it. */ }
+    }
+    setTimeout(follow, 1000);
+  };
+  if (live()) setTimeout(follow, 1000);
+})();

@@ -1,0 +1,423 @@
+//! The pages over real sockets: who gets in, what no form does, and that nothing from outside is ever markup or invisible.
+
+mod support;
+
+use interlock::model::{DecisionKind, DecisionVerdict};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use support::shop::{APPROVAL, Database, PATIENCE, Shop, text};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// The most a page may have, bytes.
+const MOST: usize = 100 * 1024;
+
+/// Every page that needs nothing to be there.
+const PAGES: &[&str] = &["/", "/directives", "/history", "/runbooks", "/figures", "/ventures", "/freezes", "/audit", "/audit?verify=1"];
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head
+            .lines()
+            .find_map(|line| line.split_once(": ").filter(|(found, _)| found.eq_ignore_ascii_case(name)))
+            .map(|(_, value)| value)
+    }
+}
+
+/// Sends one request with exactly these headers beside the length.
+async fn send(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    let head: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let request = format!("{method} {path} HTTP/1.1\r\n{head}content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+    let asked = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let answer = timeout(PATIENCE, asked).await.expect("an answer in time");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+/// Somebody at a browser, with a session.
+struct Reader {
+    address: SocketAddr,
+    host: String,
+    cookie: String,
+}
+
+impl Reader {
+    async fn enter(shop: &Shop) -> Self {
+        let (address, key) = link(shop).await;
+        let host = format!("localhost:{}", address.port());
+        let entered = send(address, "GET", &format!("/enter?key={key}"), &[("host", &host)], "").await;
+        assert_eq!(entered.status, 200, "{}", entered.body);
+        let cookie = entered.header("set-cookie").expect("a cookie").split(';').next().unwrap().to_owned();
+        Reader { address, host, cookie }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        send(self.address, "GET", path, &[("host", &self.host), ("cookie", &self.cookie)], "").await
+    }
+
+    async fn page(&self, path: &str) -> String {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        answer.body
+    }
+
+    async fn form_token(&self) -> String {
+        let home = self.page("/").await;
+        home.split("name=\"form_token\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a form with its token").to_owned()
+    }
+}
+
+async fn link(shop: &Shop) -> (SocketAddr, String) {
+    let address = shop.listens().0;
+    let url = text(&shop.must("open", json!({})).await["url"]);
+    let key = url.strip_prefix(&format!("http://localhost:{}/enter?key=", address.port())).unwrap_or_else(|| panic!("{url}"));
+    (address, key.to_owned())
+}
+
+fn standard(shop: &Shop) -> String {
+    shop.configuration(APPROVAL)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_opens_one_session_and_nothing_else_opens_a_page() {
+    let shop = Shop::open(Database::Sqlite).await;
+    let (address, token) = shop.listens();
+    let (host, bearer) = (format!("localhost:{}", address.port()), format!("Bearer {token}"));
+    for path in PAGES.iter().chain(&["/plans/plan_1", "/plans/plan_1/bytes", "/deployments/dep_1", "/evidence/00", "/leave"]) {
+        for headers in [
+            vec![("host", host.as_str())],
+            vec![("host", &host), ("authorization", &bearer)],
+            vec![("host", &host), ("cookie", "interlock=1")],
+        ] {
+            let answer = send(address, "GET", path, &headers, "").await;
+            assert_eq!(answer.status, 401, "{path} {headers:?}");
+            assert!(answer.header("set-cookie").is_none() && answer.body.contains("interlock open"), "{path}");
+            assert!(answer.header("content-security-policy").unwrap().starts_with("default-src 'none';"), "{path}");
+        }
+    }
+    let (_, key) = link(&shop).await;
+    let enter = format!("/enter?key={key}");
+    // What fetches ahead, or asks for the head alone, uses no link up; nor does another key.
+    assert_eq!(send(address, "GET", &enter, &[("host", &host), ("sec-purpose", "prefetch;prerender")], "").await.status, 400);
+    assert_eq!(send(address, "HEAD", &enter, &[("host", &host)], "").await.status, 400);
+    assert_eq!(send(address, "GET", "/enter?key=00", &[("host", &host)], "").await.status, 403);
+    assert_eq!(send(address, "GET", "/enter", &[("host", &host)], "").await.status, 403);
+    let entered = send(address, "GET", &enter, &[("host", &host)], "").await;
+    let cookie = entered.header("set-cookie").expect("a cookie");
+    assert_eq!(entered.status, 200);
+    for attribute in ["HttpOnly", "SameSite=Strict", "Path=/"] {
+        assert!(cookie.contains(attribute), "{cookie}");
+    }
+    assert!(!cookie.contains(&key) && !cookie.contains("Domain"), "{cookie}");
+    let again = send(address, "GET", &enter, &[("host", &host)], "").await;
+    assert_eq!((again.status, again.header("set-cookie")), (403, None), "a link is good once");
+
+    let cookie = cookie.split(';').next().unwrap();
+    let status = async |host: &str, cookie: &str, more: &[(&str, &str)]| {
+        let headers = [&[("host", host), ("cookie", cookie)], more].concat();
+        send(address, "GET", "/", &headers, "").await.status
+    };
+    assert_eq!(status(&host, cookie, &[]).await, 200);
+    assert_eq!(status(&format!("127.0.0.1:{}", address.port()), cookie, &[]).await, 401, "a session holds at its own host");
+    assert_eq!(status("evil.example", cookie, &[]).await, 403);
+    assert_eq!(status(&host, &format!("{cookie}0"), &[]).await, 401);
+    assert_eq!(status(&host, &format!("{cookie}; {cookie}"), &[]).await, 401, "which of two is meant?");
+    let fetched = |site, mode, dest| [("sec-fetch-site", site), ("sec-fetch-mode", mode), ("sec-fetch-dest", dest)];
+    assert_eq!(status(&host, cookie, &fetched("same-origin", "cors", "empty")).await, 200);
+    assert_eq!(status(&host, cookie, &fetched("cross-site", "navigate", "document")).await, 200, "a link from elsewhere shows a page");
+    assert_eq!(status(&host, cookie, &fetched("same-site", "no-cors", "script")).await, 403, "another port of this machine reads nothing");
+    assert_eq!(status(&host, cookie, &fetched("cross-site", "navigate", "iframe")).await, 403);
+    // The bearer token, which agents have, still opens no page beside a session of nobody.
+    assert_eq!(status(&host, "interlock=1", &[("authorization", &bearer)]).await, 401);
+    for to in ["//evil.example", "https://evil.example/", "plans", ""] {
+        shop.refused("invalid_arguments", "open", json!({ "to": to })).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_counts_from_its_own_page_and_session_only() {
+    let shop = Shop::open(Database::Sqlite).await;
+    let (reader, other) = (Reader::enter(&shop).await, Reader::enter(&shop).await);
+    let (token, foreign) = (reader.form_token().await, other.form_token().await);
+    let origin = format!("http://{}", reader.host);
+    let by_address = format!("http://{}", reader.address);
+    let post = async |origin: &str, token: &str, more: &[(&str, &str)]| {
+        let mut headers =
+            vec![("host", reader.host.as_str()), ("cookie", &reader.cookie), ("content-type", "application/x-www-form-urlencoded")];
+        if !origin.is_empty() {
+            headers.push(("origin", origin));
+        }
+        headers.extend(more);
+        let body = if token.is_empty() { String::new() } else { format!("form_token={token}") };
+        send(reader.address, "POST", "/leave", &headers, &body).await.status
+    };
+    for (origin, token, more) in [
+        (origin.as_str(), "", &[][..]),
+        (&origin, "0000", &[]),
+        (&origin, &foreign, &[]),
+        ("", &token, &[]),
+        ("null", &token, &[]),
+        ("https://evil.example", &token, &[]),
+        ("http://localhost:1", &token, &[]),
+        (&by_address, &token, &[]),
+        (&origin, &token, &[("sec-fetch-site", "cross-site")]),
+        (&origin, &token, &[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]),
+    ] {
+        assert_eq!(post(origin, token, more).await, 403, "{origin} {token} {more:?}");
+        assert_eq!(reader.get("/").await.status, 200, "nothing has happened");
+    }
+    let deleted = send(reader.address, "DELETE", "/leave", &[("host", &reader.host), ("cookie", &reader.cookie)], "").await;
+    assert_eq!(deleted.status, 405);
+    // The same form with everything right signs out, this session alone.
+    assert_eq!(post(&origin, &token, &[("sec-fetch-site", "same-origin")]).await, 303);
+    assert_eq!((reader.get("/").await.status, other.get("/").await.status), (401, 200));
+}
+
+/// Markup that would do something, and text that would be read as something else.
+const MARKUP: &[&str] = &[
+    "<script>alert(1)</script>",
+    "\"><img src=x onerror=alert(1)>",
+    "'><svg onload=alert(1)>",
+    "</td></table><iframe src=javascript:alert(1)>",
+    "<a href=\"javascript:alert(1)\">x</a>",
+    "</pre></code><style>*{display:none}</style>",
+    "<!--<script>-->",
+    "&lt;script&gt;&#60;b&#62;",
+    "\" onmouseover=\"alert(1)",
+    "<form action=/leave method=post><button>Approve</button></form>",
+];
+
+fn hostile(field: &str) -> String {
+    MARKUP.iter().map(|markup| format!("{field}{markup} ")).collect()
+}
+
+/// As much of it as a field takes.
+fn cut(field: &str, most: usize) -> String {
+    hostile(field).chars().take(most).collect()
+}
+
+/// Says what of a page is not ours: an element, an attribute or an address that no page of ours has.
+fn foreign(page: &str) -> Vec<String> {
+    const ELEMENTS: &str = "!DOCTYPE html head meta title link script noscript body a header svg path rect span nav form input button main footer \
+         section aside h1 h2 h3 p ul ol li dl dt dd div table thead tbody tr th td code pre strong b i small kbd time progress details summary \
+         select option label figure figcaption del ins";
+    const ATTRIBUTES: &str = "lang charset name content rel href type src defer class id tabindex aria-label aria-labelledby aria-hidden \
+         aria-current role data-key data-label data-live method action value scope colspan viewBox width height d x y preserveAspectRatio \
+         datetime title open start max maxlength placeholder selected http-equiv";
+    let mut found = Vec::new();
+    for tag in page.split('<').skip(1).filter(|tag| !tag.starts_with('/')) {
+        let mut rest = tag;
+        let end = rest.find(|c: char| c.is_whitespace() || c == '>').unwrap_or(rest.len());
+        let element = &rest[..end];
+        if !ELEMENTS.split_whitespace().any(|known| known == element) {
+            found.push(format!("<{element}"));
+            continue;
+        }
+        if element.starts_with('!') {
+            continue;
+        }
+        rest = rest[end..].trim_start();
+        if element == "script" && !rest.starts_with("src=\"/") {
+            found.push("a script that is no file of ours".to_owned());
+        }
+        while !rest.starts_with('>') && !rest.is_empty() {
+            let end = rest.find(|c: char| c == '=' || c == '>' || c.is_whitespace()).unwrap_or(rest.len());
+            let (name, after) = rest.split_at(end);
+            if !ATTRIBUTES.split_whitespace().any(|known| known == name) {
+                found.push(format!("{element} {name}"));
+            }
+            rest = match after.strip_prefix("=\"") {
+                Some(value) => {
+                    let (value, after) = value.split_once('"').unwrap_or((value, ""));
+                    if matches!(name, "href" | "src" | "action") && !(value.starts_with('/') || value.starts_with('#'))
+                        || value.starts_with("//")
+                    {
+                        found.push(format!("{element} {name}={value}"));
+                    }
+                    after
+                }
+                None => after.strip_prefix('=').map_or(after, |unquoted| {
+                    found.push(format!("{element} {name} without quotes"));
+                    unquoted
+                }),
+            }
+            .trim_start();
+        }
+    }
+    found
+}
+
+#[test]
+fn a_page_that_does_not_escape_is_seen() {
+    let ours = "<!DOCTYPE html><html lang=\"en\"><body><p class=\"lead\" title=\"a &lt; b\">x</p><a href=\"/plans/1\">y</a></body></html>";
+    assert_eq!(foreign(ours), [""; 0]);
+    for markup in MARKUP.iter().filter(|markup| !markup.starts_with('&')) {
+        let planted = [ours.replace(">x<", &format!(">{markup}<")), ours.replace("a &lt; b", markup)];
+        assert!(planted.iter().any(|page| !foreign(page).is_empty()), "{markup} is not seen");
+    }
+    assert_eq!(foreign("<a href=\"javascript:x\">"), ["a href=javascript:x"]);
+    assert_eq!(foreign("<a href=\"//evil.example\">"), ["a href=//evil.example"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_is_whole_small_and_says_what_is_hidden() {
+    let (shop, ada) = Shop::signed(Database::Sqlite, standard).await;
+    let first = shop.deliver(&ada, "1.0.0").await;
+    let second = shop.deliver(&ada, "2.0.0").await;
+    let (first, second) = (text(&first["deployment"]["id"]), text(&second["deployment"]["id"]));
+    let notes = format!("{} \u{202e}desrever\u{200b}", hostile("notes"));
+    shop.must("write_runbook", json!({ "deployment": second, "notes": notes })).await;
+    let back = shop.must("rollback_deployment", json!({ "deployment": second, "reason": hostile("reason") })).await;
+    let back = text(&back["deployment"]);
+    shop.settled(&back).await;
+
+    // An order and its plan, every word of which an agent has chosen.
+    let artifact = shop.build("3.0.0");
+    let order = json!({
+        "service": "web", "environment": "production", "version": "3.0.0", "artifact": artifact, "title": cut("title", 400),
+        "rationale": hostile("why\u{202e}"), "description": hostile("what\u{200b}"), "scope": hostile("scope"),
+    });
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientInfo": { "name": "<script>agent</script>", "version": "\u{202e}1" },
+    });
+    let tool = async |name: &str, arguments: Value| {
+        let called = json!({ "name": name, "arguments": arguments, "_meta": meta });
+        support::wire::line(&shop.agent_socket(), "tools/call", called).await["result"]["structuredContent"].take()
+    };
+    let directive = text(&tool("create_directive", order).await["directive"]["id"]);
+    let assessment = json!({
+        "classification": "internal", "threats": [cut("threat", 590), "p\u{430}yment \u{2066}isolated"], "mitigations": [cut("mitigation", 590)], "risk": "low",
+        "rollback": cut("rollback", 590), "monitoring": cut("monitoring", 590), "recommendation": "proceed",
+    });
+    let plan = text(&tool("plan_deployment", json!({ "directive": directive, "assessment": assessment })).await["plan"]);
+    shop.must("freeze", json!({ "environment": "staging", "reason": cut("freeze", 180) })).await;
+
+    shop.must("create_venture", json!({ "name": cut("venture", 90), "venture": "shop" })).await;
+
+    let reader = Reader::enter(&shop).await;
+    let waits = reader.page(&format!("/plans/{plan}")).await;
+    for said in ["What is not proven", &format!("interlock approve {plan}"), "3.0.0", "nothing here checked it", "unverified"] {
+        assert!(waits.contains(said), "`{said}` is not on the plan's page");
+    }
+    for hidden in ["\\u{2066}", "\u{430}<small>\\u{430}</small>"] {
+        assert!(waits.contains(hidden), "`{hidden}` is not shown on the plan's page");
+    }
+    // What is shown was read from the very bytes whose hash is signed.
+    let bytes = reader.get(&format!("/plans/{plan}/bytes")).await;
+    let sha256 = interlock::model::Sha256::of(bytes.body.as_bytes());
+    assert!(waits.contains(&sha256.0) && plan.ends_with(&sha256.0[..16]), "the page shows another hash than that of its bytes");
+    assert!(bytes.header("content-security-policy").unwrap().contains("sandbox"));
+
+    let home = reader.page("/").await;
+    for said in ["Approve or reject", "1 of 2 places", &format!("interlock approve {plan}"), "1 of 1 run"] {
+        assert!(home.contains(said), "`{said}` is not on the home page: {home}");
+    }
+    let no = shop.decides(&ada, DecisionKind::Plan, json!(plan), DecisionVerdict::Reject, Some(cut("no", 400).as_str())).await;
+    no.unwrap();
+
+    let things = [
+        format!("/plans/{plan}"),
+        format!("/directives/{directive}"),
+        format!("/deployments/{first}"),
+        format!("/deployments/{second}"),
+        format!("/deployments/{second}?source=production-web-{second}-1"),
+        format!("/deployments/{back}?grep=%3Cscript%3E%22%27"),
+        "/runbooks/rb_production_web".to_owned(),
+        "/runbooks/rb_production_web?version=1".to_owned(),
+        "/history?service=%3Cscript%3E&environment=%22%3E%3Cimg%20src=x%3E".to_owned(),
+        "/figures?days=7".to_owned(),
+        "/ventures/shop".to_owned(),
+    ];
+    let mut seen = String::new();
+    for path in PAGES.iter().map(|path| (*path).to_owned()).chain(things) {
+        let answer = reader.get(&path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        assert_eq!(foreign(&answer.body), [""; 0], "{path}");
+        assert!(answer.body.len() <= MOST, "{path} has {} bytes", answer.body.len());
+        println!("figure: page {path} {} bytes", answer.body.len());
+        assert!(!answer.body.contains(interlock::model::text::is_hidden), "{path} has characters that nobody sees");
+        assert!(answer.body.matches("<script").count() == 1 && answer.body.contains("<title>") && answer.body.contains("<h1>"), "{path}");
+        let security = answer.header("content-security-policy").unwrap();
+        assert!(
+            security.starts_with("default-src 'none';") && security.contains("frame-ancestors 'none'") && !security.contains("unsafe"),
+            "{path}"
+        );
+        for (name, value) in [("x-content-type-options", "nosniff"), ("referrer-policy", "same-origin"), ("cache-control", "no-store")] {
+            assert_eq!(answer.header(name), Some(value), "{path} {name}");
+        }
+        seen += &answer.body;
+    }
+    // Each of those words was there: an empty page would hide nothing either.
+    for field in
+        ["notes", "reason", "title", "why", "what", "scope", "threat", "mitigation", "rollback", "monitoring", "freeze", "no", "venture"]
+    {
+        assert!(
+            seen.contains(&format!("{field}<b class=\"hid\">")) || seen.contains(&format!("{field}&lt;script&gt;")),
+            "`{field}` is on no page"
+        );
+    }
+    for hidden in ["\\u{202e}", "\\u{200b}"] {
+        assert!(seen.contains(&format!("<b class=\"hid\">{hidden}</b>")), "`{hidden}` is nowhere shown");
+    }
+    for path in
+        ["/plans/plan_0000", "/deployments/dep_999", "/directives/SD-DEPLOY-999", "/runbooks/rb_no_such", "/ventures/none", "/evidence/00"]
+    {
+        let answer = reader.get(path).await;
+        assert_eq!((answer.status, foreign(&answer.body)), (404, Vec::new()), "{path}");
+    }
+    for path in ["/history?state=%3Cb%3E", "/history?before=x", "/audit?before=x", "/figures?days=0"] {
+        let answer = reader.get(path).await;
+        assert_eq!((answer.status, foreign(&answer.body)), (400, Vec::new()), "{path}");
+    }
+    for (path, media_type) in
+        [("/style.css", "text/css; charset=utf-8"), ("/pages.js", "text/javascript; charset=utf-8"), ("/icon.svg", "image/svg+xml")]
+    {
+        let answer = reader.get(path).await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some(media_type)), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn looking_at_a_page_changes_nothing() {
+    let (shop, ada) = Shop::signed(Database::Sqlite, standard).await;
+    let delivered = shop.deliver(&ada, "1.0.0").await;
+    let deployment = text(&delivered["deployment"]["id"]);
+    let waiting = shop.plan(&shop.directive("production", "2.0.0").await).await;
+    let reader = Reader::enter(&shop).await;
+    let head = async || shop.must("audit_verify", json!({})).await["head"].clone();
+    // What follows a deployment by itself comes to an end first.
+    let mut before = head().await;
+    loop {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        let now = head().await;
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    let things = [format!("/plans/{waiting}"), format!("/deployments/{deployment}"), "/directives/SD-DEPLOY-001".to_owned()];
+    for path in PAGES.iter().map(|path| (*path).to_owned()).chain(things) {
+        reader.page(&path).await;
+    }
+    assert_eq!(head().await, before);
+    // The same look at the chain sees a change.
+    shop.must("freeze", json!({ "environment": "staging", "reason": "a change" })).await;
+    assert_ne!(head().await, before);
+}
