@@ -21,11 +21,13 @@ pub(in crate::cli) fn command(command: Command) -> Command {
         Arg::new("role").long("role").value_name("ROLE").default_value("chairman").help("The role that environments ask for"),
         Arg::new("by").long("by").value_name("NAME").help("The approver who enrols; needed when there is one already"),
     ]);
-    let link = Command::new("link").about("Print a link, good once and for ten minutes, by which a browser makes a passkey").args([
-        Arg::new("name").required(true).value_name("NAME").help("The person's name"),
-        Arg::new("role").long("role").value_name("ROLE").default_value("chairman").help("The role that environments ask for"),
-    ]);
-    let admit = Command::new("admit").about("Enrol with your signature a passkey that was made by a link").args([
+    // Hidden until the page stands that the link leads to.
+    let link =
+        Command::new("link").hide(true).about("Print a link, good once and for ten minutes, by which a browser makes a passkey").args([
+            Arg::new("name").required(true).value_name("NAME").help("The person's name"),
+            Arg::new("role").long("role").value_name("ROLE").default_value("chairman").help("The role that environments ask for"),
+        ]);
+    let admit = Command::new("admit").hide(true).about("Enrol with your signature a passkey that was made by a link").args([
         Arg::new("fingerprint").required(true).value_name("FINGERPRINT").help("Its fingerprint, as its person reads it on the page"),
         verdicts::signer(),
     ]);
@@ -51,7 +53,7 @@ fn list(matches: &ArgMatches) -> Result<()> {
     }
     let approvers = reply["approvers"].as_array().cloned().unwrap_or_default();
     if approvers.is_empty() {
-        println!("nobody may approve yet; `interlock approver add NAME` or `interlock approver link NAME` enrols the first");
+        println!("nobody may approve yet; `interlock approver add NAME` enrols the first");
     }
     for approver in approvers {
         keys(&approver).iter().for_each(|key| println!("{} ({}) {key}", text(&approver, "name"), text(&approver, "role")));

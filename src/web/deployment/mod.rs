@@ -27,8 +27,9 @@ pub async fn page(ask: Ask) -> Result<Page> {
     let mut approvals = Vec::new();
     for signed in engine.store.decisions_over(&report.plan.sha256()).await? {
         let approver = engine.store.approver(&signed.decision.approver).await?;
-        let holds = approver.as_ref().is_some_and(|approver| signed.is_signed_by(&approver.key));
-        approvals.push((signed, holds, approver.map(|approver| approver.key.fingerprint())));
+        let key = approver.as_ref().and_then(|approver| approver.signer(&signed).ok());
+        let (holds, fingerprint) = (key.is_some_and(|held| held.cloned_at.is_none()), key.map(|held| held.key.fingerprint()));
+        approvals.push((signed, holds, fingerprint));
     }
     let measured = engine.store.measurements(&deployment.id).await?;
     let asked_back = measured.iter().rev().find(|measurement| measurement.kind == "rollback_asked");

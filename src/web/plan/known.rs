@@ -75,7 +75,7 @@ impl Known {
         let mut decisions = Vec::new();
         for signed in store.decisions_over(&sha256).await? {
             let approver = store.approver(&signed.decision.approver).await?;
-            let holds = approver.is_some_and(|approver| signed.is_signed_by(&approver.key));
+            let holds = approver.is_some_and(|approver| approver.has_signed(&signed));
             decisions.push((signed, holds));
         }
         let principals = store.principals().await?;
