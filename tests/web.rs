@@ -421,3 +421,30 @@ async fn looking_at_a_page_changes_nothing() {
     shop.must("freeze", json!({ "environment": "staging", "reason": "a change" })).await;
     assert_ne!(head().await, before);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ventures_page_leads_through_its_stages() {
+    let (shop, ada) = Shop::signed(Database::Sqlite, standard).await;
+    let reader = Reader::enter(&shop).await;
+    assert!(reader.page("/ventures").await.contains("interlock create-venture --name NAME"));
+    shop.must("create_venture", json!({ "name": "Corner Shop", "lifecycle_stage": 22, "workflow_stage": 30 })).await;
+    let delivered = shop.deliver(&ada, "1.0.0").await;
+    let page = reader.page("/ventures/corner-shop").await;
+    assert_eq!(page, reader.page("/ventures").await, "it is the active one");
+    let (_, stages) = page.split_once("stage 22 of ").expect("where it stands");
+    let (vision, workflow) = stages.split_once("stage 30 of ").expect("where it stands in the other lifecycle");
+    for (lifecycle, number) in [(vision, 22), (workflow, 30)] {
+        let count = |what: &str| lifecycle.matches(what).count();
+        let stages: usize = lifecycle.split(',').next().and_then(|count| count.parse().ok()).expect("how many stages there are");
+        let first: usize = lifecycle.split("start=\"").nth(1).and_then(|rest| rest.split('"').next()?.parse().ok()).expect("a first stage");
+        let shown: usize = lifecycle.split("<ol").skip(1).map(|phase| phase.split("</ol>").next().unwrap().matches("<li>").count()).sum();
+        assert_eq!((shown, count("</svg>here</span>")), (stages, 1), "{lifecycle}");
+        assert_eq!(count("</svg>passed</span>"), number - first, "{lifecycle}");
+        let open = lifecycle.split("<details").skip(1).filter(|phase| phase.starts_with(" open"));
+        let open: Vec<&str> = open.map(|phase| phase.split("</details>").next().unwrap()).collect();
+        assert!(open.len() == 1 && open[0].contains("</svg>here</span>"), "the phase it stands in is open: {open:?}");
+    }
+    // The stage's work, and what keeps it from the next one.
+    let directive = text(&delivered["deployment"]["directive"]);
+    assert!(vision.contains(&format!("href=\"/directives/{directive}\"")) && vision.contains("deployment_runbook"), "{vision}");
+}
