@@ -159,7 +159,8 @@ async fn a_link_for_a_passkey_is_printed_once_and_kept_nowhere(database: Databas
         let output = finish(&mut shop.interlock(words)).await;
         String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
     };
-    assert!(run(&["approver", "list"]).await.contains("interlock approver add NAME"));
+    let nobody = run(&["approver", "list"]).await;
+    assert!(nobody.contains("interlock approver add NAME") && nobody.contains("interlock approver link NAME"), "{nobody}");
     let printed = run(&["approver", "link", "ada"]).await;
     let (address, _) = shop.listens();
     let token = printed.strip_prefix(&format!("http://localhost:{}/enrol?link=", address.port())).unwrap_or_else(|| panic!("{printed}"));

@@ -4,12 +4,9 @@ mod support;
 
 use interlock::model::{DecisionKind, DecisionVerdict};
 use serde_json::{Value, json};
-use std::net::SocketAddr;
-use support::shop::{APPROVAL, Database, PATIENCE, Shop, text};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::timeout,
+use support::{
+    pages::{Reader, link, send},
+    shop::{APPROVAL, Database, Shop, text},
 };
 
 /// The most a page may have, bytes.
@@ -17,78 +14,6 @@ const MOST: usize = 100 * 1024;
 
 /// Every page that needs nothing to be there.
 const PAGES: &[&str] = &["/", "/directives", "/history", "/runbooks", "/figures", "/ventures", "/freezes", "/audit", "/audit?verify=1"];
-
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Answer {
-    fn header(&self, name: &str) -> Option<&str> {
-        self.head
-            .lines()
-            .find_map(|line| line.split_once(": ").filter(|(found, _)| found.eq_ignore_ascii_case(name)))
-            .map(|(_, value)| value)
-    }
-}
-
-/// Sends one request with exactly these headers beside the length.
-async fn send(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-    let head: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let request = format!("{method} {path} HTTP/1.1\r\n{head}content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
-    let asked = async {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
-    };
-    let answer = timeout(PATIENCE, asked).await.expect("an answer in time");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    Answer { status, head: head.to_owned(), body: body.to_owned() }
-}
-
-/// Somebody at a browser, with a session.
-struct Reader {
-    address: SocketAddr,
-    host: String,
-    cookie: String,
-}
-
-impl Reader {
-    async fn enter(shop: &Shop) -> Self {
-        let (address, key) = link(shop).await;
-        let host = format!("localhost:{}", address.port());
-        let entered = send(address, "GET", &format!("/enter?key={key}"), &[("host", &host)], "").await;
-        assert_eq!(entered.status, 200, "{}", entered.body);
-        let cookie = entered.header("set-cookie").expect("a cookie").split(';').next().unwrap().to_owned();
-        Reader { address, host, cookie }
-    }
-
-    async fn get(&self, path: &str) -> Answer {
-        send(self.address, "GET", path, &[("host", &self.host), ("cookie", &self.cookie)], "").await
-    }
-
-    async fn page(&self, path: &str) -> String {
-        let answer = self.get(path).await;
-        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
-        answer.body
-    }
-
-    async fn form_token(&self) -> String {
-        let home = self.page("/").await;
-        home.split("name=\"form_token\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a form with its token").to_owned()
-    }
-}
-
-async fn link(shop: &Shop) -> (SocketAddr, String) {
-    let address = shop.listens().0;
-    let url = text(&shop.must("open", json!({})).await["url"]);
-    let key = url.strip_prefix(&format!("http://localhost:{}/enter?key=", address.port())).unwrap_or_else(|| panic!("{url}"));
-    (address, key.to_owned())
-}
 
 fn standard(shop: &Shop) -> String {
     shop.configuration(APPROVAL)
@@ -216,10 +141,10 @@ fn cut(field: &str, most: usize) -> String {
 fn foreign(page: &str) -> Vec<String> {
     const ELEMENTS: &str = "!DOCTYPE html head meta title link script noscript body a header svg path rect span nav form input button main footer \
          section aside h1 h2 h3 p ul ol li dl dt dd div table thead tbody tr th td code pre strong b i small kbd time progress details summary \
-         select option label figure figcaption del ins";
+         select option label figure figcaption del ins textarea";
     const ATTRIBUTES: &str = "lang charset name content rel href type src defer class id tabindex aria-label aria-labelledby aria-hidden \
          aria-current role data-key data-label data-live method action value scope colspan viewBox width height d x y preserveAspectRatio \
-         datetime title open start max maxlength placeholder selected http-equiv";
+         datetime title open start max maxlength placeholder selected http-equiv data-passkey hidden for rows";
     let mut found = Vec::new();
     for tag in page.split('<').skip(1).filter(|tag| !tag.starts_with('/')) {
         let mut rest = tag;

@@ -1,5 +1,6 @@
 //! Who calls, and by which way: recorded with everything that is done.
 
+use super::ids::ApproverName;
 use serde::{Deserialize, Serialize};
 
 /// Who calls an operation.
@@ -21,7 +22,7 @@ pub struct Caller {
 pub enum CallerKind {
     /// An AI agent, or anything that speaks MCP.
     Agent,
-    /// Somebody at the command line.
+    /// Somebody at the command line, or an approver on a page.
     Operator,
     /// The server itself.
     Server,
@@ -39,6 +40,8 @@ pub enum Via {
     Rpc,
     /// JSON-RPC over `api.sock`.
     ApiSocket,
+    /// A page in a browser.
+    Page,
     /// The server's own work.
     Server,
 }
@@ -47,5 +50,10 @@ impl Caller {
     /// Returns the server itself, for what it does unasked.
     pub fn server() -> Self {
         Caller { principal: "server".into(), kind: CallerKind::Server, via: Via::Server, client: None }
+    }
+
+    /// Returns the approver who uses a page.
+    pub fn on_page(name: &ApproverName) -> Self {
+        Caller { principal: name.as_str().into(), kind: CallerKind::Operator, via: Via::Page, client: None }
     }
 }

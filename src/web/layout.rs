@@ -16,7 +16,7 @@ use maud::{DOCTYPE, Markup, html};
 use std::sync::LazyLock;
 
 const STYLE: &str = include_str!("style.css");
-const SCRIPT: &str = include_str!("pages.js");
+const SCRIPT: &str = concat!(include_str!("pages.js"), include_str!("passkeys.js"));
 const ICON: &str = include_str!("icon.svg");
 
 /// A name that changes with the files, so that a browser may keep them.
@@ -73,7 +73,9 @@ impl Page {
             }
             form class="leave" method="post" action="/leave" {
                 input type="hidden" name="form_token" value=(visit.form_token);
-                span class="quiet" { "reading session" }
+                span class="quiet" {
+                    @match &visit.who { Some(who) => { "signed in as " strong { (line(who.as_str(), 60)) } }, None => "reading session" }
+                }
                 button type="submit" { "Sign out" }
             }
         };
@@ -136,19 +138,26 @@ fn frame(framed: Framed<'_>) -> Markup {
 /// Returns a page for somebody without a session, or one that is not shown.
 pub fn refusal(status: StatusCode, title: &str, why: &str, next: Option<&str>) -> Response {
     let body = html! {
-        section class="alone" {
-            h1 { (line(title, 120)) }
-            p { (line(why, 600)) }
-            @if let Some(next) = next { p { (command(next)) } }
-        }
+        p { (line(why, 600)) }
+        @if let Some(next) = next { p { (command(next)) } }
     };
+    alone(status, title, &body)
+}
+
+/// Returns a page of one thing, which needs no session.
+pub fn alone(status: StatusCode, title: &str, what: &Markup) -> Response {
+    let body = html! { section class="alone" { h1 { (line(title, 120)) } (what) } };
     sent(status, &frame(Framed { title, body, ..Framed::default() }))
 }
 
-/// Returns what somebody without a session is told.
-pub fn no_session() -> Response {
-    let why = "Pages are read in a session, which a link from the terminal opens. Run this in the workspace's folder:";
-    refusal(StatusCode::UNAUTHORIZED, "Open Interlock from the terminal", why, Some("interlock open"))
+/// Returns what somebody without a session is told, and how a passkey opens one.
+pub fn no_session(sign_in: &Markup) -> Response {
+    let what = html! {
+        p { "Pages are read in a session, which a link from the terminal opens. Run this in the workspace's folder:" }
+        p { (command("interlock open")) }
+        (sign_in)
+    };
+    alone(StatusCode::UNAUTHORIZED, "Open Interlock", &what)
 }
 
 /// Returns what somebody with a link that opens nothing is told.
@@ -175,10 +184,16 @@ pub fn failed(error: &Error) -> Response {
     let status = match error.code {
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::InvalidArguments => StatusCode::BAD_REQUEST,
+        Code::DecisionRefused | Code::DeniedByPolicy | Code::Unauthorized => StatusCode::FORBIDDEN,
+        Code::WrongState => StatusCode::CONFLICT,
         Code::DatabaseUnavailable | Code::ServerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    let title = if status == StatusCode::NOT_FOUND { "Nothing here" } else { "This page cannot be shown" };
+    let title = match status {
+        StatusCode::NOT_FOUND => "Nothing here",
+        StatusCode::FORBIDDEN | StatusCode::CONFLICT => "This does not count",
+        _ => "This page cannot be shown",
+    };
     let said = format!("{} ({}). {}", error.message, error.code, error.hint);
     refusal(status, title, &said, None)
 }

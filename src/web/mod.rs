@@ -1,5 +1,5 @@
 //! The pages: what people read before they decide, on the listener of the server, complete without JavaScript. Nothing here decides or
-//! deploys; where something waits for a person, the page says what to type.
+//! deploys; where something waits for a person, the page says what to type, or asks for the passkey that signs it.
 //!
 //! To add a page: a file with `page(…)`, and a line in [`PAGES`]. Text from outside goes through [`shown`] and nothing else.
 
@@ -13,6 +13,7 @@ mod history;
 mod home;
 mod inbox;
 mod layout;
+mod passkeys;
 mod plan;
 mod raw;
 mod runbooks;
@@ -23,6 +24,7 @@ mod ventures;
 pub use sessions::Doors;
 
 use crate::{
+    decisions::passkeys::Passkeys,
     engine::Engine,
     error::{Error, Result},
     model::{Caller, Timestamp},
@@ -67,6 +69,8 @@ pub struct Pages {
     registry: Arc<Registry>,
     doors: Doors,
     port: u16,
+    /// None where no workspace is behind the server.
+    passkeys: Option<Passkeys>,
 }
 
 /// What a page is made from: who is asked, and what for.
@@ -74,6 +78,8 @@ pub struct Ask {
     /// The engine.
     engine: Arc<Engine>,
     registry: Arc<Registry>,
+    /// What the session that asks may do here by passkey.
+    decider: passkeys::Decider,
     /// When it is asked.
     now: Timestamp,
     /// What the address ends with, where the page is of one thing.
@@ -84,13 +90,14 @@ pub struct Ask {
 impl Pages {
     /// Returns the pages of a server that listens on this port.
     pub fn new(registry: Arc<Registry>, doors: Doors, port: u16) -> Arc<Self> {
-        Arc::new(Pages { registry, doors, port })
+        let origin = format!("http://{}", passkeys::host(port));
+        let passkeys = registry.engine().and_then(|engine| Passkeys::at(engine.clone(), &origin).ok());
+        Arc::new(Pages { registry, doors, port, passkeys })
     }
 
     /// Returns a link that opens one session, leading to a page of ours.
     pub fn link(&self, leads_to: &str) -> Result<String> {
-        let is_ours = leads_to.parse().is_ok_and(|uri: Uri| uri.authority().is_none() && uri.path().starts_with('/'));
-        if !is_ours || leads_to.starts_with("//") || leads_to.len() > 300 {
+        if !is_page(leads_to) {
             return Err(Error::invalid("`to` is the address of a page: `/plans/plan_…`"));
         }
         Ok(format!("http://localhost:{}/enter?key={}", self.port, self.doors.link(leads_to)))
@@ -102,49 +109,58 @@ impl Pages {
     }
 }
 
+/// Tells whether it is the address of a page of ours, and not of another site.
+fn is_page(address: &str) -> bool {
+    let is_ours = address.parse().is_ok_and(|uri: Uri| uri.authority().is_none() && uri.path().starts_with('/'));
+    is_ours && !address.starts_with("//") && address.len() <= 300
+}
+
 /// Returns the routes of the pages; Host, `Origin` and size are checked before them.
 pub fn routes(pages: Arc<Pages>) -> Router {
     let inside = PAGES.iter().fold(Router::new(), |router, (address, make)| {
         let pages = pages.clone();
         let answer = move |visit: Extension<Visit>, uri: Uri, id: Option<Path<String>>, RawQuery(query): RawQuery| async move {
             let id = id.map(|Path(id)| id).unwrap_or_default();
-            pages.answer(*make, &visit, &uri, id, query.as_deref().unwrap_or_default()).await
+            pages.answer(*make, visit.0, &uri, id, query.as_deref().unwrap_or_default()).await
         };
         router.route(address, get(answer))
     });
     let raw = raw::routes(pages.registry.clone());
-    let inside = inside.merge(raw).route("/leave", post(access::leave).with_state(pages.clone()));
+    let inside = inside.merge(raw).merge(passkeys::inside(pages.clone()));
+    let inside = inside.route("/leave", post(access::leave).with_state(pages.clone()));
     inside
         .route_layer(middleware::from_fn_with_state(pages.clone(), access::with_session))
-        .route("/enter", get(access::enter).with_state(pages))
+        .route("/enter", get(access::enter).with_state(pages.clone()))
+        .merge(passkeys::outside(pages))
         .route("/style.css", get(layout::style))
         .route("/pages.js", get(layout::script))
         .route("/icon.svg", get(layout::icon))
 }
 
 impl Pages {
-    async fn answer(&self, make: Make, visit: &Visit, uri: &Uri, id: String, query: &str) -> Response {
+    async fn answer(&self, make: Make, visit: Visit, uri: &Uri, id: String, query: &str) -> Response {
         let made = async {
-            let ask = ask(&self.registry, id, query)?;
+            let ask = self.ask(&visit, id, query)?;
             let project = ask.engine.newest().await?.map(|newest| newest.config.project).unwrap_or_default();
             let is_still = ask.asked("still").is_some();
             let page = make(ask).await?;
             Ok::<_, Error>((Page { is_live: page.is_live && !is_still, ..page }, project))
         };
         match made.await {
-            Ok((page, project)) => page.framed(visit, &project, uri.path()),
+            Ok((page, project)) => page.framed(&visit, &project, uri.path()),
             Err(error) => {
                 tracing::info!(code = %error.code, "no page `{}`: {}", uri.path(), error.message);
                 layout::failed(&error)
             }
         }
     }
-}
 
-fn ask(registry: &Arc<Registry>, id: String, query: &str) -> Result<Ask> {
-    let engine = registry.engine().cloned().ok_or_else(|| Error::invalid("no workspace is behind this server"))?;
-    let query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-    Ok(Ask { now: engine.clock.now(), registry: registry.clone(), engine, id, query })
+    fn ask(&self, visit: &Visit, id: String, query: &str) -> Result<Ask> {
+        let engine = self.registry.engine().cloned().ok_or_else(|| Error::invalid("no workspace is behind this server"))?;
+        let query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let decider = passkeys::Decider::of(self, visit);
+        Ok(Ask { now: engine.clock.now(), registry: self.registry.clone(), decider, engine, id, query })
+    }
 }
 
 impl Ask {

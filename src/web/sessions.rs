@@ -4,7 +4,7 @@
 //! A browser keeps cookies by host and not by port, so whatever else listens on this machine may be shown one that is meant for us. What it
 //! could do with it is look at what the bearer token of an agent shows anyway.
 
-use crate::model::{Clock, Reading, Sha256, digest::hex};
+use crate::model::{ApproverName, Clock, Reading, Sha256, digest::hex};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
@@ -41,6 +41,7 @@ struct Link {
 
 struct Session {
     host: String,
+    who: Option<ApproverName>,
     form_token: String,
     began: Reading,
     used: Reading,
@@ -57,6 +58,10 @@ pub struct Entered {
 /// A session that is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Visit {
+    /// Who has signed in with a passkey; nobody in a session that a link has opened.
+    pub who: Option<ApproverName>,
+    /// The host it was opened at, with its port.
+    pub host: String,
     /// What every form of this session carries, and no other site can know.
     pub form_token: String,
 }
@@ -79,17 +84,19 @@ impl Doors {
 
     /// Uses a link up and opens a session at this host; none when there is no such link any more.
     pub fn enter(&self, key: &str, host: &str) -> Option<Entered> {
-        let (cookie, now) = (secret(), self.clock.reading());
+        let now = self.clock.reading();
         let mut open = self.open();
         let link = open.links.remove(&Sha256::of(key.as_bytes()))?;
         if !is_within(&now, &link.made, LINK_LASTS) {
             return None;
         }
-        open.sessions.retain(|_, session| session.is_in_force(&now));
-        make_room(&mut open.sessions, SESSIONS, |session| session.used.ms);
-        let session = Session { host: host.to_owned(), form_token: secret(), began: now.clone(), used: now };
-        open.sessions.insert(Sha256::of(cookie.as_bytes()), session);
-        Some(Entered { cookie, leads_to: link.leads_to })
+        Some(Entered { cookie: open.admit(host, None, now), leads_to: link.leads_to })
+    }
+
+    /// Opens a session at this host for somebody whose passkey has answered; returns its cookie.
+    pub fn admit(&self, host: &str, who: &ApproverName) -> String {
+        let now = self.clock.reading();
+        self.open().admit(host, Some(who.clone()), now)
     }
 
     /// Returns the session of this cookie where it is in force at this host, and notes that it is used.
@@ -101,7 +108,7 @@ impl Doors {
             return None;
         }
         session.used = now;
-        Some(Visit { form_token: session.form_token.clone() })
+        Some(Visit { who: session.who.clone(), host: session.host.clone(), form_token: session.form_token.clone() })
     }
 
     /// Ends the session of this cookie.
@@ -111,6 +118,17 @@ impl Doors {
 
     fn open(&self) -> std::sync::MutexGuard<'_, Open> {
         self.open.lock().expect("nothing panics while it is held")
+    }
+}
+
+impl Open {
+    fn admit(&mut self, host: &str, who: Option<ApproverName>, now: Reading) -> String {
+        let cookie = secret();
+        self.sessions.retain(|_, session| session.is_in_force(&now));
+        make_room(&mut self.sessions, SESSIONS, |session| session.used.ms);
+        let session = Session { host: host.to_owned(), who, form_token: secret(), began: now.clone(), used: now };
+        self.sessions.insert(Sha256::of(cookie.as_bytes()), session);
+        cookie
     }
 }
 

@@ -13,7 +13,7 @@ use interlock::{
         passkeys::{AskedDecision, DecisionAsked, Enrolled, LinkAsked, Passkeys, link, waiting},
     },
     error::{Code, Error},
-    model::{DecisionKind, DecisionVerdict, Sha256, SignedDecision, decision::Signature},
+    model::{Caller, DecisionKind, DecisionVerdict, Sha256, SignedDecision, decision::Signature},
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -44,7 +44,7 @@ impl<'a> Page<'a> {
         let asked = self.passkeys.begin_enrolment(&token).await.unwrap();
         assert_eq!((asked.name.as_str(), asked.role.as_str()), (name, role));
         let made = authenticator.create(&asked.options, ORIGIN);
-        self.passkeys.finish_enrolment(&person(), &asked.handle, &made).await.unwrap()
+        self.passkeys.finish_enrolment(&asked.handle, &made).await.unwrap()
     }
 
     /// Makes a passkey by a link, and has the chairman admit it.
@@ -63,7 +63,7 @@ impl<'a> Page<'a> {
     }
 
     async fn finish(&self, asked: &AskedDecision, answer: &Value) -> Result<Value, Error> {
-        self.passkeys.finish_decision(&person(), &asked.handle, answer).await
+        self.passkeys.finish_decision(&Caller::on_page(&asked.decision.approver), &asked.handle, answer).await
     }
 
     pub async fn decide(&self, who: &str, question: &Question, authenticator: &mut Authenticator) -> Result<Value, Error> {
@@ -175,6 +175,10 @@ async fn what_a_passkey_must_not_do_is_refused_by_name_and_recorded() {
         refusal(page.finish(&asked, &answer).await, "another challenge");
         let asked = begin().await;
         refusal(page.finish(&asked, &other.get(&asked.options, ORIGIN)).await, "another passkey");
+        // In the session of somebody else not even her own passkey decides.
+        let (asked, bob) = (begin().await, Caller::on_page(&"bob".into()));
+        let answer = passkey.get(&asked.options, ORIGIN);
+        refusal(page.passkeys.finish_decision(&bob, &asked.handle, &answer).await, "`ada` is to sign this, and `bob` answers");
         let mut stolen_name = Authenticator::es256();
         stolen_name.id = passkey.id.clone();
         let asked = begin().await;
@@ -217,7 +221,7 @@ async fn what_a_passkey_must_not_do_is_refused_by_name_and_recorded() {
 
         assert_eq!(shop.refused("execute_deployment", json!({ "plan": plan })).await, "approval_required");
         let refused = recorded(&shop, "refuse_decision").await;
-        assert_eq!(refused.len(), 9, "{refused:#?}");
+        assert_eq!(refused.len(), 10, "{refused:#?}");
         assert!(refused.iter().all(|entry| entry["subject_sha256"].is_string() && entry["why"].is_string()));
 
         // The positive control: the same person, the same plan, once.
@@ -308,19 +312,19 @@ async fn a_link_makes_one_passkey_and_an_approver_says_whether_it_counts() {
         shop.clock.advance(Duration::from_secs(601));
         assert_eq!(denied(&expired).await, Code::DeniedByPolicy);
         let made = Authenticator::es256().create(&asked.options, ORIGIN);
-        assert!(page.passkeys.finish_enrolment(&person(), &asked.handle, &made).await.is_err());
+        assert!(page.passkeys.finish_enrolment(&asked.handle, &made).await.is_err());
 
         // A wrong answer does not use it up; the right one does, once.
         let (token, mut bob) = (page.link("bob", "chairman").await.unwrap(), Authenticator::es256());
         let asked = page.passkeys.begin_enrolment(&token).await.unwrap();
         let wrong = bob.create(&asked.options, "http://localhost:1");
-        let refused = page.passkeys.finish_enrolment(&person(), &asked.handle, &wrong).await.unwrap_err();
+        let refused = page.passkeys.finish_enrolment(&asked.handle, &wrong).await.unwrap_err();
         assert!(refused.message.contains("not at `http://localhost:8420`"), "{refused:?}");
         let (asked, again) = (page.passkeys.begin_enrolment(&token).await.unwrap(), page.passkeys.begin_enrolment(&token).await.unwrap());
         let made = bob.create(&asked.options, ORIGIN);
-        let enrolled = page.passkeys.finish_enrolment(&person(), &asked.handle, &made).await.unwrap();
+        let enrolled = page.passkeys.finish_enrolment(&asked.handle, &made).await.unwrap();
         let made = bob.create(&again.options, ORIGIN);
-        let twice = page.passkeys.finish_enrolment(&person(), &again.handle, &made).await.unwrap_err();
+        let twice = page.passkeys.finish_enrolment(&again.handle, &made).await.unwrap_err();
         assert_eq!((twice.code, denied(&token).await), (Code::DeniedByPolicy, Code::DeniedByPolicy));
         let links: String =
             shop.engine.store.audit_entries(0, 10_000).await.unwrap().iter().map(|entry| entry.detail.to_string()).collect();
@@ -363,7 +367,7 @@ async fn who_signs_in_is_told_and_a_sign_in_decides_nothing() {
         let mut passkey = page.admitted("ada", "chairman", Authenticator::es256()).await;
         shop.deploy("1.0.0").await;
         let plan = shop.plan_in_production("1.0.0").await;
-        let signs_in = async |answer: &Value, handle: &str| page.passkeys.finish_sign_in(&person(), handle, answer).await;
+        let signs_in = async |answer: &Value, handle: &str| page.passkeys.finish_sign_in(handle, answer).await;
         let asked = page.passkeys.begin_sign_in();
         let answer = passkey.get(&asked.options, ORIGIN);
         let signed_in = signs_in(&answer, &asked.handle).await.unwrap();

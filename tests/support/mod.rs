@@ -6,6 +6,7 @@ pub mod authenticator;
 pub mod configuration;
 pub mod databases;
 pub mod mcp;
+pub mod pages;
 pub mod people;
 pub mod postgres;
 pub mod previous;

@@ -21,13 +21,11 @@ pub(in crate::cli) fn command(command: Command) -> Command {
         Arg::new("role").long("role").value_name("ROLE").default_value("chairman").help("The role that environments ask for"),
         Arg::new("by").long("by").value_name("NAME").help("The approver who enrols; needed when there is one already"),
     ]);
-    // Hidden until the page stands that the link leads to.
-    let link =
-        Command::new("link").hide(true).about("Print a link, good once and for ten minutes, by which a browser makes a passkey").args([
-            Arg::new("name").required(true).value_name("NAME").help("The person's name"),
-            Arg::new("role").long("role").value_name("ROLE").default_value("chairman").help("The role that environments ask for"),
-        ]);
-    let admit = Command::new("admit").hide(true).about("Enrol with your signature a passkey that was made by a link").args([
+    let link = Command::new("link").about("Print a link, good once and for ten minutes, by which a browser makes a passkey").args([
+        Arg::new("name").required(true).value_name("NAME").help("The person's name"),
+        Arg::new("role").long("role").value_name("ROLE").default_value("chairman").help("The role that environments ask for"),
+    ]);
+    let admit = Command::new("admit").about("Enrol with your signature a passkey that was made by a link").args([
         Arg::new("fingerprint").required(true).value_name("FINGERPRINT").help("Its fingerprint, as its person reads it on the page"),
         verdicts::signer(),
     ]);
@@ -53,7 +51,9 @@ fn list(matches: &ArgMatches) -> Result<()> {
     }
     let approvers = reply["approvers"].as_array().cloned().unwrap_or_default();
     if approvers.is_empty() {
-        println!("nobody may approve yet; `interlock approver add NAME` enrols the first");
+        println!(
+            "nobody may approve yet; `interlock approver add NAME` enrols the first with a passphrase, `interlock approver link NAME` with a passkey"
+        );
     }
     for approver in approvers {
         keys(&approver).iter().for_each(|key| println!("{} ({}) {key}", text(&approver, "name"), text(&approver, "role")));
@@ -98,7 +98,13 @@ fn link(matches: &ArgMatches) -> Result<()> {
     println!("{url}");
     println!("good once, until {}: open it in the browser of {}", link.expires_at, asked.name);
     match link.counts_at_once {
-        true => println!("{} is the first approver: the passkey counts at once", asked.name),
+        true => {
+            println!("{} is the first approver: the passkey counts at once", asked.name);
+            println!(
+                "a passkey decides plans; for all else begin with a key of the terminal instead: `interlock approver add {}`",
+                asked.name
+            );
+        }
         false => println!("the passkey counts once an approver has admitted it: `interlock approver admit FINGERPRINT`"),
     }
     Ok(())

@@ -53,6 +53,17 @@ pub struct Link {
     pub counts_at_once: bool,
 }
 
+/// Whom a link is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invited {
+    /// Who is to be enrolled.
+    pub name: ApproverName,
+    /// As what.
+    pub role: String,
+    /// Whether the passkey counts at once; otherwise it waits for an approver's decision.
+    pub counts_at_once: bool,
+}
+
 /// A passkey that the browser has made.
 #[derive(Debug, Clone, Serialize)]
 pub struct AskedEnrolment {
@@ -99,6 +110,12 @@ pub async fn waiting(engine: &Engine) -> Result<Vec<Enrolment>> {
 }
 
 impl Passkeys {
+    /// Returns whom a link is for; it is not used up.
+    pub async fn invited(&self, token: &str) -> Result<Invited> {
+        let EnrolmentLink { name, role, .. } = self.link(&Sha256::of(token.as_bytes())).await?;
+        Ok(Invited { name, role, counts_at_once: self.engine.store.approvers().await?.is_empty() })
+    }
+
     /// Begins to enrol by a link: says who is to be enrolled, and what the browser is asked. The link is not used up yet.
     pub async fn begin_enrolment(&self, token: &str) -> Result<AskedEnrolment> {
         let token_sha256 = Sha256::of(token.as_bytes());
@@ -119,7 +136,7 @@ impl Passkeys {
     }
 
     /// Ends it with the passkey that was made, and uses the link up.
-    pub async fn finish_enrolment(&self, by: &Caller, handle: &str, answer: &Value) -> Result<Enrolled> {
+    pub async fn finish_enrolment(&self, handle: &str, answer: &Value) -> Result<Enrolled> {
         let registration = options::registration(answer)?;
         let Prepared { link: token_sha256, challenge } = self.enrolments().end(handle, self.engine.present())?;
         let link = self.link(&token_sha256).await?;
@@ -127,7 +144,8 @@ impl Passkeys {
         let passkey = passkey.map_err(|unfit| Error::new(Code::DecisionRefused, format!("the passkey does not count: {unfit}")))?;
         let further = self.engine.store.approver(&link.name).await?.is_some();
         let enrolment = Enrolment { name: link.name, role: link.role, public_key: ApproverKey::Passkey(passkey), further };
-        let waits = match self.engine.store.use_enrolment_link(by, &token_sha256, &enrolment).await? {
+        let by = Caller::on_page(&enrolment.name);
+        let waits = match self.engine.store.use_enrolment_link(&by, &token_sha256, &enrolment).await? {
             LinkUse::Enrolled => false,
             LinkUse::Waits => true,
             LinkUse::Spent => return Err(spent()),

@@ -9,7 +9,7 @@ mod enrolment;
 mod options;
 mod sign_in;
 
-pub use enrolment::{AskedEnrolment, Enrolled, Link, LinkAsked, link, waiting};
+pub use enrolment::{AskedEnrolment, Enrolled, Invited, Link, LinkAsked, link, waiting};
 pub use sign_in::{AskedSignIn, SignedIn};
 
 use super::{Question, Review, accept, refused, review};
@@ -122,14 +122,17 @@ impl Passkeys {
         Ok(AskedDecision { handle, decision, review, options })
     }
 
-    /// Ends a decision with what the authenticator signed, and returns what follows. Whatever comes of it, it has ended; a refusal is
+    /// Ends a decision with what the authenticator of its person, who calls, has signed, and returns what follows. Whatever comes of it, it has ended; a refusal is
     /// recorded.
     pub async fn finish_decision(&self, by: &Caller, handle: &str, answer: &Value) -> Result<Value> {
         let assertion = options::assertion(answer)?;
         let begun = self.decisions().end(handle, self.engine.present())?;
         let Prepared { question, decision } = begun;
         let signed = SignedDecision { decision, signature: Signature::Passkey(assertion) };
-        let decided = accept(&self.engine, by, &question, &signed).await;
+        let decided = match by.principal == signed.decision.approver.as_str() {
+            true => accept(&self.engine, by, &question, &signed).await,
+            false => Err(refused(format!("`{}` is to sign this, and `{}` answers", signed.decision.approver, by.principal))),
+        };
         if let Err(error) = &decided
             && error.code == Code::DecisionRefused
         {

@@ -44,16 +44,17 @@ impl Passkeys {
     }
 
     /// Ends it: says whose passkey has answered. Which session that opens is the page's business.
-    pub async fn finish_sign_in(&self, by: &Caller, handle: &str, answer: &Value) -> Result<SignedIn> {
+    pub async fn finish_sign_in(&self, handle: &str, answer: &Value) -> Result<SignedIn> {
         let assertion = options::assertion(answer)?;
         let Prepared { challenge } = self.sign_ins().end(handle, self.engine.present())?;
         let unfit = |unfit: Unfit| refused(format!("the passkey does not count: {unfit}"));
         let held = self.engine.store.passkey(&assertion.credential_id).await?;
         let (approver, passkey) = held.ok_or_else(|| unfit(Unfit::OtherCredential))?;
         passkey.verify(&assertion, &challenge, &self.party).map_err(unfit)?;
-        match self.engine.store.use_passkey(by, &approver.name, &assertion).await? {
+        let by = Caller::on_page(&approver.name);
+        match self.engine.store.use_passkey(&by, &approver.name, &assertion).await? {
             true => Ok(SignedIn { name: approver.name, role: approver.role, at: self.engine.clock.now() }),
-            false => Err(cloned(&self.engine, by, &assertion).await?),
+            false => Err(cloned(&self.engine, &by, &assertion).await?),
         }
     }
 }

@@ -10,6 +10,7 @@ mod known;
 use super::{
     Ask,
     layout::Page,
+    passkeys::Decider,
     shown::{Tone, chip, columns, command, line, moment, name, plan_state, short, sign, verdict},
 };
 use crate::{
@@ -33,7 +34,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
         (head(&known))
         div class="decision" {
             (card::card(&known))
-            (action(&known))
+            (action(&known, &ask.decider))
         }
         section id="unproven" {
             h2 { "What is not proven" }
@@ -93,7 +94,7 @@ fn head(known: &Known) -> Markup {
 }
 
 /// What is to be done about it, as far as a person is asked.
-fn action(known: &Known) -> Markup {
+fn action(known: &Known, decider: &Decider) -> Markup {
     let (record, now) = (&known.record, known.now);
     let role = record.plan.approval.as_ref().map(|approval| approval.role.as_str());
     let decided = html! { @if let Some(by) = &record.decided_by { " by " strong { (line(by, 60)) } } };
@@ -108,12 +109,13 @@ fn action(known: &Known) -> Markup {
                 (PlanState::AwaitingApproval, Some(role)) => {
                     p { "Waits for the signature of somebody with the role " strong { (line(role, 40)) } "." }
                     @if let Some(until) = record.request_expires_at { p class="quiet" { "The request expires " (moment(now, until)) "." } }
-                    p { "Type in the workspace's folder, where the passphrase of your key is asked:" }
+                    (decider.form(&record.id.to_string(), &known.sha256))
+                    p { "At the terminal, type in the workspace's folder, where the passphrase of your key is asked:" }
                     (command(&format!("interlock approve {}", record.id)))
                     (command(&format!("interlock reject {} --reason \"…\"", record.id)))
                     p class="quiet" {
-                        "Compare " strong { "sha256 " code { (known.sha256.short()) } }
-                        " with what the terminal shows: the signature is over these bytes and no others."
+                        "The signature is over these bytes and no others: " strong { "sha256 " code { (known.sha256.short()) } }
+                        ", which the terminal shows too."
                     }
                 }
                 (PlanState::Approved, _) => {

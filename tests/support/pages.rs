@@ -1,0 +1,121 @@
+//! A browser before the pages, over real sockets, that sends exactly what a test says.
+
+use super::shop::{PATIENCE, Shop, text};
+use serde_json::json;
+use std::net::SocketAddr;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// What the server has answered.
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The status line and the headers.
+    pub head: String,
+    /// Everything behind them.
+    pub body: String,
+}
+
+impl Answer {
+    /// Returns a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head
+            .lines()
+            .find_map(|line| line.split_once(": ").filter(|(found, _)| found.eq_ignore_ascii_case(name)))
+            .map(|(_, value)| value)
+    }
+}
+
+/// Sends one request with exactly these headers beside the length.
+pub async fn send(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    let head: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let request = format!("{method} {path} HTTP/1.1\r\n{head}content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+    let asked = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let answer = timeout(PATIENCE, asked).await.expect("an answer in time");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+/// Somebody at a browser, with a session.
+pub struct Reader {
+    /// Where the server listens.
+    pub address: SocketAddr,
+    /// What the browser calls it.
+    pub host: String,
+    /// The session's cookie, `name=value`.
+    pub cookie: String,
+}
+
+impl Reader {
+    /// Enters by a link from the terminal.
+    pub async fn enter(shop: &Shop) -> Self {
+        let (address, key) = link(shop).await;
+        let host = format!("localhost:{}", address.port());
+        let entered = send(address, "GET", &format!("/enter?key={key}"), &[("host", &host)], "").await;
+        assert_eq!(entered.status, 200, "{}", entered.body);
+        let cookie = entered.header("set-cookie").expect("a cookie").split(';').next().unwrap().to_owned();
+        Reader { address, host, cookie }
+    }
+
+    /// Opens a page.
+    pub async fn get(&self, path: &str) -> Answer {
+        send(self.address, "GET", path, &[("host", &self.host), ("cookie", &self.cookie)], "").await
+    }
+
+    /// Opens a page that is there; returns it.
+    pub async fn page(&self, path: &str) -> String {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        answer.body
+    }
+
+    /// Returns what every form of the session carries.
+    pub async fn form_token(&self) -> String {
+        let home = self.page("/").await;
+        home.split("name=\"form_token\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a form with its token").to_owned()
+    }
+
+    /// Returns a browser without a session.
+    pub fn stranger(shop: &Shop) -> Self {
+        let address = shop.listens().0;
+        Reader { address, host: format!("localhost:{}", address.port()), cookie: String::new() }
+    }
+
+    /// Returns the origin of the pages.
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.host)
+    }
+
+    /// Sends a form as the page it stands on does.
+    pub async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        self.post_from(&self.origin(), path, fields, &[("sec-fetch-site", "same-origin")]).await
+    }
+
+    /// Sends it from elsewhere.
+    pub async fn post_from(&self, origin: &str, path: &str, fields: &[(&str, &str)], more: &[(&str, &str)]) -> Answer {
+        let form: String = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let mut headers = vec![("host", self.host.as_str()), ("content-type", "application/x-www-form-urlencoded")];
+        headers.extend([("cookie", self.cookie.as_str())].iter().filter(|(_, cookie)| !cookie.is_empty()));
+        headers.extend([("origin", origin)].iter().filter(|(_, origin)| !origin.is_empty()));
+        headers.extend(more);
+        send(self.address, "POST", path, &headers, &form).await
+    }
+}
+
+/// Returns where the server listens, and the key of a new link to its pages.
+pub async fn link(shop: &Shop) -> (SocketAddr, String) {
+    let address = shop.listens().0;
+    let url = text(&shop.must("open", json!({})).await["url"]);
+    let key = url.strip_prefix(&format!("http://localhost:{}/enter?key=", address.port())).unwrap_or_else(|| panic!("{url}"));
+    (address, key.to_owned())
+}
