@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod authenticator;
+pub mod chromium;
 pub mod configuration;
 pub mod databases;
 pub mod mcp;
