@@ -122,6 +122,8 @@ pub struct Engine {
     pinning: tokio::sync::Mutex<()>,
     /// Held while a file is written and not yet recorded, so that the record has the hash of what stands there.
     placing: tokio::sync::Mutex<()>,
+    /// Held while a directive is completed: what it hands on is written once.
+    completing: tokio::sync::Mutex<()>,
     /// Held while a backup is begun: two of one place at once are one too many.
     beginning_backup: tokio::sync::Mutex<()>,
     /// What was read of the configuration.
@@ -151,6 +153,7 @@ impl Engine {
             setbacks: setbacks::Setbacks::default(),
             pinning: tokio::sync::Mutex::default(),
             placing: tokio::sync::Mutex::default(),
+            completing: tokio::sync::Mutex::default(),
             beginning_backup: tokio::sync::Mutex::default(),
             parsed: configuration::Parsed::default(),
             recalled: phase_rules::Recalled::default(),

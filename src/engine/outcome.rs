@@ -106,7 +106,12 @@ impl Engine {
         let facts = self.facts(directive, phase.as_ref()).await?;
         let missing = self.exit_gates(directive, phase.as_ref(), &facts).await?;
         if missing.is_empty() && directive.state.is_open() {
-            // Before, so that a completed directive has always handed on; what is written twice is the same.
+            let _completing = self.completing.lock().await;
+            // Whoever comes second has seen it open, and would write over what was handed on with what it saw before.
+            if !self.directive(&directive.id).await?.state.is_open() {
+                return Ok(missing);
+            }
+            // Before, so that a completed directive has always handed on.
             if let Some(phase) = &phase {
                 self.hand_on(directive, phase, &facts).await?;
             }
