@@ -4,11 +4,25 @@ use crate::{
     support::databases::databases,
     world::{PATIENCE, Shop},
 };
+use interlock::model::DeploymentId;
 use serde_json::{Value, json};
 use std::{
     fs,
     time::{Duration, Instant},
 };
+
+/// Returns what was recorded when a deployment was concluded.
+async fn concluded(shop: &Shop, deployment: &DeploymentId) -> Value {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let measured = shop.engine.store.measurements(deployment).await.unwrap();
+        if let Some(concluded) = measured.into_iter().find(|measurement| measurement.kind == "concluded") {
+            return concluded.body;
+        }
+        assert!(Instant::now() < until, "{deployment} is never concluded");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
 
 #[tokio::test]
 async fn a_service_gone_from_every_configuration_is_concluded_with_what_is_known() {
@@ -24,15 +38,7 @@ async fn a_service_gone_from_every_configuration_is_concluded_with_what_is_known
 
         shop.restart().await;
 
-        let until = Instant::now() + PATIENCE;
-        let concluded = loop {
-            let measured = shop.engine.store.measurements(&deployment).await.unwrap();
-            if let Some(concluded) = measured.into_iter().find(|measurement| measurement.kind == "concluded") {
-                break concluded.body;
-            }
-            assert!(Instant::now() < until, "{}: never concluded", database.name);
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
+        let concluded = concluded(&shop, &deployment).await;
         let left_out: Vec<&str> = concluded["left_out"].as_array().unwrap().iter().map(|what| what.as_str().unwrap()).collect();
         assert!(matches!(left_out[..], [what] if what.contains("needs its configuration")), "{concluded:#}");
         let written = shop.engine.store.artifacts(&directive).await.unwrap();
@@ -90,15 +96,7 @@ async fn a_file_in_whose_place_somebodys_stands_keeps_no_deployment_from_its_end
         let settled = shop.deploy("1.0.0").await;
 
         let (deployment, directive) = (settled["deployment"]["id"].as_str().unwrap().into(), &settled["deployment"]["directive"]);
-        let until = Instant::now() + PATIENCE;
-        let concluded = loop {
-            let measured = shop.engine.store.measurements(&deployment).await.unwrap();
-            if let Some(concluded) = measured.into_iter().find(|measurement| measurement.kind == "concluded") {
-                break concluded.body;
-            }
-            assert!(Instant::now() < until, "{}: never concluded", database.name);
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
+        let concluded = concluded(&shop, &deployment).await;
         let left_out = concluded["left_out"].as_array().unwrap();
         assert!(left_out.len() == 1 && left_out[0].as_str().unwrap().contains("post-deploy/smoke-report.json"), "{concluded:#}");
         let written = shop.engine.store.artifacts(&directive.as_str().unwrap().into()).await.unwrap();

@@ -122,8 +122,8 @@ impl Passkeys {
         Ok(AskedDecision { handle, decision, review, options })
     }
 
-    /// Ends a decision with what the authenticator of its person, who calls, has signed, and returns what follows. Whatever comes of it, it has ended; a refusal is
-    /// recorded.
+    /// Ends a decision with what the authenticator of its person, who calls, has signed, and returns what follows. Whatever comes of it, it
+    /// has ended; a refusal is recorded.
     pub async fn finish_decision(&self, by: &Caller, handle: &str, answer: &Value) -> Result<Value> {
         let assertion = options::assertion(answer)?;
         let begun = self.decisions().end(handle, self.engine.present())?;
