@@ -431,3 +431,25 @@ async fn an_idle_shim_is_small() {
     // The bar is 5 MB; pages of the binary itself are shared with every other process of it, and are many in a debug build.
     assert!(kib < 5 << 10, "{rss}");
 }
+
+#[tokio::test]
+async fn an_instance_whose_port_another_process_took_is_started_anew_on_another() {
+    let world = World::with(LogPolicy::default(), RestartPolicy { first_ms: 20, max_ms: 20, reset_ms: 600_000 });
+    let gate = world.folder.path().join("gate");
+    let spec = instance("a", &format!("test -e {} && exec sleep 1000; exit 1", gate.display()), &[]);
+    let first = world.target.start(&lease(1), &spec).await.unwrap();
+    until("it ends by itself", async || world.seen(&spec.id).await.restarts >= 1).await;
+    assert!(!world.seen(&spec.id).await.port_taken, "its port is nobody's");
+    let again = world.target.start(&lease(1), &spec).await.unwrap();
+    assert_eq!(again.address, first.address, "one that ends by itself is left to its shim");
+
+    let _other = std::net::TcpListener::bind(first.address).unwrap();
+    until("somebody has its port", async || world.seen(&spec.id).await.port_taken).await;
+    let moved = world.target.start(&lease(1), &spec).await.unwrap();
+    assert_ne!(moved.address, first.address);
+
+    fs::write(&gate, "").unwrap();
+    until("it runs", async || world.seen(&spec.id).await.running).await;
+    let seen = world.seen(&spec.id).await;
+    assert!(!seen.port_taken && seen.address == moved.address, "{seen:?}");
+}

@@ -73,6 +73,7 @@ pub mod runbook;
 pub mod runbooks;
 mod setbacks;
 mod silence;
+mod starting;
 pub mod status;
 pub mod steps;
 pub mod stuck;

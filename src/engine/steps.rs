@@ -98,9 +98,9 @@ pub async fn perform(run: &Run, step: &Step) -> Result<Value, StepFailure> {
         Action::Migrate => run.migrate().await,
         Action::ReturnData => run.return_data().await,
         Action::Hook { at } => run.hook(*at).await,
-        Action::Start { index } => start(run, *index).await,
-        Action::VerifyInstances => verify_instances(run, &run.instances()).await,
-        Action::VerifyBatch { from, to } => verify_instances(run, &run.instances()[*from as usize - 1..*to as usize]).await,
+        Action::Start { index } => run.start(*index).await,
+        Action::VerifyInstances => run.verify_instances(1..=run.instances().len() as u32).await,
+        Action::VerifyBatch { from, to } => run.verify_instances(*from..=*to).await,
         Action::Rehearse => run.rehearse().await,
         Action::Shift | Action::ShiftPart { .. } | Action::Replace { .. } => run.move_traffic(&step.action).await,
         Action::Analyse { .. } => run.analyse(Watching::of(&run.plan, &step.action).expect("the step analyses")).await,
@@ -136,29 +136,6 @@ pub async fn observe(run: &Run, step: &Step) -> Result<bool, StepFailure> {
         // Checks and waits are done again; stopping what is stopped is harmless.
         _ => Ok(false),
     }
-}
-
-async fn start(run: &Run, index: u32) -> Result<Value, StepFailure> {
-    let release_dir = run.engine.release_dir(&run.plan.digest).await?;
-    let observed = run.target.start(&run.lease, &run.instance_spec(index, release_dir)).await?;
-    if !observed.running {
-        let how = observed.last_exit.unwrap_or_else(|| "at once".into());
-        return Err(StepFailure::new(Code::InstanceExited, format!("instance `{}` ended: {how}", observed.instance)));
-    }
-    let mut output = json!({ "instance": observed.instance, "address": observed.address, "argv": observed.argv, "pid": observed.pid });
-    if let Some(run) = observed.run {
-        output["run"] = json!(run);
-    }
-    Ok(output)
-}
-
-async fn verify_instances(run: &Run, instances: &[InstanceId]) -> Result<Value, StepFailure> {
-    let mut reports = Vec::new();
-    for observed in run.running(instances).await? {
-        let report = run.verify_instance(&observed, &run.plan.version, &run.spec).await?;
-        reports.push(report);
-    }
-    Ok(json!({ "instances": reports }))
 }
 
 async fn retire(run: &Run) -> Result<Value, StepFailure> {

@@ -167,6 +167,7 @@ mod tests {
             launched: true,
             restarts: 0,
             last_exit: None,
+            port_taken: false,
             fault: None,
             epoch: Epoch(1),
             port: 1,

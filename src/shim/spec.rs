@@ -88,6 +88,9 @@ pub struct Status {
     pub restarts: u32,
     /// How it last ended: `exit 3`, `signal 9`.
     pub last_exit: Option<String>,
+    /// Whether its port was another process's when it last ended.
+    #[serde(default)]
+    pub port_taken: bool,
     /// Why it could not be started at the last try; names a secret's reference, never its value.
     pub fault: Option<String>,
     /// The highest epoch seen.

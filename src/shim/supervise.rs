@@ -70,6 +70,7 @@ pub async fn supervise(dir: PathBuf, spec: Spec) -> Result<()> {
         launched: false,
         restarts: 0,
         last_exit: None,
+        port_taken: false,
         fault: None,
         epoch: seen.max(spec.epoch),
         port: spec.port,
@@ -123,6 +124,7 @@ impl Shim {
             if let Some(main) = self.status.instance {
                 self.status.last_exit = Some(how.clone());
                 kill_rest(Some(main)).await;
+                self.status.port_taken = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, self.spec.port)).is_err();
             }
             self.status.launched = false;
             if began.elapsed() >= Duration::from_millis(policy.reset_ms) {

@@ -259,6 +259,7 @@ impl CiRunner {
             pid: None,
             restarts: 0,
             last_exit,
+            port_taken: false,
             epoch: recorded.epoch,
             run: recorded.run.as_ref().and_then(|run| run.run.clone()),
         })

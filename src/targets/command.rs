@@ -149,6 +149,7 @@ impl CommandRunner {
             pid: None,
             restarts: 0,
             last_exit: (!is_this).then(|| format!("version {} runs there", told.version.unwrap_or_default())),
+            port_taken: false,
             epoch: recorded.epoch,
             run: None,
         };

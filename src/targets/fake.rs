@@ -24,6 +24,8 @@ pub enum Mischief {
     Crash,
     /// It never comes back.
     Hang,
+    /// Of a start: another process has the port, and the instance ends once it wants to listen.
+    TakePort,
 }
 
 /// How the instances of a version answer.
@@ -305,6 +307,7 @@ impl Target for FakeTarget {
                 pid: Some(std::process::id() as i32),
                 restarts: 0,
                 last_exit: None,
+                port_taken: false,
                 epoch: lease.epoch,
                 run: None,
             };
@@ -314,9 +317,16 @@ impl Target for FakeTarget {
             }
             world.instances.insert(spec.id.clone(), (observed, server));
         }
+        let (observed, server) = world.instances.get_mut(&spec.id).expect("it was just started");
+        let started = observed.clone();
         match mischief {
+            Some(Mischief::TakePort) => {
+                end(observed, server, "exit 1");
+                observed.port_taken = true;
+                Ok(started)
+            }
             Some(mischief) => Err(planted(mischief).into()),
-            None => Ok(world.instances[&spec.id].0.clone()),
+            None => Ok(started),
         }
     }
 

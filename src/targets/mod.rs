@@ -170,6 +170,9 @@ pub struct Observed {
     pub restarts: u32,
     /// How it last ended: `exit 3`, `signal 9`.
     pub last_exit: Option<String>,
+    /// Whether its port was another process's when it last ended: a start gives it another one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub port_taken: bool,
     /// The highest epoch its shim has seen.
     pub epoch: Epoch,
     /// The newest run that deploys it, where CI does.

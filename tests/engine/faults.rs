@@ -1,6 +1,6 @@
 //! A deployment with one call to the world that goes wrong, for every call there is: it settles, and one whole set serves.
 
-use crate::world::Shop;
+use crate::{support::databases::databases, world::Shop};
 use interlock::{store::sqlite_url, targets::fake::Mischief};
 
 #[tokio::test]
@@ -35,4 +35,24 @@ async fn whatever_call_fails_one_whole_set_serves_afterwards() {
     }
     // Failures that change nothing would prove nothing.
     assert!(outcomes.iter().any(|state| state == "rolled_back"), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn an_instance_that_loses_its_port_before_it_listens_gets_another() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        assert_eq!(shop.deploy("1.0.0").await["state"], "succeeded");
+        shop.staging.on_next("start", Mischief::TakePort);
+        let settled = shop.deploy("1.1.0").await;
+        assert_eq!(settled["state"], "succeeded", "{settled:#}");
+        assert_eq!(shop.staging.log().iter().filter(|call| *call == "start staging-web-dep_2-1").count(), 2);
+
+        // Whoever loses every one is told so, and customers stay where they are.
+        for _ in 0..4 {
+            shop.staging.on_next("start", Mischief::TakePort);
+        }
+        let settled = shop.deploy("1.2.0").await;
+        assert_eq!(settled["state"], "rolled_back", "{settled:#}");
+        assert_eq!(shop.staging.serving(), ["1.1.0"]);
+    }
 }
