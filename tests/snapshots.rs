@@ -4,7 +4,7 @@
 use insta::assert_snapshot;
 use interlock::{
     cli, config,
-    decisions::Review,
+    decisions::{self, Review},
     engine::planner::{PlanInput, plan},
     error::{Code, Error},
     mcp::Handler,
@@ -80,7 +80,7 @@ fn a_plan_is_read_before_it_is_approved() {
         role: Some("chairman".into()),
     };
     assert_snapshot!("plan", pretty(&json!(plan)));
-    assert_snapshot!("plan_for_approval", cli::review_page(&review).unwrap());
+    assert_snapshot!("plan_for_approval", decisions::render(&review).unwrap());
 }
 
 fn pretty(value: &Value) -> String {

@@ -13,7 +13,20 @@ use support::{
 const MOST: usize = 100 * 1024;
 
 /// Every page that needs nothing to be there.
-const PAGES: &[&str] = &["/", "/directives", "/history", "/runbooks", "/figures", "/ventures", "/freezes", "/audit", "/audit?verify=1"];
+const PAGES: &[&str] = &[
+    "/",
+    "/directives",
+    "/history",
+    "/runbooks",
+    "/figures",
+    "/ventures",
+    "/freezes",
+    "/incidents",
+    "/configuration",
+    "/people",
+    "/audit",
+    "/audit?verify=1",
+];
 
 fn standard(shop: &Shop) -> String {
     shop.configuration(APPROVAL)

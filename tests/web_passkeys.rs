@@ -3,103 +3,16 @@
 
 mod support;
 
-use interlock::model::{DecisionKind, DecisionVerdict};
-use serde_json::{Value, json};
+use serde_json::json;
 use support::{
     authenticator::{Authenticator, PRESENT},
     on_both,
-    pages::{Answer, Reader, send},
-    shop::{APPROVAL, Approver, Database, Shop, text},
+    pages::{Reader, send},
+    passkeys::{Begun, Decider, admitted, begun, enrol, field, link, sign_in},
+    shop::{APPROVAL, Database, Shop, text},
 };
 
 on_both! { a_person_enrols_signs_in_and_decides_on_the_pages }
-
-/// What a form has begun.
-struct Begun {
-    handle: String,
-    options: Value,
-}
-
-fn begun(answer: &Answer) -> Begun {
-    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")), "{}", answer.body);
-    let mut begun: Value = serde_json::from_str(&answer.body).unwrap();
-    Begun { handle: text(&begun["handle"]), options: begun["options"].take() }
-}
-
-/// Returns a link for somebody, as the command line asks for it.
-async fn link(shop: &Shop, name: &str) -> String {
-    text(&shop.must("enrolment_link", json!({ "name": name, "role": "chairman" })).await["token"])
-}
-
-/// Makes a passkey by a link; returns what the page then shows.
-async fn enrol(shop: &Shop, name: &str, authenticator: &mut Authenticator) -> Answer {
-    let (reader, token) = (Reader::stranger(shop), link(shop, name).await);
-    let begun = begun(&reader.post("/enrol", &[("link", &token)]).await);
-    let made = authenticator.create(&begun.options, &reader.origin()).to_string();
-    reader.post("/enrol/answer", &[("link", &token), ("handle", &begun.handle), ("answer", &made)]).await
-}
-
-/// Makes a passkey by a link, and has it admitted by a key at the terminal.
-async fn admitted(shop: &Shop, by: &Approver, name: &str) -> Authenticator {
-    let mut authenticator = Authenticator::es256();
-    let page = enrol(shop, name, &mut authenticator).await;
-    assert!(page.status == 200 && page.body.contains("interlock approver admit "), "{}", page.body);
-    let waiting = shop.must("approvers", json!({})).await["waiting"][0].take();
-    shop.decides(by, DecisionKind::Approver, waiting, DecisionVerdict::Approve, None).await.unwrap();
-    authenticator
-}
-
-/// Signs in with a passkey.
-async fn sign_in(shop: &Shop, authenticator: &mut Authenticator, to: &str) -> Reader {
-    let stranger = Reader::stranger(shop);
-    let begun = begun(&stranger.post("/sign-in", &[("to", to)]).await);
-    let signed = authenticator.get(&begun.options, &stranger.origin()).to_string();
-    let entered = stranger.post("/sign-in/answer", &[("to", to), ("handle", &begun.handle), ("answer", &signed)]).await;
-    assert_eq!(entered.status, 303, "{}", entered.body);
-    let cookie = entered.header("set-cookie").expect("a cookie");
-    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
-    Reader { cookie: cookie.split(';').next().unwrap().to_owned(), ..stranger }
-}
-
-/// Somebody signed in, before the page of a plan.
-struct Decider<'a> {
-    reader: &'a Reader,
-    plan: String,
-    form_token: String,
-    sha256: String,
-}
-
-fn field(page: &str, name: &str) -> String {
-    let value = page.split(&format!("name=\"{name}\" value=\"")).nth(1).unwrap_or_else(|| panic!("no `{name}` in {page}"));
-    value.split('"').next().unwrap().to_owned()
-}
-
-impl<'a> Decider<'a> {
-    async fn at(reader: &'a Reader, plan: &str) -> Self {
-        let page = reader.page(&format!("/plans/{plan}")).await;
-        Decider { reader, plan: plan.to_owned(), form_token: field(&page, "form_token"), sha256: field(&page, "sha256") }
-    }
-
-    fn address(&self) -> String {
-        format!("/plans/{}/decision", self.plan)
-    }
-
-    async fn begin(&self, verdict: &str, reason: &str) -> Answer {
-        let fields = [("form_token", self.form_token.as_str()), ("sha256", &self.sha256), ("verdict", verdict), ("reason", reason)];
-        self.reader.post(&self.address(), &fields).await
-    }
-
-    async fn finish(&self, handle: &str, signed: &str) -> Answer {
-        let fields = [("form_token", self.form_token.as_str()), ("handle", handle), ("answer", signed)];
-        self.reader.post(&format!("{}/answer", self.address()), &fields).await
-    }
-
-    async fn decide(&self, authenticator: &mut Authenticator, verdict: &str, reason: &str) -> Answer {
-        let begun = begun(&self.begin(verdict, reason).await);
-        let signed = authenticator.get(&begun.options, &self.reader.origin()).to_string();
-        self.finish(&begun.handle, &signed).await
-    }
-}
 
 async fn a_person_enrols_signs_in_and_decides_on_the_pages(database: Database) {
     let (shop, ada) = Shop::signed(database, |shop| shop.configuration(APPROVAL)).await;
@@ -113,7 +26,7 @@ async fn a_person_enrols_signs_in_and_decides_on_the_pages(database: Database) {
     let reader = sign_in(&shop, &mut passkey, &address).await;
     assert!(reader.page("/").await.contains("signed in as <strong>ada</strong>"));
 
-    let decider = Decider::at(&reader, &plan).await;
+    let decider = Decider::at(&reader, &address).await;
     let no_reason = decider.begin("reject", " ").await;
     assert!(no_reason.status == 403 && no_reason.body.contains("a refusal needs a reason"), "{}", no_reason.body);
     let rejected = decider.decide(&mut passkey, "reject", "not on a <b>Friday</b>").await;
@@ -126,7 +39,7 @@ async fn a_person_enrols_signs_in_and_decides_on_the_pages(database: Database) {
     shop.refused("approval_rejected", "execute_deployment", json!({ "plan": plan })).await;
 
     let next = shop.plan(&shop.directive("production", "2.0.0").await).await;
-    let approved = Decider::at(&reader, &next).await.decide(&mut passkey, "approve", "").await;
+    let approved = Decider::at(&reader, &format!("/plans/{next}")).await.decide(&mut passkey, "approve", "").await;
     assert_eq!(approved.status, 303, "{}", approved.body);
     let page = reader.page(&format!("/plans/{next}")).await;
     assert!(page.contains("Approved by <strong>ada</strong>") && page.contains("verified now"), "{page}");
@@ -212,50 +125,59 @@ async fn nothing_but_a_fresh_signature_over_what_the_page_shows_decides() {
     // No session, and the token of an agent.
     let stranger = Reader::stranger(&shop);
     let bearer = format!("Bearer {}", shop.listens().1);
-    for path in [format!("/plans/{plan}/decision"), format!("/plans/{plan}/decision/answer")] {
+    for path in ["/decide/plan", "/decide/plan/answer"] {
         for more in [&[][..], &[("authorization", bearer.as_str())]] {
-            assert_eq!(stranger.post_from(&stranger.origin(), &path, &[("verdict", "approve")], more).await.status, 401, "{path} {more:?}");
+            assert_eq!(stranger.post_from(&stranger.origin(), path, &[("verdict", "approve")], more).await.status, 401, "{path} {more:?}");
         }
         let headers = [("host", stranger.host.as_str()), ("authorization", &bearer)];
-        assert_eq!(send(stranger.address, "GET", &path, &headers, "").await.status, 401);
+        assert_eq!(send(stranger.address, "GET", path, &headers, "").await.status, 401);
     }
     // A session that a link has opened reads.
     let reader = Reader::enter(&shop).await;
     let page = reader.page(&format!("/plans/{plan}")).await;
     assert!(page.contains("Sign in to decide here") && page.contains(&format!("interlock approve {plan}")), "{page}");
     let token = reader.form_token().await;
-    let sha256 = { Decider::at(&sign_in(&shop, &mut ada, "/").await, &plan).await.sha256 };
-    let fields = [("form_token", token.as_str()), ("sha256", &sha256), ("verdict", "approve")];
-    let refused = reader.post(&format!("/plans/{plan}/decision"), &fields).await;
+    let (of_plan, of_another) = (format!("/plans/{plan}"), format!("/plans/{another}"));
+    let sha256 = { Decider::at(&sign_in(&shop, &mut ada, "/").await, &of_plan).await.hidden("sha256").to_owned() };
+    let fields = [("form_token", token.as_str()), ("plan", &plan), ("sha256", &sha256), ("verdict", "approve")];
+    let refused = reader.post("/decide/plan", &fields).await;
     assert!(refused.status == 403 && refused.body.contains("sign in with your passkey"), "{}", refused.body);
 
     let (of_ada, of_bob) = (sign_in(&shop, &mut ada, "/").await, sign_in(&shop, &mut bob, "/").await);
-    let (decider, others) = (Decider::at(&of_ada, &plan).await, Decider::at(&of_bob, &plan).await);
-    let elsewhere = Decider::at(&of_ada, &another).await;
+    let (decider, others) = (Decider::at(&of_ada, &of_plan).await, Decider::at(&of_bob, &of_plan).await);
+    let elsewhere = Decider::at(&of_ada, &of_another).await;
     // The form: from its page, with its token, over the bytes that were shown, with a verdict.
-    let good = [("form_token", decider.form_token.as_str()), ("sha256", &decider.sha256), ("verdict", "approve")];
+    let good = decider.fields(&[("verdict", "approve")]);
     for (origin, more) in
         [("", &[][..]), ("null", &[]), ("http://localhost:1", &[]), (&of_ada.origin(), &[("sec-fetch-site", "same-site")])]
     {
-        assert_eq!(of_ada.post_from(origin, &decider.address(), &good, more).await.status, 403, "{origin}");
+        assert_eq!(of_ada.post_from(origin, &decider.address, &good, more).await.status, 403, "{origin}");
     }
     for (wrong, status) in [
-        ([("form_token", others.form_token.as_str()), good[1], good[2]], 403),
-        ([("form_token", ""), good[1], good[2]], 403),
-        ([good[0], ("sha256", &elsewhere.sha256), good[2]], 403),
-        ([good[0], good[1], ("verdict", "publish")], 400),
-        ([good[0], ("none", ""), good[2]], 400),
-        ([good[0], good[1], ("reason", "yes")], 400),
+        (("form_token", others.hidden("form_token")), 403),
+        (("form_token", ""), 403),
+        (("sha256", elsewhere.hidden("sha256")), 403),
+        (("plan", another.as_str()), 403),
+        (("plan", "plan_1"), 404),
+        (("plan", ""), 400),
+        (("verdict", "publish"), 400),
     ] {
-        assert_eq!(of_ada.post(&decider.address(), &wrong).await.status, status, "{wrong:?}");
+        let typed = if wrong.0 == "verdict" { vec![wrong] } else { vec![wrong, ("verdict", "approve")] };
+        assert_eq!(of_ada.post(&decider.address, &decider.fields(&typed)).await.status, status, "{wrong:?}");
     }
+    for missing in ["form_token", "plan", "sha256", "verdict"] {
+        let rest: Vec<_> = good.iter().copied().filter(|(name, _)| *name != missing).collect();
+        let status = if missing == "form_token" { 403 } else { 400 };
+        assert_eq!(of_ada.post(&decider.address, &rest).await.status, status, "{missing}");
+    }
+    assert_eq!(of_ada.post("/decide/everything", &good).await.status, 404);
     // At the address instead of the name no passkey signs.
     let by_address = Reader { host: format!("127.0.0.1:{}", of_ada.address.port()), cookie: of_ada.cookie.clone(), ..of_ada };
-    assert_eq!(by_address.post(&decider.address(), &good).await.status, 401);
+    assert_eq!(by_address.post(&decider.address, &good).await.status, 401);
     let of_ada = decider.reader;
 
     // What answers: nothing, no JSON, the form alone, what was signed for something else, elsewhere, by somebody else, without a person.
-    assert_eq!(of_ada.post(&format!("{}/answer", decider.address()), &good[..1]).await.status, 400);
+    assert_eq!(of_ada.post(&format!("{}/answer", decider.address), &decider.fields(&[])).await.status, 400);
     for nothing in ["", "null", "{}", "approve"] {
         let asked = begun(&decider.begin("approve", "").await);
         assert_eq!(decider.finish(&asked.handle, nothing).await.status, 400, "{nothing}");

@@ -21,7 +21,6 @@ mod stop;
 
 pub use bridge::{Connection, bridge};
 pub use launch::connect;
-pub use people::render::render as review_page;
 pub use reference::{codes, operations as operations_reference};
 
 use people::{apply, approver, freezes, verdicts};

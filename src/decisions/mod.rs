@@ -8,6 +8,7 @@ mod configuration;
 pub mod passkeys;
 mod plan;
 mod record;
+mod rendered;
 mod resolve;
 mod restore;
 mod rollback;
@@ -18,6 +19,7 @@ mod unfreeze;
 pub use crate::model::decision::Enrolment;
 pub use approver::enrol_first;
 pub use record::verify_signatures;
+pub use rendered::render;
 
 use crate::{
     engine::Engine,

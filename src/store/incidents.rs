@@ -85,10 +85,10 @@ impl Store {
         row.as_ref().map(incident_of).transpose()
     }
 
-    /// Returns the incident that was opened last, of any deployment.
-    pub async fn newest_incident(&self) -> Result<Option<Incident>> {
-        let row = sql("SELECT * FROM incidents ORDER BY number DESC LIMIT 1").one(self.pool()).await?;
-        row.as_ref().map(incident_of).transpose()
+    /// Returns the incidents that were opened last, of any deployment, newest first.
+    pub async fn latest_incidents(&self, most: u32) -> Result<Vec<Incident>> {
+        let rows = sql("SELECT * FROM incidents ORDER BY number DESC LIMIT $1").bind(i64::from(most)).all(self.pool()).await?;
+        rows.iter().map(incident_of).collect()
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::{
     Ask,
+    decide::offer,
     home::deployments,
     layout::Page,
-    shown::{self, Tone, chip, columns, command, commit, line, moment, name, plan_state, short, sign, text, verdict},
+    shown::{self, Tone, chip, columns, commit, line, moment, name, plan_state, short, sign, text, verdict},
 };
 use crate::{
     engine::status::DirectiveView,
@@ -174,7 +175,7 @@ fn gates(view: &DirectiveView, now: Timestamp) -> Markup {
                                 @if let Some(who) = gate.who { ", from: " (who.to_string()) }
                             }
                         }
-                        @if let Some(how) = &gate.how { (command(how)) }
+                        @if let Some(how) = &gate.how { (offer(how, None)) }
                         @if let Some(sha256) = &gate.evidence_sha256 {
                             div { a href={ "/evidence/" (sha256) } { "evidence " (short(sha256)) } }
                         }

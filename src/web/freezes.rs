@@ -2,6 +2,8 @@
 
 use super::{
     Ask,
+    actions::asks_why,
+    decide::offer,
     layout::Page,
     shown::{Tone, chip, columns, command, line, moment, name},
 };
@@ -16,6 +18,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
         let lifts = store.freeze_lifts(&freeze.id).await?;
         standing.push((freeze.at(now), lifts, freeze));
     }
+    let environments = store.configured_environments().await?;
     let body = html! {
         h1 { "Freezes" }
         p class="lead" { "Anybody stops deployments at once; an approver's signature lets them go on. The way back is never frozen." }
@@ -47,15 +50,27 @@ pub async fn page(ask: Ask) -> Result<Page> {
                         (line(&freeze.created_by, 60))
                         @if let Some(at) = freeze.created_at { " " span class="quiet" { (moment(now, at)) } }
                     }
-                    td data-label="Lifted by" { (command(&freezing::command(&freeze.id))) }
+                    td data-label="Lifted by" { (offer(&freezing::command(&freeze.id), None)) }
                 } } }
             }
         }
         section {
             h2 { "Stop deployments" }
             ul class="choices" {
-                li { strong { "In one environment" } (command("interlock freeze ENVIRONMENT --reason \"…\"")) }
-                li { strong { "Everywhere" } (command("interlock freeze --all --reason \"…\"")) }
+                li {
+                    strong { "In one environment" }
+                    (ask.actor.form("/freezes", "Freeze it", &html! {
+                        label for="where" { "Environment" }
+                        select id="where" name="environment" { @for environment in &environments { option { (name(environment)) } } }
+                        (asks_why("one-why"))
+                    }))
+                    (command("interlock freeze ENVIRONMENT --reason \"…\""))
+                }
+                li {
+                    strong { "Everywhere" }
+                    (ask.actor.form("/freezes", "Freeze everything", &html! { input type="hidden" name="environment" value=""; (asks_why("all-why")) }))
+                    (command("interlock freeze --all --reason \"…\""))
+                }
             }
         }
     };

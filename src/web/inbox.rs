@@ -1,7 +1,11 @@
 //! What waits for a person, the oldest first, each with where to look and what to type.
 
-use super::shown::{Tone, command, counted, line, moment, name, sign};
+use super::{
+    decide::offer,
+    shown::{Tone, counted, line, moment, name, sign},
+};
 use crate::{
+    decisions::{Enrolment, passkeys},
     engine::{Engine, freezing, status::Place, stuck},
     error::Result,
     model::{Choice, DeploymentState, PlanState, RunbookId, Timestamp, Verdict, Who},
@@ -31,6 +35,7 @@ pub async fn waiting(engine: &Arc<Engine>, places: &[Place], now: Timestamp) -> 
     let mut waiting = plans(engine, now).await?;
     waiting.extend(stopped(engine).await?);
     waiting.extend(configuration(engine).await?);
+    waiting.extend(passkeys(engine).await?);
     waiting.extend(sign_offs(engine).await?);
     waiting.extend(runbooks(engine, places).await?);
     waiting.extend(freezes(engine, places, now).await?);
@@ -88,11 +93,23 @@ async fn configuration(engine: &Engine) -> Result<Option<Waiting>> {
     Ok(Some(Waiting {
         asks: "Sign the configuration",
         about: html! { "revision " (proposal.revision) " in " (line(&environments.join(", "), 120)) ", " (counted(changes, "change")) },
-        page: None,
+        page: Some("/configuration".into()),
         since,
         until: None,
         command: "interlock apply".into(),
     }))
+}
+
+async fn passkeys(engine: &Engine) -> Result<Vec<Waiting>> {
+    let waits = |enrolment: Enrolment| Waiting {
+        asks: "Compare a fingerprint",
+        about: html! { "the passkey of " (name(&enrolment.name)) ", " (line(&enrolment.role, 60)) },
+        page: Some("/people".into()),
+        since: None,
+        until: None,
+        command: format!("interlock approver admit {}", enrolment.public_key.fingerprint()),
+    };
+    Ok(passkeys::waiting(engine).await?.into_iter().map(waits).collect())
 }
 
 async fn sign_offs(engine: &Engine) -> Result<Vec<Waiting>> {
@@ -180,7 +197,7 @@ pub fn list(waiting: &[Waiting], now: Timestamp) -> Markup {
                                 @if let Some(until) = one.until { " · expires " (moment(now, until)) }
                             }
                         }
-                        (command(&one.command))
+                        div { (offer(&one.command, one.page.as_deref())) }
                     }
                 }
             }

@@ -46,6 +46,9 @@ pub const SECTIONS: &[(&str, &str, &str)] = &[
     ("m", "Figures", "/figures"),
     ("v", "Ventures", "/ventures"),
     ("f", "Freezes", "/freezes"),
+    ("i", "Incidents", "/incidents"),
+    ("c", "Configuration", "/configuration"),
+    ("p", "People", "/people"),
     ("a", "Audit", "/audit"),
 ];
 

@@ -1,10 +1,13 @@
-//! The pages: what people read before they decide, on the listener of the server, complete without JavaScript. Nothing here decides or
-//! deploys; where something waits for a person, the page says what to type, or asks for the passkey that signs it.
+//! The pages: what people read before they decide, on the listener of the server, complete without JavaScript. Where something waits
+//! for a person, the page says what to type, or asks for the passkey that signs it; to stop and to go back takes a person who is signed in.
 //!
 //! To add a page: a file with `page(…)`, and a line in [`PAGES`]. Text from outside goes through [`shown`] and nothing else.
 
 mod access;
+mod actions;
 mod audit;
+mod configuration;
+mod decide;
 mod deployment;
 mod directives;
 mod figures;
@@ -12,8 +15,10 @@ mod freezes;
 mod history;
 mod home;
 mod inbox;
+mod incidents;
 mod layout;
 mod passkeys;
+mod people;
 mod plan;
 mod raw;
 mod runbooks;
@@ -61,6 +66,10 @@ const PAGES: &[(&str, Make)] = &[
     ("/ventures", |ask| Box::pin(ventures::active(ask))),
     ("/ventures/{id}", |ask| Box::pin(ventures::page(ask))),
     ("/freezes", |ask| Box::pin(freezes::page(ask))),
+    ("/incidents", |ask| Box::pin(incidents::page(ask))),
+    ("/configuration", |ask| Box::pin(configuration::page(ask))),
+    ("/people", |ask| Box::pin(people::page(ask))),
+    ("/decide/{id}", |ask| Box::pin(decide::page(ask))),
     ("/audit", |ask| Box::pin(audit::page(ask))),
 ];
 
@@ -80,6 +89,8 @@ pub struct Ask {
     registry: Arc<Registry>,
     /// What the session that asks may do here by passkey.
     decider: passkeys::Decider,
+    /// What it may do at once.
+    actor: actions::Actor,
     /// When it is asked.
     now: Timestamp,
     /// What the address ends with, where the page is of one thing.
@@ -126,7 +137,7 @@ pub fn routes(pages: Arc<Pages>) -> Router {
         router.route(address, get(answer))
     });
     let raw = raw::routes(pages.registry.clone());
-    let inside = inside.merge(raw).merge(passkeys::inside(pages.clone()));
+    let inside = inside.merge(raw).merge(passkeys::inside(pages.clone())).merge(actions::routes(pages.clone()));
     let inside = inside.route("/leave", post(access::leave).with_state(pages.clone()));
     inside
         .route_layer(middleware::from_fn_with_state(pages.clone(), access::with_session))
@@ -158,8 +169,8 @@ impl Pages {
     fn ask(&self, visit: &Visit, id: String, query: &str) -> Result<Ask> {
         let engine = self.registry.engine().cloned().ok_or_else(|| Error::invalid("no workspace is behind this server"))?;
         let query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        let decider = passkeys::Decider::of(self, visit);
-        Ok(Ask { now: engine.clock.now(), registry: self.registry.clone(), decider, engine, id, query })
+        let (decider, actor) = (passkeys::Decider::of(self, visit), actions::Actor::of(visit));
+        Ok(Ask { now: engine.clock.now(), registry: self.registry.clone(), decider, actor, engine, id, query })
     }
 }
 

@@ -4,15 +4,13 @@
 use super::{
     Pages,
     access::{self, Form},
+    decide::Asked,
     is_page, layout,
     sessions::Visit,
     shown::{Tone, chip, command, line},
 };
 use crate::{
-    decisions::{
-        Question,
-        passkeys::{DecisionAsked, Enrolled, Invited, Passkeys},
-    },
+    decisions::passkeys::{DecisionAsked, Enrolled, Invited, Passkeys},
     error::{Code, Error, Result},
     model::{ApproverName, Caller, DecisionKind, Sha256},
 };
@@ -43,8 +41,8 @@ pub fn outside(pages: Arc<Pages>) -> Router {
 
 /// Returns the routes of a session.
 pub fn inside(pages: Arc<Pages>) -> Router {
-    let router = Router::new().route("/plans/{id}/decision", post(begin_decision));
-    router.route("/plans/{id}/decision/answer", post(finish_decision)).with_state(pages)
+    let router = Router::new().route("/decide/{id}", post(begin_decision));
+    router.route("/decide/{id}/answer", post(finish_decision)).with_state(pages)
 }
 
 /// Returns the host at which browsers give passkeys to these pages, as they write it.
@@ -105,22 +103,23 @@ async fn finish_sign_in(State(pages): Shared, headers: HeaderMap, Extension(form
 
 async fn begin_decision(
     State(pages): Shared,
-    Path(plan): Path<String>,
+    Path(kind): Path<String>,
     visit: Extension<Visit>,
     headers: HeaderMap,
     Extension(form): Sent,
 ) -> Response {
     let begun = async {
+        let (asked, passkeys) = (asked(&kind, &form)?, pages.passkeys_at(&headers)?);
         let verdict = serde_json::from_value(json!(form.said("verdict")?));
         let verdict = verdict.map_err(|_| Error::invalid("`verdict` is `approve` or `reject`"))?;
         let reason = form.said("reason").ok().map(str::trim).filter(|reason| !reason.is_empty());
         let asked = DecisionAsked {
-            question: Question { kind: DecisionKind::Plan, subject: json!(plan), verdict },
+            question: asked.question(passkeys.engine(), verdict).await?,
             shown_sha256: Sha256(form.said("sha256")?.to_owned()),
             reason: reason.map(str::to_owned),
             approver: signed_in(&visit)?.clone(),
         };
-        let asked = pages.passkeys_at(&headers)?.begin_decision(&asked).await?;
+        let asked = passkeys.begin_decision(&asked).await?;
         Ok(asks(&asked.handle, &asked.options))
     };
     answered(begun.await)
@@ -128,20 +127,25 @@ async fn begin_decision(
 
 async fn finish_decision(
     State(pages): Shared,
-    Path(plan): Path<String>,
+    Path(kind): Path<String>,
     visit: Extension<Visit>,
     headers: HeaderMap,
     Extension(form): Sent,
 ) -> Response {
     let decided = async {
-        let by = Caller::on_page(signed_in(&visit)?);
+        let (asked, by) = (asked(&kind, &form)?, Caller::on_page(signed_in(&visit)?));
         pages.passkeys_at(&headers)?.finish_decision(&by, form.said("handle")?, &answer(&form)?).await?;
-        Ok(Redirect::to(&format!("/plans/{plan}")).into_response())
+        Ok(Redirect::to(&asked.leads_to()).into_response())
     };
     answered(decided.await)
 }
 
-fn signed_in(visit: &Visit) -> Result<&ApproverName> {
+fn asked(kind: &str, form: &Form) -> Result<Asked> {
+    Asked::read(kind, |field| form.said(field).ok())
+}
+
+/// Returns who is signed in; refused for a session that a link has opened.
+pub fn signed_in(visit: &Visit) -> Result<&ApproverName> {
     let reads =
         || Error::new(Code::Unauthorized, "a link has opened this session: it reads").hint("sign in with your passkey, then decide");
     visit.who.as_ref().ok_or_else(reads)
@@ -178,25 +182,44 @@ impl Decider {
         Decider { form_token: visit.form_token.clone(), who: visit.who.clone(), port: pages.port, is_there }
     }
 
-    /// Returns the form that has a plan approved or rejected, or what is needed before. Without JavaScript there is none.
-    pub fn form(&self, plan: &str, sha256: &Sha256) -> Markup {
-        let page = format!("/plans/{plan}");
+    /// Returns the form that has this decided over the document of this hash, or what is needed before. Without JavaScript there is none.
+    pub fn form(&self, asked: &Asked, sha256: &Sha256) -> Markup {
+        let page = asked.page();
         let Some(who) = &self.who else {
             return if self.is_there { sign_in_form(&page, "Sign in to decide here") } else { elsewhere(self.port, &page) };
         };
+        let (yes, no) = verbs(asked.kind());
         html! {
-            form class="passkey" method="post" action={ (page) "/decision" } data-passkey="sign" hidden {
+            form class="passkey" method="post" action=(asked.action()) data-passkey="sign" hidden {
                 input type="hidden" name="form_token" value=(self.form_token);
                 input type="hidden" name="sha256" value=(sha256.0);
-                label for="reason" { "Reason " span class="quiet" { "(a rejection needs one)" } }
-                textarea id="reason" name="reason" rows="3" maxlength="4000" {}
+                @for (field, value) in asked.fields() { input type="hidden" name=(field) value=(value); }
+                @if no.is_some() {
+                    label for="reason" { "Reason " span class="quiet" { "(a no needs one)" } }
+                    textarea id="reason" name="reason" rows="3" maxlength="4000" {}
+                }
                 div class="buttons" {
-                    button class="main" name="verdict" value="approve" type="submit" { "Approve" }
-                    button name="verdict" value="reject" type="submit" { "Reject" }
+                    button class="main" name="verdict" value="approve" type="submit" { (yes) }
+                    @if let Some(no) = no { button name="verdict" value="reject" type="submit" { (no) } }
                 }
                 p role="status" class="quiet" { "The passkey of " strong { (line(who.as_str(), 60)) } " signs it." }
             }
         }
+    }
+}
+
+/// Returns the words of yes and no; most of what is not wanted is simply not signed.
+fn verbs(kind: DecisionKind) -> (&'static str, Option<&'static str>) {
+    match kind {
+        DecisionKind::Plan => ("Approve", Some("Reject")),
+        DecisionKind::Configuration => ("Put in force", None),
+        DecisionKind::SignOff => ("Sign off", None),
+        DecisionKind::Runbook => ("Publish", Some("Return")),
+        DecisionKind::Approver => ("Admit", None),
+        DecisionKind::Unfreeze => ("Lift", None),
+        DecisionKind::Resolve => ("Choose", None),
+        DecisionKind::Restore => ("Take data back", None),
+        DecisionKind::Rollback => ("Go back", None),
     }
 }
 
@@ -235,8 +258,7 @@ fn invitation(invited: &Invited, token: &str) -> Response {
         p { "The browser makes a passkey for " (who) ", who decides as " (role) ": with a fingerprint, a face, a PIN, or a security key." }
         p {
             @if *counts_at_once {
-                (who) " is the first approver, so it counts at once. A passkey decides plans; configuration, sign-offs and further approvers take \
-                a key at the terminal. To have both, begin there: " code { (line(&at_terminal, 200)) } "."
+                (who) " is the first approver, so it counts at once."
             }
             @else { "It counts once an approver has compared its fingerprint and signed it." }
         }
@@ -260,7 +282,7 @@ fn enrolled(made: &Enrolled) -> Response {
         p { "Its fingerprint:" }
         p { code class="fingerprint" { (fingerprint) } }
         @if *waits {
-            p { (chip(Tone::Asks, "does not count yet")) " Tell an approver the fingerprint. They compare it, and within a day type:" }
+            p { (chip(Tone::Asks, "does not count yet")) " Tell an approver the fingerprint. They compare it and admit it within a day, on the page People or at the terminal:" }
             p { (command(&format!("interlock approver admit {fingerprint}"))) }
         } @else {
             p { "It counts now. " a href="/" { "Sign in with it" } "." }

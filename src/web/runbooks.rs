@@ -2,6 +2,7 @@
 
 use super::{
     Ask,
+    decide::offer,
     layout::Page,
     shown::{Tone, chip, columns, command, counted, line, moment, name, short, sign, text, words},
 };
@@ -74,7 +75,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
         }
         @if shown.state == RunbookState::InReview {
             aside class="action" { h2 { "Your review" } p { "Type in the workspace's folder:" }
-                (command(&format!("interlock runbook publish {id}"))) (command(&format!("interlock runbook return {id} --reason \"…\""))) }
+                (offer(&format!("interlock runbook publish {id}"), None)) (command(&format!("interlock runbook return {id} --reason \"…\""))) }
         }
         section { h2 { "Lint" } (lint(shown)) }
         @if !reviews.is_empty() { section { h2 { "Reviews" } ul class="plain" { @for review in &reviews {

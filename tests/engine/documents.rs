@@ -185,7 +185,7 @@ async fn a_failure_is_told_with_its_evidence_cost_and_what_follows() {
         let settled = shop.deploy("1.2.0").await;
         assert_eq!(settled["state"], "rolled_back");
         shop.rest().await;
-        let recorded = shop.engine.store.newest_incident().await.unwrap().unwrap();
+        let recorded = shop.engine.store.latest_incidents(1).await.unwrap().remove(0);
         let follow_up = &shop.engine.store.follow_ups().await.unwrap()[0];
 
         let (written, text) = write(&shop, json!({ "kind": "incident" })).await;

@@ -2,8 +2,7 @@
 
 use crate::{support::databases::databases, world::Shop};
 use interlock::{
-    cli::review_page,
-    decisions::{Question, review},
+    decisions::{Question, render, review},
     model::{DecisionKind, DecisionVerdict::Approve},
 };
 use serde_json::{Value, json};
@@ -56,7 +55,7 @@ async fn a_plan_is_accompanied_by_the_quietest_hour_and_is_the_same_plan_without
         // Who approves reads it, below what is signed; an hour more makes it no other document.
         let question = Question { kind: DecisionKind::Plan, subject: known["plan"].clone(), verdict: Approve };
         let read = review(&shop.engine, &question).await.unwrap();
-        let page = review_page(&read).unwrap();
+        let page = render(&read).unwrap();
         let (signed, advice) = page.split_once(&format!("sha256 {}\n", read.subject_sha256)).unwrap();
         assert!(advice.contains(quietest) && !signed.contains("quietest") && !read.document.contains("quietest"), "{page}");
         hours(&shop, 1).await;

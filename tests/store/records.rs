@@ -176,7 +176,7 @@ async fn a_job_runs_once_and_ends_once() {
 async fn incidents_measurements_and_artifacts_are_found_again() {
     for database in databases().await {
         let store = database.open().await;
-        assert_eq!(store.newest_incident().await.unwrap(), None);
+        assert_eq!(store.latest_incidents(9).await.unwrap(), []);
         let (deployment, _) = deployment(&store, "web", "staging", "1").await;
         let incident = NewIncident {
             deployment: deployment.id.clone(),
@@ -192,7 +192,7 @@ async fn incidents_measurements_and_artifacts_are_found_again() {
         assert_eq!(store.incidents(&"dep_99".into()).await.unwrap(), []);
         assert_eq!(store.incident("inc_1").await.unwrap(), Some(recorded.clone()));
         assert_eq!(store.incident("inc_2").await.unwrap(), None);
-        assert_eq!(store.newest_incident().await.unwrap(), Some(recorded.clone()));
+        assert_eq!(store.latest_incidents(9).await.unwrap(), std::slice::from_ref(&recorded));
         let next = NewIncident {
             deployment: deployment.id.clone(),
             rule: "DEPLOY-003".into(),
@@ -202,7 +202,7 @@ async fn incidents_measurements_and_artifacts_are_found_again() {
             evidence: Value::Null,
         };
         let next = store.add_incident(&server(), next).await.unwrap();
-        assert_eq!(store.newest_incident().await.unwrap(), Some(next));
+        assert_eq!(store.latest_incidents(1).await.unwrap(), [next]);
 
         store.add_measurement(&server(), &deployment.id, "watch", &json!({ "p95_ms": 12.5 })).await.unwrap();
         store.add_measurement(&server(), &deployment.id, "smoke", &Value::Null).await.unwrap();

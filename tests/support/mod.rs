@@ -8,6 +8,7 @@ pub mod configuration;
 pub mod databases;
 pub mod mcp;
 pub mod pages;
+pub mod passkeys;
 pub mod people;
 pub mod postgres;
 pub mod previous;

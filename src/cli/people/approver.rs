@@ -1,12 +1,13 @@
 //! `interlock approver add | link | admit | list`: makes a person's key and enrols it, or the link by which their browser makes a passkey.
 //! The first approver is trusted on first use; every later one, and every further key, needs the signature of an existing one.
 
-use super::{api::ask, decide, keys::SealedKey, passphrase, render::render, verdicts};
+use super::{api::ask, decide, keys::SealedKey, passphrase, verdicts};
 use crate::{
     cli::{block_on, workspace},
     decisions::{
         Enrolment, Question,
         passkeys::{Link, LinkAsked},
+        render,
     },
     error::{Error, Result},
     model::{ApproverName, DecisionKind, DecisionVerdict},
@@ -98,13 +99,7 @@ fn link(matches: &ArgMatches) -> Result<()> {
     println!("{url}");
     println!("good once, until {}: open it in the browser of {}", link.expires_at, asked.name);
     match link.counts_at_once {
-        true => {
-            println!("{} is the first approver: the passkey counts at once", asked.name);
-            println!(
-                "a passkey decides plans; for all else begin with a key of the terminal instead: `interlock approver add {}`",
-                asked.name
-            );
-        }
+        true => println!("{} is the first approver: the passkey counts at once", asked.name),
         false => println!("the passkey counts once an approver has admitted it: `interlock approver admit FINGERPRINT`"),
     }
     Ok(())

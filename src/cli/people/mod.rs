@@ -9,7 +9,6 @@ pub mod approver;
 pub mod decide;
 pub mod freezes;
 pub mod keys;
-pub mod render;
 pub mod verdicts;
 
 use crate::error::{Code, Error, Result};

@@ -1,9 +1,9 @@
 //! `interlock approve | reject | sign-off | runbook | resolve | restore | rollback`: shows the document, asks for the passphrase, signs, hands in.
 
-use super::{decide, keys::SealedKey, passphrase, render::render};
+use super::{decide, keys::SealedKey, passphrase};
 use crate::{
     cli::{block_on, workspace},
-    decisions::Question,
+    decisions::{Question, render},
     error::{Error, Result},
     model::{Choice, DecisionKind, DecisionVerdict},
 };

@@ -106,8 +106,9 @@ impl Engine {
             Some(id) => Some(self.store.incident(id).await?.ok_or_else(|| Error::not_found("incident", id))?),
             None if named == 0 && by_incident => Some(
                 self.store
-                    .newest_incident()
+                    .latest_incidents(1)
                     .await?
+                    .pop()
                     .ok_or_else(|| Error::new(Code::NotFound, "no incident is recorded").hint("name a `deployment`, or go on"))?,
             ),
             None => None,

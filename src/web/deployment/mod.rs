@@ -6,6 +6,8 @@ mod timeline;
 
 use super::{
     Ask,
+    actions::{Actor, asks_why},
+    decide::offer,
     layout::Page,
     shown::{Tone, chip, command, deployment_state, lasting, line, moment, name, short, sign, verdict},
 };
@@ -66,7 +68,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
             h2 { "Timeline" }
             (timeline::table(&deployment, &report, now))
         }
-        @if let Some(actions) = actions(&deployment) { (actions) }
+        @if let Some(actions) = actions(&deployment, &ask.actor) { (actions) }
         (log)
     };
     let title = format!("{} {} in {}", deployment.service, deployment.version, deployment.environment);
@@ -126,7 +128,7 @@ fn choices(deployment: &Deployment, known: &stuck::Stuck) -> Markup {
             ul class="choices" {
                 @for choice in Choice::ALL {
                     @if let Some(said) = known.choices.iter().find_map(|said| said.strip_prefix(&format!("{}: ", choice.word()))) {
-                        li { strong { (choice.word()) } " " (line(said, 300)) (command(&stuck::command(&deployment.id, choice))) }
+                        li { strong { (choice.word()) } " " (line(said, 300)) (offer(&stuck::command(&deployment.id, choice), None)) }
                     }
                 }
             }
@@ -180,25 +182,36 @@ fn proof(report: &Report, approvals: &[(SignedDecision, bool, Option<String>)]) 
     }
 }
 
-/// What a person may type while it runs, or after.
-fn actions(deployment: &Deployment) -> Option<Markup> {
+/// What a person may do while it runs, or after.
+fn actions(deployment: &Deployment, actor: &Actor) -> Option<Markup> {
     let id = &deployment.id;
     let hold = match deployment.state {
-        _ if deployment.held_by.is_some() => Some(("Let it go on", format!("interlock hold-deployment {id} --held false"))),
-        DeploymentState::Running | DeploymentState::Verifying | DeploymentState::Queued => {
-            Some(("Hold", format!("interlock hold-deployment {id} --held true")))
-        }
+        _ if deployment.held_by.is_some() => Some(("Let it go on", "false")),
+        DeploymentState::Running | DeploymentState::Verifying | DeploymentState::Queued => Some(("Hold", "true")),
         _ => None,
     };
     let can_go_back = !matches!(deployment.state, DeploymentState::RollingBack | DeploymentState::RolledBack | DeploymentState::Stuck);
-    let back = (can_go_back && deployment.rolled_back_by.is_none() && deployment.purpose == Purpose::Deploy)
-        .then(|| ("Roll back", format!("interlock rollback-deployment {id} --reason \"…\"")));
-    let all: Vec<_> = hold.into_iter().chain(back).collect();
-    (!all.is_empty()).then(|| {
+    let goes_back = can_go_back && deployment.rolled_back_by.is_none() && deployment.purpose == Purpose::Deploy;
+    (hold.is_some() || goes_back).then(|| {
         html! {
             section id="actions" {
                 h2 { "What you can do" }
-                ul class="choices" { @for (word, argv) in &all { li { strong { (word) } (command(argv)) } } }
+                ul class="choices" {
+                    @if let Some((word, held)) = hold {
+                        li {
+                            strong { (word) }
+                            (actor.form(&format!("/deployments/{id}/hold"), word, &html! { input type="hidden" name="held" value=(held); }))
+                            (command(&format!("interlock hold-deployment {id} --held {held}")))
+                        }
+                    }
+                    @if goes_back {
+                        li {
+                            strong { "Roll back" }
+                            (actor.form(&format!("/deployments/{id}/rollback"), "Roll back", &asks_why("back-why")))
+                            (command(&format!("interlock rollback-deployment {id} --reason \"…\"")))
+                        }
+                    }
+                }
                 p class="quiet" { "Neither needs a signature: to stop and to go back is always allowed." }
             }
         }

@@ -9,6 +9,7 @@ mod known;
 
 use super::{
     Ask,
+    decide::Asked,
     layout::Page,
     passkeys::Decider,
     shown::{Tone, chip, columns, command, line, moment, name, plan_state, short, sign, verdict},
@@ -97,6 +98,7 @@ fn head(known: &Known) -> Markup {
 fn action(known: &Known, decider: &Decider) -> Markup {
     let (record, now) = (&known.record, known.now);
     let role = record.plan.approval.as_ref().map(|approval| approval.role.as_str());
+    let asked = Asked::of_plan(&record.id);
     let decided = html! { @if let Some(by) = &record.decided_by { " by " strong { (line(by, 60)) } } };
     html! {
         aside class="action" aria-labelledby="decide" {
@@ -109,7 +111,7 @@ fn action(known: &Known, decider: &Decider) -> Markup {
                 (PlanState::AwaitingApproval, Some(role)) => {
                     p { "Waits for the signature of somebody with the role " strong { (line(role, 40)) } "." }
                     @if let Some(until) = record.request_expires_at { p class="quiet" { "The request expires " (moment(now, until)) "." } }
-                    (decider.form(&record.id.to_string(), &known.sha256))
+                    (decider.form(&asked, &known.sha256))
                     p { "At the terminal, type in the workspace's folder, where the passphrase of your key is asked:" }
                     (command(&format!("interlock approve {}", record.id)))
                     (command(&format!("interlock reject {} --reason \"…\"", record.id)))
@@ -131,7 +133,9 @@ fn action(known: &Known, decider: &Decider) -> Markup {
                 },
                 (PlanState::Rejected, _) => {
                     p { "Rejected" (decided) ": " (line(record.reason.as_deref().unwrap_or("no reason was given"), 500)) }
-                    p class="quiet" { "An approver may approve it after all." } (command(&format!("interlock approve {}", record.id)))
+                    p class="quiet" { "An approver may approve it after all." }
+                    (decider.form(&asked, &known.sha256))
+                    (command(&format!("interlock approve {}", record.id)))
                 }
                 (PlanState::Planned, _) => {
                     p { "This environment asks for no approval." }

@@ -1,13 +1,13 @@
 //! Shows a document as a person reads it, from the very bytes that are signed. What an agent wrote is marked, and nothing is invisible.
 
+use super::Review;
 use crate::{
-    decisions::Review,
     error::{Error, Result},
     model::{DecisionKind, Plan, Purpose, text},
 };
 use serde_json::Value;
 
-/// Returns the document as lines for the terminal.
+/// Returns the document as lines, at the terminal and on a page.
 pub fn render(review: &Review) -> Result<String> {
     let mut lines = match review.kind {
         DecisionKind::Plan | DecisionKind::Rollback => plan(&serde_json::from_str(&review.document).map_err(Error::internal)?),

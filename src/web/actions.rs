@@ -1,0 +1,114 @@
+//! What somebody who is signed in does at once, without a signature: hold a deployment, have it go back, stop deployments. Each is the
+//! operation or the command that does the same; nothing here lets anything go on that a decision has to.
+
+use super::{Pages, access::Form, layout, passkeys::signed_in, sessions::Visit, shown::line};
+use crate::{
+    engine::{Engine, freezing::FreezeRequest},
+    error::{Error, Result},
+    model::{Caller, DeploymentId},
+};
+use axum::{
+    Extension, Router,
+    extract::{Path, State},
+    response::{IntoResponse, Redirect, Response},
+    routing::post,
+};
+use maud::{Markup, html};
+use std::sync::Arc;
+
+type Shared = State<Arc<Pages>>;
+type Visited = Extension<Visit>;
+type Sent = Extension<Form>;
+
+/// Returns the routes.
+pub fn routes(pages: Arc<Pages>) -> Router {
+    let router = Router::new().route("/deployments/{id}/hold", post(hold)).route("/deployments/{id}/rollback", post(roll_back));
+    router.route("/freezes", post(freeze)).with_state(pages)
+}
+
+async fn hold(State(pages): Shared, Path(id): Path<String>, visit: Visited, Extension(form): Sent) -> Response {
+    let held = async {
+        let is_held = form.said("held")?.parse().map_err(|_| Error::invalid("`held` is `true` or `false`"))?;
+        let id = DeploymentId::from(id);
+        pages.engine()?.hold(&Caller::on_page(signed_in(&visit)?), &id, is_held).await?;
+        Ok(format!("/deployments/{id}"))
+    };
+    led(held.await)
+}
+
+async fn roll_back(State(pages): Shared, Path(id): Path<String>, visit: Visited, Extension(form): Sent) -> Response {
+    let went = async {
+        let (id, by) = (DeploymentId::from(id), Caller::on_page(signed_in(&visit)?));
+        let (deployment, _) = pages.engine()?.roll_back(&by, &id, why(&form)?).await?;
+        Ok(format!("/deployments/{}", deployment.id))
+    };
+    led(went.await)
+}
+
+async fn freeze(State(pages): Shared, visit: Visited, Extension(form): Sent) -> Response {
+    let frozen = async {
+        let environment = form.said("environment")?;
+        let request = FreezeRequest {
+            environment: (!environment.is_empty()).then(|| environment.into()),
+            reason: why(&form)?.to_owned(),
+            ..FreezeRequest::default()
+        };
+        pages.engine()?.freeze(&Caller::on_page(signed_in(&visit)?), request).await?;
+        Ok("/freezes".to_owned())
+    };
+    led(frozen.await)
+}
+
+fn why(form: &Form) -> Result<&str> {
+    match form.said("reason")?.trim() {
+        "" => Err(Error::invalid("`reason` is empty: say why, people and agents read it")),
+        reason => Ok(reason),
+    }
+}
+
+fn led(done: Result<String>) -> Response {
+    match done {
+        Ok(address) => Redirect::to(&address).into_response(),
+        Err(error) => {
+            tracing::info!(code = %error.code, "an action on a page was refused: {}", error.message);
+            layout::failed(&error)
+        }
+    }
+}
+
+impl Pages {
+    fn engine(&self) -> Result<&Arc<Engine>> {
+        self.registry.engine().ok_or_else(|| Error::invalid("no workspace is behind this server"))
+    }
+}
+
+/// What a session may do at once.
+pub struct Actor {
+    form_token: String,
+    may: bool,
+}
+
+impl Actor {
+    /// Returns it for this session: one that a link has opened reads.
+    pub fn of(visit: &Visit) -> Self {
+        Actor { form_token: visit.form_token.clone(), may: visit.who.is_some() }
+    }
+
+    /// Returns the form of an action, around what it asks; nothing for a session that reads.
+    pub fn form(&self, action: &str, word: &str, asks: &Markup) -> Markup {
+        html! {
+            @if self.may {
+                form class="act" method="post" action=(action) {
+                    input type="hidden" name="form_token" value=(self.form_token);
+                    (asks)
+                    button type="submit" { (line(word, 60)) }
+                }
+            }
+        }
+    }
+}
+
+/// Returns the field of a reason.
+pub fn asks_why(id: &str) -> Markup {
+    html! { label for=(id) { "Why" } input id=(id) name="reason" type="text" maxlength="500" required; }
+}
