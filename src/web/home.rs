@@ -166,7 +166,7 @@ fn content(cell: &Cell, now: Timestamp) -> Markup {
             None => { span class="release quiet" { "nothing serves" } }
             Some(set) => {
                 a class="release" href={ "/deployments/" (set.deployment) } { (line(&set.version, 60)) }
-                span class="quiet age" { @if let Some(since) = cell.since { "since " (roughly(now.since(since))) } }
+                span class="quiet age" { @if let Some(since) = cell.since { "since " time datetime=(since.to_string()) title=(since.to_string()) { (roughly(now.since(since))) } } }
                 @match cell.seen {
                     Seen::Running(running, all) if running == all && all > 0 => (chip(Tone::Good, format!("{running} of {all} run"))),
                     Seen::Running(running, all) => (chip(Tone::Bad, format!("drift: {running} of {all} run"))),

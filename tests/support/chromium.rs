@@ -125,19 +125,46 @@ impl Browser {
         }
     }
 
+    /// Asks Chromium itself, by its DevTools protocol.
+    pub async fn cdp(&self, cmd: &str, params: Value) -> Value {
+        self.ask("POST", "/goog/cdp/execute", json!({ "cmd": cmd, "params": params })).await
+    }
+
+    /// Makes the window so wide, and the theme light or dark.
+    pub async fn look(&self, width: u64, theme: &str) {
+        let metrics = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
+        self.cdp("Emulation.setDeviceMetricsOverride", metrics).await;
+        let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
+        self.cdp("Emulation.setEmulatedMedia", features).await;
+    }
+
+    /// Presses a key and lets it go; WebDriver names those without a letter by code points: `\u{e004}` is Tab, `\u{e007}` Enter.
+    pub async fn press(&self, key: char) {
+        let keys = json!([{ "type": "keyDown", "value": key }, { "type": "keyUp", "value": key }]);
+        self.ask("POST", "/actions", json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": keys }] })).await;
+    }
+
+    /// Returns what axe-core finds wrong with the page, a line each: the rule, and where.
+    pub async fn faults(&self, axe: &str) -> Vec<String> {
+        self.cdp("Runtime.evaluate", json!({ "expression": axe })).await;
+        let asked = "const done = arguments[arguments.length - 1];
+            axe.run(document, { resultTypes: ['violations'] }).then((found) => done(found.violations.flatMap((rule) =>
+                rule.nodes.map((node) => `${rule.id} at ${node.target.join(' ')}: ${node.failureSummary}`))), (error) => done([`${error}`]));";
+        let found = self.ask("POST", "/execute/async", json!({ "script": asked, "args": [] })).await;
+        found.as_array().expect("a list").iter().map(|fault| fault.as_str().unwrap_or_default().to_owned()).collect()
+    }
+
     /// Keeps a picture of the whole page at each width; nothing of it may be wider than that.
     pub async fn picture(&self, name: &str) -> Vec<PathBuf> {
         let mut pictures = Vec::new();
         for width in [1280, 390] {
-            let cdp = async |cmd: &str, params: Value| self.ask("POST", "/goog/cdp/execute", json!({ "cmd": cmd, "params": params })).await;
-            let metrics = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
-            cdp("Emulation.setDeviceMetricsOverride", metrics).await;
+            self.look(width, "light").await;
             let wide = self.run("return document.documentElement.scrollWidth").await.as_u64().unwrap();
             assert!(wide <= width, "{name} is {wide} pixels wide where {width} are there");
-            let shot = cdp("Page.captureScreenshot", json!({ "captureBeyondViewport": true })).await;
+            let shot = self.cdp("Page.captureScreenshot", json!({ "captureBeyondViewport": true })).await;
             let path = PathBuf::from(SHOTS).join(format!("{name}-{width}.png"));
             fs::write(&path, STANDARD.decode(shot["data"].as_str().unwrap()).unwrap()).unwrap();
-            cdp("Emulation.clearDeviceMetricsOverride", json!({})).await;
+            self.cdp("Emulation.clearDeviceMetricsOverride", json!({})).await;
             pictures.push(path);
         }
         pictures
