@@ -134,6 +134,7 @@ impl Browser {
     pub async fn look(&self, width: u64, theme: &str) {
         let metrics = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
         self.cdp("Emulation.setDeviceMetricsOverride", metrics).await;
+        self.cdp("Emulation.setScrollbarsHidden", json!({ "hidden": true })).await;
         let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
         self.cdp("Emulation.setEmulatedMedia", features).await;
     }

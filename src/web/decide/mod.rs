@@ -102,7 +102,7 @@ fn who(review: &Review) -> Markup {
 fn first_why(asked: &Asked) -> Markup {
     html! {
         p class="lead" { "The reason is part of what is signed, so it comes first." }
-        form class="alone why" method="get" action=(asked.action()) {
+        form class="why" method="get" action=(asked.action()) {
             @for (field, value) in asked.fields() { input type="hidden" name=(field) value=(value); }
             label for="reason" { "Why" }
             textarea id="reason" name=(REASON) rows="3" maxlength="500" required {}
@@ -115,13 +115,17 @@ fn first_why(asked: &Asked) -> Markup {
 pub fn differences(differences: &[EnvironmentDifference]) -> Markup {
     html! {
         @for EnvironmentDifference { environment, changes, needs_approval } in differences {
-            h3 { (name(environment)) " " @if *needs_approval { (chip(Tone::Asks, "needs a signature")) } }
+            @let is_new = changes.iter().all(|change| change.old.is_none());
+            h3 {
+                (name(environment)) " " @if is_new { (chip(Tone::Calm, "new")) " " }
+                @if *needs_approval { (chip(Tone::Asks, "needs a signature")) }
+            }
             table class="list" {
-                (columns(&["Key", "Is", "Becomes"]))
+                @if is_new { (columns(&["Key", "Becomes"])) } @else { (columns(&["Key", "Is", "Becomes"])) }
                 tbody { @for Change { path, old, new } in changes {
                     tr {
                         th scope="row" { (line(path.strip_prefix(&format!("environments.{environment}.")).unwrap_or(path), 200)) }
-                        td data-label="Is" { (value(old.as_deref())) }
+                        @if !is_new { td data-label="Is" { (value(old.as_deref())) } }
                         td data-label="Becomes" { (value(new.as_deref())) }
                     }
                 } }
@@ -131,7 +135,7 @@ pub fn differences(differences: &[EnvironmentDifference]) -> Markup {
 }
 
 fn value(value: Option<&str>) -> Markup {
-    html! { @match value { Some(value) => code { (line(value, usize::MAX)) }, None => span class="quiet" { "nothing" } } }
+    html! { @match value { Some(value) => code { (line(value, usize::MAX)) }, None => span class="quiet none" { "nothing" } } }
 }
 
 fn title(asked: &Asked) -> String {
