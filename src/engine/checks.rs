@@ -2,43 +2,76 @@
 
 use super::{
     Engine,
+    configuration::Applied,
     gate_rules::{Binding, bindings},
-    progression::Step,
+    progression::{self, Step},
 };
 use crate::{
-    config::GateFeed,
+    config::{EnvironmentConfig, GateFeed, ReportFormat},
     error::{Code, Error, Result},
     gates::{
         self, EvidenceView, Measures,
         observe::{ObservedRun, observe},
     },
-    model::{Caller, Directive, GateResult, Origin, Verdict, catalog::GateSource, service::fill},
-    store::{Job, JobState, NewEvidence},
+    model::{
+        Caller, CallerKind, Directive, GateName, GateResult, Origin, ServiceSpec, Timestamp, Verdict, catalog::GateSource, service::fill,
+    },
+    store::{EvidenceRecord, Job, JobState, NewEvidence},
 };
 use serde_json::json;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// How long one observed command may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// The kind under which the job is recorded.
 pub const JOB: &str = "predeploy_checks";
 
+/// What binds a directive, by one reading of the configuration in force.
+pub struct Bound {
+    pub(super) applied: Applied,
+    pub(super) environment: EnvironmentConfig,
+    pub(super) spec: ServiceSpec,
+    /// The gates.
+    pub bindings: Vec<Binding>,
+}
+
+impl Bound {
+    /// Returns the gates that do not pass and have a command the server may run for evidence.
+    fn wanting(&self, results: &[GateResult]) -> Vec<Binding> {
+        let can_be_observed = |binding: &&Binding| binding.rule.has_command && binding.rule.accepted.contains(&Origin::Observed);
+        let fails = |binding: &&Binding| results.iter().any(|result| result.gate == binding.rule.gate && result.verdict != Verdict::Pass);
+        self.bindings.iter().filter(can_be_observed).filter(fails).cloned().collect()
+    }
+}
+
+/// A report that is handed over.
+pub struct HandedOver {
+    /// The gate it is for.
+    pub kind: String,
+    /// Byte for byte.
+    pub body: Vec<u8>,
+    /// How it is to be read.
+    pub format: ReportFormat,
+}
+
 impl Engine {
     /// Evaluates the gates; commands whose evidence is missing run as a job first, which is returned.
     pub async fn run_checks(self: &Arc<Self>, by: &Caller, directive: &Directive) -> Result<(Vec<GateResult>, Option<Job>)> {
         let step = Step::of("run_predeploy_checks", json!({ "directive": directive.id }));
         self.may_begin(by, &directive.environment, step).await?;
-        let bindings = self.bindings(directive).await?;
-        let results = self.evaluate(directive, &bindings).await?;
-        let wanting: Vec<Binding> = bindings
-            .into_iter()
-            .filter(|binding| binding.rule.has_command && binding.rule.accepted.contains(&Origin::Observed))
-            .filter(|binding| results.iter().any(|result| result.gate == binding.rule.gate && result.verdict != Verdict::Pass))
-            .collect();
+        let bound = self.bound(directive).await?;
+        let results = self.evaluate(directive, &bound).await?;
+        let wanting = bound.wanting(&results);
         if wanting.is_empty() {
             self.store.record_verdicts(by, &directive.id, &results).await?;
             return Ok((results, None));
         }
+        let job = self.observe_wanting(by, directive, wanting).await?;
+        Ok((results, Some(job)))
+    }
+
+    /// Makes the evidence these gates want, as a job, which is returned.
+    async fn observe_wanting(self: &Arc<Self>, by: &Caller, directive: &Directive, wanting: Vec<Binding>) -> Result<Job> {
         let names: Vec<String> = wanting.iter().map(|binding| binding.rule.gate.to_string()).collect();
         let (job, existing) = self.store.start_job(by, &directive.id, JOB, &json!({ "gates": names })).await?;
         if !existing {
@@ -55,7 +88,7 @@ impl Engine {
                 }
             });
         }
-        Ok((results, Some(job)))
+        Ok(job)
     }
 
     /// Evaluates every gate and records the verdicts; runs nothing.
@@ -67,15 +100,15 @@ impl Engine {
 
     /// Evaluates every gate that binds the directive's environment, from the record and the live world; runs nothing.
     pub async fn evaluate_gates(&self, directive: &Directive) -> Result<Vec<GateResult>> {
-        let bindings = self.bindings(directive).await?;
-        self.evaluate(directive, &bindings).await
+        self.evaluate(directive, &self.bound(directive).await?).await
     }
 
-    /// Returns the gates that bind the directive's environment.
-    pub async fn bindings(&self, directive: &Directive) -> Result<Vec<Binding>> {
-        let (applied, environment, _) = self.service(&directive.environment, &directive.service).await?;
-        let phase = self.phase_of(&directive.environment).await?;
-        bindings(&applied.config, &environment, phase.as_ref(), &directive.id)
+    /// Returns what binds a directive.
+    pub async fn bound(&self, directive: &Directive) -> Result<Bound> {
+        let (applied, environment, spec) = self.service(&directive.environment, &directive.service).await?;
+        let phase = self.phase_in(&applied.config, &directive.environment)?;
+        let bindings = bindings(&applied.config, &environment, phase.as_ref(), &directive.id)?;
+        Ok(Bound { applied, environment, spec, bindings })
     }
 
     async fn observe_all(&self, by: &Caller, directive: &Directive, wanting: Vec<Binding>) -> Result<()> {
@@ -175,44 +208,35 @@ impl Engine {
         Ok(Some((Earlier { url: format!("http://{listen}"), host: spec.host().unwrap_or(listen) }, serves)))
     }
 
-    async fn evaluate(&self, directive: &Directive, bindings: &[Binding]) -> Result<Vec<GateResult>> {
-        let evidence = self.store.evidence_of(&directive.id).await?;
-        // What was vouched for before a clock was set back is not of the future.
-        let now = self.present();
-        let mut results = Vec::new();
-        for binding in bindings {
-            let mut result = match binding.source {
-                GateSource::Evidence => {
-                    let measures: Vec<Option<Measures>> = evidence
-                        .iter()
-                        .map(|record| record.measures.clone().map(|values| Measures { values, notes: Vec::new() }))
-                        .collect();
-                    // Oldest first: of two recorded in the same millisecond the newer one counts.
-                    let views: Vec<EvidenceView<'_>> = evidence
-                        .iter()
-                        .zip(&measures)
-                        .rev()
-                        .filter(|(record, _)| record.gate == binding.rule.gate)
-                        .map(|(record, measures)| EvidenceView {
-                            origin: record.origin,
-                            sha256: &record.sha256,
-                            measures: measures.as_ref(),
-                            fault: record.fault.as_deref(),
-                            exit_code: record.exit_code.map(|code| code as i32),
-                            commit: record.commit.as_deref(),
-                            digest: &record.digest,
-                            recorded_at: record.recorded_at,
-                        })
-                        .collect();
-                    gates::evaluate(&binding.rule, &views, directive.commit.as_deref(), &directive.digest, now)
-                }
-                GateSource::Record | GateSource::Server => self.evaluate_own(directive, binding).await?,
-            };
-            result.asked_by = binding.asked_by.clone();
-            result.checked_at = now;
-            results.push(result);
+    async fn evaluate(&self, directive: &Directive, bound: &Bound) -> Result<Vec<GateResult>> {
+        let own = self.own_results(directive, bound).await?;
+        Ok(self.judged(directive, bound, own, &self.store.evidence_of(&directive.id).await?))
+    }
+
+    /// Asks the gates that need no report.
+    async fn own_results(&self, directive: &Directive, bound: &Bound) -> Result<BTreeMap<GateName, GateResult>> {
+        let mut results = BTreeMap::new();
+        for binding in bound.bindings.iter().filter(|binding| binding.source != GateSource::Evidence) {
+            results.insert(binding.rule.gate.clone(), self.evaluate_own(directive, bound, binding).await?);
         }
         Ok(results)
+    }
+
+    /// Returns what every gate says: the server's own, as they were asked, and the others by the evidence, newest first.
+    fn judged(
+        &self,
+        directive: &Directive,
+        bound: &Bound,
+        mut own: BTreeMap<GateName, GateResult>,
+        evidence: &[EvidenceRecord],
+    ) -> Vec<GateResult> {
+        // What was vouched for before a clock was set back is not of the future.
+        let now = self.present();
+        let judge = |binding: &Binding| {
+            let result = own.remove(&binding.rule.gate).unwrap_or_else(|| by_reports(directive, binding, evidence, now));
+            GateResult { asked_by: binding.asked_by.clone(), checked_at: now, ..result }
+        };
+        bound.bindings.iter().map(judge).collect()
     }
 
     /// Records evidence an agent hands over, and returns what every gate says then; where `claimed` cannot count, it is refused and says who
@@ -221,11 +245,10 @@ impl Engine {
         self: &Arc<Self>,
         by: &Caller,
         directive: &Directive,
-        kind: &str,
-        body: Vec<u8>,
-        format: crate::config::ReportFormat,
+        bound: &Bound,
+        report: HandedOver,
     ) -> Result<Vec<GateResult>> {
-        let (_, environment, _) = self.service(&directive.environment, &directive.service).await?;
+        let environment = &bound.environment;
         if !environment.evidence.contains(&Origin::Claimed) {
             let counts: Vec<String> = environment.evidence.iter().map(ToString::to_string).collect();
             return Err(Error::new(
@@ -234,29 +257,58 @@ impl Engine {
             )
             .hint("call `run_predeploy_checks`: the server runs the configured command itself"));
         }
-        let measures = gates::read_report(format, &body).map_err(|error| {
+        let measures = gates::read_report(report.format, &report.body).map_err(|error| {
             Error::invalid(format!("the report cannot be read: {error}")).hint("hand over the report as the tool wrote it")
         })?;
         let evidence = NewEvidence {
             directive: directive.id.clone(),
-            gate: kind.into(),
+            gate: report.kind.into(),
             origin: Origin::Claimed,
-            format: word(format),
+            format: word(report.format),
             commit: directive.commit.clone(),
             digest: directive.digest.clone(),
             measures: Some(measures.values),
             fault: None,
             exit_code: None,
-            body,
+            body: report.body,
             detail: serde_json::Value::Null,
         };
-        self.store.add_evidence(by, evidence).await?;
+        // The world is looked at first: no other change waits for that.
+        let own = self.own_results(directive, bound).await?;
+        let judge = |evidence: &[EvidenceRecord]| self.judged(directive, bound, own, evidence);
+        let results = self.store.add_judged_evidence(by, evidence, judge).await?;
         // Whoever may begin no step still hands over what counts, and is told what comes of it; commands run when a person begins the checks.
-        match self.leaves_steps(by, &environment.name).await? {
-            true => self.judge(by, directive).await,
-            false => Ok(self.run_checks(by, directive).await?.0),
+        let leaves_steps = by.kind == CallerKind::Agent && progression::is_manual(&bound.applied.config, &environment.name);
+        let wanting = bound.wanting(&results);
+        if !leaves_steps && !wanting.is_empty() {
+            self.observe_wanting(by, directive, wanting).await?;
         }
+        Ok(results)
     }
+}
+
+/// Returns what a gate says by the reports that were recorded for it.
+fn by_reports(directive: &Directive, binding: &Binding, evidence: &[EvidenceRecord], now: Timestamp) -> GateResult {
+    let measures: Vec<Option<Measures>> =
+        evidence.iter().map(|record| record.measures.clone().map(|values| Measures { values, notes: Vec::new() })).collect();
+    // Oldest first: of two recorded in the same millisecond the newer one counts.
+    let views: Vec<EvidenceView<'_>> = evidence
+        .iter()
+        .zip(&measures)
+        .rev()
+        .filter(|(record, _)| record.gate == binding.rule.gate)
+        .map(|(record, measures)| EvidenceView {
+            origin: record.origin,
+            sha256: &record.sha256,
+            measures: measures.as_ref(),
+            fault: record.fault.as_deref(),
+            exit_code: record.exit_code.map(|code| code as i32),
+            commit: record.commit.as_deref(),
+            digest: &record.digest,
+            recorded_at: record.recorded_at,
+        })
+        .collect();
+    gates::evaluate(&binding.rule, &views, directive.commit.as_deref(), &directive.digest, now)
 }
 
 /// Where the environment in `after` is measured.
@@ -272,7 +324,7 @@ fn uses_after(feed: &GateFeed) -> bool {
 }
 
 /// Returns the format as configuration writes it.
-fn word(format: crate::config::ReportFormat) -> String {
-    let found = crate::config::ReportFormat::ALL.iter().find(|(_, known)| *known == format);
+fn word(format: ReportFormat) -> String {
+    let found = ReportFormat::ALL.iter().find(|(_, known)| *known == format);
     found.map_or_else(String::new, |(name, _)| (*name).to_owned())
 }

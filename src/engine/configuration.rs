@@ -5,9 +5,14 @@ use crate::{
     config::{self, EnvironmentConfig, EnvironmentDifference, ProjectConfig},
     error::{Code, Error, Result},
     model::{Caller, EnvironmentName, Plan, ServiceName, ServiceSpec, Sha256},
+    store::Revision,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, net::SocketAddr, sync::Mutex};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Mutex,
+};
 
 /// A revision as it is in force somewhere.
 #[derive(Debug, Clone)]
@@ -73,23 +78,29 @@ impl Engine {
     /// Returns the newest revision, in force or not; `None` before the first.
     pub async fn newest(&self) -> Result<Option<Applied>> {
         match self.store.latest_revision().await? {
-            Some(record) => Ok(Some(Applied { revision: record.revision, config: self.parsed.of(&record.text)? })),
+            Some(record) => Ok(Some(Applied { revision: record.revision, config: self.parsed.of(&record)? })),
             None => Ok(None),
         }
     }
 
     /// Returns every environment as it is in force; one that still waits for its first signature, as the newest revision has it.
     pub async fn environments(&self) -> Result<Vec<EnvironmentConfig>> {
-        let Some(newest) = self.newest().await? else { return Ok(Vec::new()) };
-        let mut names: BTreeSet<EnvironmentName> = newest.config.environments.keys().cloned().collect();
-        names.extend(self.store.configured_environments().await?);
+        let Some(newest) = self.store.latest_revision().await? else { return Ok(Vec::new()) };
+        Ok(self.environments_beside(&newest).await?.into_iter().map(|(environment, _)| environment).collect())
+    }
+
+    /// Returns every environment beside the newest revision, and whether it is in force as it is returned.
+    pub(super) async fn environments_beside(&self, newest: &Revision) -> Result<Vec<(EnvironmentConfig, bool)>> {
+        let newest = self.parsed.of(newest)?;
+        let mut revisions: BTreeMap<EnvironmentName, Option<i64>> = newest.environments.keys().map(|name| (name.clone(), None)).collect();
+        revisions.extend(self.store.configured_environments().await?);
         let mut environments = Vec::new();
-        for name in names {
-            let found = match self.store.in_force(&name).await? {
+        for (name, revision) in revisions {
+            let found = match revision {
                 Some(revision) => self.applied_revision(revision).await?.config.environment(&name).cloned(),
-                None => newest.config.environment(&name).cloned(),
+                None => newest.environment(&name).cloned(),
             };
-            environments.extend(found);
+            environments.extend(found.map(|environment| (environment, revision.is_some())));
         }
         Ok(environments)
     }
@@ -109,8 +120,11 @@ impl Engine {
     }
 
     async fn applied_revision(&self, revision: i64) -> Result<Applied> {
+        if let Some(config) = self.parsed.known(revision) {
+            return Ok(Applied { revision, config });
+        }
         let record = self.store.revision(revision).await?.ok_or_else(|| Error::not_found("configuration revision", revision))?;
-        Ok(Applied { revision, config: self.parsed.of(&record.text)? })
+        Ok(Applied { revision, config: self.parsed.of(&record)? })
     }
 
     /// Stores a text as a revision, with the phase files it names in it. It comes into force at once where nobody has to sign, and waits elsewhere.
@@ -147,7 +161,7 @@ impl Engine {
     /// Returns the proposal that waits for a decision, if any.
     pub async fn pending_proposal(&self) -> Result<Option<ConfigurationProposal>> {
         let Some(record) = self.store.latest_revision().await? else { return Ok(None) };
-        let new = self.parsed.of(&record.text)?;
+        let new = self.parsed.of(&record)?;
         let differences: Vec<_> = self
             .differences(&new)
             .await?
@@ -166,11 +180,11 @@ impl Engine {
 
     /// Returns what a configuration would change, per environment, against what is in force there.
     pub async fn differences(&self, new: &ProjectConfig) -> Result<Vec<EnvironmentDifference>> {
-        let mut environments: BTreeSet<EnvironmentName> = new.environments.keys().cloned().collect();
-        environments.extend(self.store.configured_environments().await?);
+        let mut revisions: BTreeMap<EnvironmentName, Option<i64>> = new.environments.keys().map(|name| (name.clone(), None)).collect();
+        revisions.extend(self.store.configured_environments().await?);
         let mut differences = Vec::new();
-        for environment in environments {
-            let old = match self.store.in_force(&environment).await? {
+        for (environment, revision) in revisions {
+            let old = match revision {
                 Some(revision) => Some(self.applied_revision(revision).await?.config),
                 None => None,
             };
@@ -194,8 +208,8 @@ impl Engine {
     /// Returns what stands under a signature beside the approved environments themselves: those they name in `after`, and their listeners.
     async fn guarded(&self) -> Result<(BTreeSet<EnvironmentName>, Vec<(EnvironmentName, SocketAddr)>)> {
         let (mut names, mut listeners) = (BTreeSet::new(), Vec::new());
-        for name in self.store.configured_environments().await? {
-            let Some(revision) = self.store.in_force(&name).await? else { continue };
+        for (name, revision) in self.store.configured_environments().await? {
+            let Some(revision) = revision else { continue };
             let config = self.applied_revision(revision).await?.config;
             let Some(environment) = config.environment(&name).filter(|environment| environment.is_production()) else { continue };
             listeners.extend(environment.services.values().map(|spec| (name.clone(), spec.router.listen())));
@@ -206,32 +220,37 @@ impl Engine {
     }
 
     /// Tells whether the file on disk differs from the newest revision: shown, never used.
-    pub async fn drifted(&self) -> Result<bool> {
-        let Some(record) = self.store.latest_revision().await? else { return Ok(false) };
+    pub(super) fn is_drifted(&self, newest: &Revision) -> bool {
         let text = std::fs::read_to_string(self.workspace.config_file()).unwrap_or_default();
         let text = config::with_phases(&self.workspace, &text).unwrap_or(text);
-        Ok(Sha256::of(text.as_bytes()) != record.sha256)
+        Sha256::of(text.as_bytes()) != newest.sha256
     }
 }
 
-/// Configurations that were read a moment ago, each with its text: almost every call needs one, and the same.
+/// Configurations that were read a moment ago, each with its revision, which never changes: almost every call needs one, and the same.
 #[derive(Default)]
-pub(super) struct Parsed(Mutex<Vec<(String, ProjectConfig)>>);
+pub(super) struct Parsed(Mutex<Vec<(i64, ProjectConfig)>>);
 
 impl Parsed {
     /// How many are kept: what is in force in a few environments, and the newest.
     const MOST: usize = 8;
 
-    fn of(&self, text: &str) -> Result<ProjectConfig> {
-        let mut kept = self.0.lock().expect("nothing panics here");
-        if let Some((_, config)) = kept.iter().find(|(one, _)| one == text) {
-            return Ok(config.clone());
+    /// Returns what a revision says, where it was read.
+    fn known(&self, revision: i64) -> Option<ProjectConfig> {
+        let kept = self.0.lock().expect("nothing panics here");
+        kept.iter().find(|(one, _)| *one == revision).map(|(_, config)| config.clone())
+    }
+
+    fn of(&self, record: &Revision) -> Result<ProjectConfig> {
+        if let Some(config) = self.known(record.revision) {
+            return Ok(config);
         }
-        let config = parse(text)?;
+        let config = parse(&record.text)?;
+        let mut kept = self.0.lock().expect("nothing panics here");
         if kept.len() == Self::MOST {
             kept.remove(0);
         }
-        kept.push((text.to_owned(), config.clone()));
+        kept.push((record.revision, config.clone()));
         Ok(config)
     }
 }

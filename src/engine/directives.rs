@@ -2,6 +2,7 @@
 
 use super::{Engine, git, recheck::artifact_error};
 use crate::{
+    config::ProjectConfig,
     error::{Code, Error, Result},
     model::{Caller, ChangeKind, Directive, DirectiveId, DirectiveState, EnvironmentName, PlanState, Release, ServiceName, Sha256, text},
     phases::{self, Phase},
@@ -195,10 +196,13 @@ impl Engine {
 
     /// Returns the phase the environment's configuration names; never the agent's choice.
     pub async fn phase_of(&self, environment: &EnvironmentName) -> Result<Option<Phase>> {
-        let applied = self.applied(environment).await?;
-        let name = applied.config.environment(environment).and_then(|environment| environment.phase.clone());
-        let Some(name) = name else { return Ok(None) };
-        let own = applied.config.phases.get(&name).and_then(|text| self.recalled.of(text));
+        self.phase_in(&self.applied(environment).await?.config, environment)
+    }
+
+    /// Returns the phase a configuration names for an environment.
+    pub(super) fn phase_in(&self, config: &ProjectConfig, environment: &EnvironmentName) -> Result<Option<Phase>> {
+        let Some(name) = config.environment(environment).and_then(|environment| environment.phase.clone()) else { return Ok(None) };
+        let own = config.phases.get(&name).and_then(|text| self.recalled.of(text));
         own.or_else(|| phases::builtin(&name).cloned()).map(Some).ok_or_else(|| Error::not_found("phase", &name))
     }
 
@@ -214,6 +218,11 @@ impl Engine {
     /// Its steps and exits are those it was begun for. Gates are always those in force: what is asked of a release is what is applied now.
     pub async fn phase_for(&self, directive: &Directive) -> Result<Option<Phase>> {
         let in_force = self.phase_of(&directive.environment).await?;
+        self.phase_begun(directive, in_force).await
+    }
+
+    /// Returns [`Engine::phase_for`] of a directive beside the phase in force.
+    pub(super) async fn phase_begun(&self, directive: &Directive, in_force: Option<Phase>) -> Result<Option<Phase>> {
         let Some(sha256) = &directive.phase_sha256 else { return Ok(in_force) };
         if in_force.as_ref().is_some_and(|phase| phase.sha256 == *sha256) {
             return Ok(in_force);

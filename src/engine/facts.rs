@@ -1,11 +1,14 @@
 //! The named facts a phase's checklist asks for, computed from the record alone. A fact nobody supplied is missing, and asks.
 
-use super::{Engine, environment_setup::is_ready};
+use super::{
+    Engine,
+    environment_setup::{SetupFact, is_ready},
+};
 use crate::{
     error::Result,
     model::{Deployment, DeploymentState, Directive, GateResult, JournalEntry, PlanState, Purpose, RunbookId, StepState, Verdict},
     phases::{FACTS, Phase},
-    store::{Artifact, DeploymentFilter, RunbookState, RunbookVersion},
+    store::{Artifact, DeploymentFilter, PlanRecord, RunbookState, RunbookVersion},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +22,10 @@ pub(super) struct Seen {
     /// Its journal.
     pub journal: Vec<JournalEntry>,
     pub artifacts: Vec<Artifact>,
+    pub plans: Vec<PlanRecord>,
+    pub setup: Vec<SetupFact>,
+    /// The versions of its runbook, newest first.
+    pub runbooks: Vec<RunbookVersion>,
 }
 
 impl Seen {
@@ -32,21 +39,36 @@ impl Seen {
 impl Engine {
     /// Returns every fact a phase asks about a directive, and those of every deployment.
     pub async fn facts(&self, directive: &Directive, phase: Option<&Phase>) -> Result<BTreeMap<String, Fact>> {
+        self.facts_by(directive, phase, &self.seen(directive).await?).await
+    }
+
+    /// Reads what the record has of a directive's work.
+    pub(super) async fn seen(&self, directive: &Directive) -> Result<Seen> {
+        // Plans first: one that is used by then has its deployment.
+        let plans = self.store.plans_of(&directive.id).await?;
         let latest = self.latest_deployment(directive).await?;
         let journal = match &latest {
             Some(deployment) => self.store.journal(&deployment.id).await?,
             None => Vec::new(),
         };
-        let seen = Seen {
-            verdicts: self.store.verdicts(&directive.id).await?,
+        let verdicts = self.store.verdicts(&directive.id).await?;
+        Ok(Seen {
             latest,
             journal,
             artifacts: self.store.artifacts(&directive.id).await?,
-        };
-        let mut known: BTreeMap<&str, Option<bool>> = self.facts_of_work(directive, &seen).await?.into_iter().collect();
+            plans,
+            setup: self.environment_setup(directive, &verdicts).await?,
+            runbooks: self.runbooks_of(directive).await?,
+            verdicts,
+        })
+    }
+
+    /// Returns [`Engine::facts`] by what was read of the record.
+    pub(super) async fn facts_by(&self, directive: &Directive, phase: Option<&Phase>, seen: &Seen) -> Result<BTreeMap<String, Fact>> {
+        let mut known: BTreeMap<&str, Option<bool>> = facts_of_work(seen).into_iter().collect();
         let asked: BTreeSet<&str> = phase.into_iter().flat_map(Phase::asked_facts).collect();
         if asked.iter().any(|fact| !known.contains_key(fact)) {
-            known.extend(self.facts_of_place(directive, &seen).await?);
+            known.extend(self.facts_of_place(directive, seen).await?);
         }
         let signed = self.store.sign_offs(&directive.id).await?;
         for kind in FACTS.iter().filter(|kind| kind.signed.is_some()) {
@@ -69,59 +91,6 @@ impl Engine {
             (name.to_owned(), fact)
         };
         Ok(known.into_iter().map(shown).collect())
-    }
-
-    /// Returns the facts of every deployment: gates, plan, approval, what came of it, and what was written.
-    async fn facts_of_work(&self, directive: &Directive, seen: &Seen) -> Result<Vec<(&'static str, Option<bool>)>> {
-        let worst = seen.verdicts.iter().map(|result| result.verdict).max_by_key(|verdict| match verdict {
-            Verdict::Pass => 0,
-            Verdict::Inconclusive => 1,
-            Verdict::Fail => 2,
-        });
-        let said = |verdict: Option<Verdict>| match verdict {
-            Some(Verdict::Pass) => Some(true),
-            Some(Verdict::Fail) => Some(false),
-            Some(Verdict::Inconclusive) | None => None,
-        };
-        let passed = |gate: &str| said(seen.verdict(gate));
-        let plans = self.store.plans_of(&directive.id).await?;
-        let forward: Vec<_> = plans.iter().filter(|record| record.plan.purpose == Purpose::Deploy).collect();
-        let any = |states: &[PlanState]| forward.iter().any(|record| states.contains(&record.state));
-        use PlanState::{Approved, AwaitingApproval, Planned, Rejected, Used};
-        let approved = match any(&[Planned, Approved, Used]) {
-            true => Some(true),
-            false => any(&[Rejected]).then_some(false),
-        };
-        let deployed = match seen.latest.as_ref().map(|deployment| (deployment.state, deployment.rolled_back_by.is_some())) {
-            Some((DeploymentState::Succeeded, false)) => Some(true),
-            Some((DeploymentState::RolledBack | DeploymentState::Stuck, _) | (DeploymentState::Succeeded, true)) => Some(false),
-            _ => None,
-        };
-        let setup = self.environment_setup(directive, &seen.verdicts).await?;
-        let written = |kind: &str| seen.artifacts.iter().any(|artifact| artifact.name == kind).then_some(true);
-        let runbooks = self.runbooks_of(directive).await?;
-        let any_runbook = |states: &[RunbookState]| runbooks.iter().any(|runbook| states.contains(&runbook.state)).then_some(true);
-        Ok(vec![
-            ("gates_pass", said(worst)),
-            ("secrets_present", passed("secrets")),
-            ("environment_ready", is_ready(&setup)),
-            ("rollback_ready", passed("rollback_ready")),
-            ("alerts_nominal", passed("alerts")),
-            ("logs_clean", passed("logs")),
-            ("quota_sufficient", passed("quota")),
-            ("tested_before", passed("promoted_from")),
-            ("plan_ready", any(&[Planned, AwaitingApproval, Approved, Used]).then_some(true)),
-            ("assessed", forward.iter().any(|record| record.state != PlanState::Void && record.plan.assessment.is_some()).then_some(true)),
-            ("approved", approved),
-            ("deployed", deployed),
-            ("smoke_passed", step_fact(&seen.journal, "verify-listener")),
-            ("verified", step_fact(&seen.journal, "bake")),
-            ("report_written", written("smoke_report")),
-            ("logs_written", written("deploy_logs")),
-            ("runbook_written", any_runbook(&[RunbookState::InReview, RunbookState::Published])),
-            ("runbook_published", any_runbook(&[RunbookState::Published])),
-            ("uat_signed", None),
-        ])
     }
 
     /// Returns the versions of the runbook that were written for a directive, newest first.
@@ -160,6 +129,56 @@ impl Engine {
         }
         Ok(open)
     }
+}
+
+/// Returns the facts of every deployment: gates, plan, approval, what came of it, and what was written.
+fn facts_of_work(seen: &Seen) -> Vec<(&'static str, Option<bool>)> {
+    let worst = seen.verdicts.iter().map(|result| result.verdict).max_by_key(|verdict| match verdict {
+        Verdict::Pass => 0,
+        Verdict::Inconclusive => 1,
+        Verdict::Fail => 2,
+    });
+    let said = |verdict: Option<Verdict>| match verdict {
+        Some(Verdict::Pass) => Some(true),
+        Some(Verdict::Fail) => Some(false),
+        Some(Verdict::Inconclusive) | None => None,
+    };
+    let passed = |gate: &str| said(seen.verdict(gate));
+    let forward: Vec<_> = seen.plans.iter().filter(|record| record.plan.purpose == Purpose::Deploy).collect();
+    let any = |states: &[PlanState]| forward.iter().any(|record| states.contains(&record.state));
+    use PlanState::{Approved, AwaitingApproval, Planned, Rejected, Used};
+    let approved = match any(&[Planned, Approved, Used]) {
+        true => Some(true),
+        false => any(&[Rejected]).then_some(false),
+    };
+    let deployed = match seen.latest.as_ref().map(|deployment| (deployment.state, deployment.rolled_back_by.is_some())) {
+        Some((DeploymentState::Succeeded, false)) => Some(true),
+        Some((DeploymentState::RolledBack | DeploymentState::Stuck, _) | (DeploymentState::Succeeded, true)) => Some(false),
+        _ => None,
+    };
+    let written = |kind: &str| seen.artifacts.iter().any(|artifact| artifact.name == kind).then_some(true);
+    let any_runbook = |states: &[RunbookState]| seen.runbooks.iter().any(|runbook| states.contains(&runbook.state)).then_some(true);
+    vec![
+        ("gates_pass", said(worst)),
+        ("secrets_present", passed("secrets")),
+        ("environment_ready", is_ready(&seen.setup)),
+        ("rollback_ready", passed("rollback_ready")),
+        ("alerts_nominal", passed("alerts")),
+        ("logs_clean", passed("logs")),
+        ("quota_sufficient", passed("quota")),
+        ("tested_before", passed("promoted_from")),
+        ("plan_ready", any(&[Planned, AwaitingApproval, Approved, Used]).then_some(true)),
+        ("assessed", forward.iter().any(|record| record.state != PlanState::Void && record.plan.assessment.is_some()).then_some(true)),
+        ("approved", approved),
+        ("deployed", deployed),
+        ("smoke_passed", step_fact(&seen.journal, "verify-listener")),
+        ("verified", step_fact(&seen.journal, "bake")),
+        ("report_written", written("smoke_report")),
+        ("logs_written", written("deploy_logs")),
+        ("runbook_written", any_runbook(&[RunbookState::InReview, RunbookState::Published])),
+        ("runbook_published", any_runbook(&[RunbookState::Published])),
+        ("uat_signed", None),
+    ]
 }
 
 fn step_fact(journal: &[JournalEntry], step: &str) -> Option<bool> {

@@ -1,6 +1,6 @@
 //! The server's own gates: reads the record and the live world, and lets the pure evaluators judge.
 
-use super::{Engine, gate_rules::Binding};
+use super::{Engine, checks::Bound, gate_rules::Binding};
 use crate::{
     config::EnvironmentConfig,
     error::{Code, Error, Result},
@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 
 impl Engine {
     /// Evaluates one gate that needs no report.
-    pub(crate) async fn evaluate_own(&self, directive: &Directive, binding: &Binding) -> Result<GateResult> {
-        let (applied, environment, spec) = self.service(&directive.environment, &directive.service).await?;
+    pub(crate) async fn evaluate_own(&self, directive: &Directive, bound: &Bound, binding: &Binding) -> Result<GateResult> {
+        let Bound { applied, environment, spec, .. } = bound;
         let ask = Ask { directive: &directive.id, by: &binding.asked_by, now: self.present() };
         Ok(match binding.rule.gate.as_str() {
             artifact_digest::NAME => {
@@ -35,9 +35,9 @@ impl Engine {
             }
             dependencies::NAME => dependencies::evaluate(ask, &dependencies::check(&spec.dependencies).await),
             backup::NAME => {
-                let last = self.last_backup(&spec).await?;
+                let last = self.last_backup(spec).await?;
                 let limits: Vec<_> = binding.rule.thresholds.values().map(|(limit, _)| *limit).collect();
-                backup::evaluate(ask, &limits, backup::LastBackup::of(&spec, last.as_ref().map(|(_, seen)| seen)))
+                backup::evaluate(ask, &limits, backup::LastBackup::of(spec, last.as_ref().map(|(_, seen)| seen)))
             }
             freeze::NAME => {
                 let freezes = self.store.active_freezes(&directive.environment, self.clock.now()).await?;
@@ -61,7 +61,7 @@ impl Engine {
                 rollback_ready::evaluate(ask, rollback_ready::WayBack::To { version: &base.version, on_disk })
             }
             promoted_from::NAME => {
-                let after = after(&environment, promoted_from::NAME)?;
+                let after = after(environment, promoted_from::NAME)?;
                 let succeeded = self.store.succeeded_with(after, &directive.service, &directive.digest).await?;
                 let succeeded = succeeded.as_ref().map(|deployment| &deployment.id);
                 promoted_from::evaluate(ask, promoted_from::Promotion { after, digest: &directive.digest, succeeded, latest_other: None })
@@ -71,18 +71,18 @@ impl Engine {
                 None => ci::unconfigured(ask),
             },
             alerts::NAME => {
-                let heard = super::alerts::heard(&spec, super::alerts::ANSWER).await;
+                let heard = super::alerts::heard(spec, super::alerts::ANSWER).await;
                 let signed = self.store.sign_offs(&directive.id).await?;
                 alerts::evaluate(ask, &heard, &directive.digest, &facts_signed(&signed))
             }
             quota::NAME => {
-                let (needs, has) = self.room(directive, &spec).await?;
+                let (needs, has) = self.room(directive, spec).await?;
                 let signed = self.store.sign_offs(&directive.id).await?;
                 let word = (&directive.digest, &facts_signed(&signed)[..]);
                 quota::evaluate(ask, &limits(binding), &needs, has.as_ref().map(Option::as_ref).map_err(String::as_str), word)
             }
             logs::NAME => {
-                let after = after(&environment, logs::NAME)?;
+                let after = after(environment, logs::NAME)?;
                 let succeeded = self.store.succeeded_with(after, &directive.service, &directive.digest).await?;
                 let written = match &succeeded {
                     Some(deployment) => match self.written(deployment).await? {

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::{
-    config::Progression,
+    config::{Progression, ProjectConfig},
     error::{Code, Error, Result},
     model::{Caller, CallerKind, EnvironmentName, Who},
 };
@@ -39,18 +39,12 @@ pub const STEPS: &[&str] = &[
 impl Engine {
     /// Tells whether a person begins every step in an environment.
     pub(super) async fn is_manual(&self, environment: &EnvironmentName) -> Result<bool> {
-        let applied = self.applied(environment).await?;
-        Ok(applied.config.environment(environment).is_some_and(|it| it.progression == Progression::Manual))
-    }
-
-    /// Tells whether this caller has to leave every step in an environment to a person.
-    pub(super) async fn leaves_steps(&self, by: &Caller, environment: &EnvironmentName) -> Result<bool> {
-        Ok(by.kind == CallerKind::Agent && self.is_manual(environment).await?)
+        Ok(is_manual(&self.applied(environment).await?.config, environment))
     }
 
     /// Refuses a step to an agent where a person begins every step.
     pub(super) async fn may_begin(&self, by: &Caller, environment: &EnvironmentName, step: Step) -> Result<()> {
-        if !self.leaves_steps(by, environment).await? {
+        if by.kind != CallerKind::Agent || !self.is_manual(environment).await? {
             return Ok(());
         }
         let message = format!("a person begins every step in `{environment}`: its progression is manual");
@@ -59,6 +53,11 @@ impl Engine {
             .who(Who::Person)
             .hint(format!("ask for `{command}`, and wait with `get_status`, which shows the whole command")))
     }
+}
+
+/// Tells whether a person begins every step in an environment, by this configuration.
+pub(super) fn is_manual(config: &ProjectConfig, environment: &EnvironmentName) -> bool {
+    config.environment(environment).is_some_and(|environment| environment.progression == Progression::Manual)
 }
 
 /// Returns the command line of a call: `interlock get-status --directive SD-1`.

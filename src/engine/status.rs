@@ -6,9 +6,10 @@ use super::{
     checks::JOB,
     close_watch::CloseWatch,
     environment_setup::SetupFact,
-    facts::Fact,
+    facts::{Fact, Seen},
     freezing,
     necessity::Necessity,
+    progression,
     stuck::{self, Stuck},
 };
 use crate::{
@@ -135,21 +136,33 @@ pub struct Place {
     pub listen: String,
 }
 
+/// Where everything stands.
+#[derive(Debug, Default)]
+pub struct Overview {
+    /// Every service in every environment.
+    pub places: Vec<Place>,
+    /// Whether the file on disk differs from the newest revision, which alone counts.
+    pub is_drifted: bool,
+}
+
 impl Engine {
     /// Returns a directive with everything that hangs on it.
     pub async fn view(self: &Arc<Self>, directive: Directive) -> Result<DirectiveView> {
-        let plans = self.store.plans_of(&directive.id).await?;
+        let config = self.applied(&directive.environment).await?.config;
+        let phase = self.phase_begun(&directive, self.phase_in(&config, &directive.environment)?).await?;
+        // The job first: when it has ended, its verdicts are there.
+        let job = self.store.latest_job(&directive.id, JOB).await?;
+        let seen = self.seen(&directive).await?;
+        let facts = self.facts_by(&directive, phase.as_ref(), &seen).await?;
+        let Seen { verdicts: gates, latest: deployment, plans, setup, runbooks, .. } = seen;
         let newest = plans
             .into_iter()
             .filter(|record| record.plan.purpose == Purpose::Deploy)
             .max_by_key(|record| (record.state != PlanState::Void, record.created_at));
-        let deployment = self.latest_deployment(&directive).await?;
         let rollback = match &deployment {
             Some(deployment) => self.store.rollback_of(&deployment.id).await?.filter(is_open),
             None => None,
         };
-        let phase = self.phase_for(&directive).await?;
-        let facts = self.facts(&directive, phase.as_ref()).await?;
         let (mut checklist, mut necessity) = (Checklist::default(), None);
         if let Some(phase) = &phase {
             checklist = Checklist::of(phase, &facts);
@@ -159,11 +172,11 @@ impl Engine {
             DirectiveState::Completed => self.store.phase_skip(&directive.id).await?,
             _ => None,
         };
-        let job = self.store.latest_job(&directive.id, JOB).await?;
         let course = match rollback.as_ref().or(deployment.as_ref().filter(|deployment| is_open(deployment))) {
             Some(deployment) => self.course(deployment).await?,
             None => {
-                let (frozen, is_manual) = (self.frozen(&directive.environment).await?, self.is_manual(&directive.environment).await?);
+                let is_manual = progression::is_manual(&config, &directive.environment);
+                let frozen = self.frozen(&directive.environment).await?;
                 Course { frozen, is_manual, ..Course::default() }
             }
         };
@@ -173,10 +186,9 @@ impl Engine {
         };
         let said = newest.as_ref().is_some_and(|record| record.plan.assessment.is_some());
         let unassessed = !said && directive.state.is_open() && self.needs_assessment(&directive, phase.as_ref()).await?;
-        let gates = self.store.verdicts(&directive.id).await?;
         Ok(DirectiveView {
             unassessed,
-            setup: self.environment_setup(&directive, &gates).await?,
+            setup,
             gates,
             checking: job.filter(|job| job.state == crate::store::JobState::Running),
             plan: newest,
@@ -186,7 +198,7 @@ impl Engine {
                 true => self.exit_gates(&directive, phase.as_ref(), &facts).await?,
                 false => Vec::new(),
             },
-            runbooks: self.runbooks_of(&directive).await?,
+            runbooks,
             phase,
             checklist,
             necessity,
@@ -212,19 +224,19 @@ impl Engine {
         Ok(Course { share, watched_until, frozen, stuck: self.stuck(deployment).await?, is_manual })
     }
 
-    /// Returns the freeze of an environment that lasts longest: when it is over, so are the others.
+    /// Returns the freeze of an environment that lasts longest.
     async fn frozen(&self, environment: &EnvironmentName) -> Result<Option<InForce>> {
-        let freezes = self.store.active_freezes(environment, self.clock.now()).await?;
-        Ok(freezes.into_iter().max_by_key(|freeze| (freeze.until.is_none(), freeze.until)))
+        Ok(longest(self.store.frozen(self.clock.now()).await?.of(environment)).cloned())
     }
 
-    /// Returns every service in every environment.
-    pub async fn places(&self) -> Result<Vec<Place>> {
-        let occupying = self.store.occupying().await?;
+    /// Returns every service in every environment; each question about them is asked once for all.
+    pub async fn overview(&self) -> Result<Overview> {
+        let Some(newest) = self.store.latest_revision().await? else { return Ok(Overview::default()) };
+        let (occupying, all_serving) = (self.store.occupying().await?, self.store.all_serving().await?);
+        let freezes = self.store.frozen(self.clock.now()).await?;
         let mut places = Vec::new();
-        for environment in self.environments().await? {
-            let frozen = self.frozen(&environment.name).await?;
-            let in_force = self.store.in_force(&environment.name).await?.is_some();
+        for (environment, in_force) in self.environments_beside(&newest).await? {
+            let frozen = longest(freezes.of(&environment.name));
             let mut requires = Vec::new();
             if !in_force {
                 requires.push("its configuration signed first".to_owned());
@@ -241,7 +253,7 @@ impl Engine {
                 requires.push("nothing but the server's own gates".to_owned());
             }
             for (service, spec) in &environment.services {
-                let serving = self.store.serving(service, &environment.name).await?;
+                let serving = all_serving.iter().find(|set| set.environment == environment.name && &set.service == service);
                 let under_way =
                     occupying.iter().find(|deployment| deployment.environment == environment.name && &deployment.service == service);
                 let stuck = under_way.filter(|deployment| deployment.state == DeploymentState::Stuck);
@@ -249,19 +261,24 @@ impl Engine {
                 places.push(Place {
                     environment: environment.name.clone(),
                     service: service.clone(),
-                    serves: serving.as_ref().map(|set| set.version.clone()),
+                    serves: serving.map(|set| set.version.clone()),
                     deployment: serving.map(|set| set.deployment.to_string()),
                     under_way: under_way
                         .map(|deployment| format!("{} {} is {}", deployment.id, deployment.version, deployment.state.as_str())),
-                    person: chooses.or_else(|| frozen.as_ref().map(|frozen| freezing::command(&frozen.freeze.id))),
-                    frozen: frozen.as_ref().map(InForce::short),
+                    person: chooses.or_else(|| frozen.map(|frozen| freezing::command(&frozen.freeze.id))),
+                    frozen: frozen.map(InForce::short),
                     requires: requires.join(", "),
                     listen: spec.front(),
                 });
             }
         }
-        Ok(places)
+        Ok(Overview { places, is_drifted: self.is_drifted(&newest) })
     }
+}
+
+/// Returns the freeze that lasts longest: when it is over, so are the others.
+fn longest<'a>(freezes: impl Iterator<Item = &'a InForce>) -> Option<&'a InForce> {
+    freezes.max_by_key(|freeze| (freeze.until.is_none(), freeze.until))
 }
 
 /// Tells whether a deployment still occupies its environment.

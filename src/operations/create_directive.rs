@@ -106,7 +106,7 @@ impl Operation for CreateDirective {
             depends_on: params.depends_on,
         };
         let (directive, existing) = ctx.engine.create_directive(&ctx.caller, order).await?;
-        let gates = ctx.engine.bindings(&directive).await?.into_iter().map(|binding| binding.rule.gate.to_string()).collect();
+        let gates = ctx.engine.bound(&directive).await?.bindings.into_iter().map(|binding| binding.rule.gate.to_string()).collect();
         let view = ctx.engine.view(directive.clone()).await?;
         Ok(guidance::of_directive(&view).reply(Output { directive, existing, change: view.change, gates }))
     }

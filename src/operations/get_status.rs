@@ -7,10 +7,10 @@ use crate::{
         close_watch::CloseWatch,
         environment_setup::{Missing, SetupFact},
         necessity::Necessity,
-        status::Place,
+        status::{Overview, Place},
     },
     error::Error,
-    model::{DirectiveId, PlanId, Sha256, Verdict, Who, text},
+    model::{DirectiveId, DirectiveState, PlanId, Sha256, Verdict, Who, text},
 };
 use serde_json::json;
 
@@ -188,7 +188,8 @@ async fn overview(ctx: &Context, params: &Params) -> Result<Reply<Output>, Error
         params.service.as_ref().is_none_or(|service| place.service.as_str() == service)
             && params.environment.as_ref().is_none_or(|environment| place.environment.as_str() == environment)
     };
-    let mut places: Vec<Place> = engine.places().await?.into_iter().filter(asked).collect();
+    let Overview { mut places, is_drifted } = engine.overview().await?;
+    places.retain(asked);
     if places.is_empty() && (params.service.is_some() || params.environment.is_some()) {
         return Err(Error::not_found(
             "service or environment",
@@ -201,11 +202,9 @@ async fn overview(ctx: &Context, params: &Params) -> Result<Reply<Output>, Error
         params.service.as_ref().is_none_or(|service| directive.service.as_str() == service)
             && params.environment.as_ref().is_none_or(|environment| directive.environment.as_str() == environment)
     };
-    let mut directives: Vec<_> = engine.store.open_directives().await?.into_iter().filter(for_those).collect();
+    let mut directives: Vec<_> = engine.store.standing_directives().await?.into_iter().filter(for_those).collect();
     // Newest first: it is the one that is being worked on. What waits for a mended release comes last.
-    directives.reverse();
-    directives.extend(engine.store.follow_ups().await?.into_iter().filter(for_those));
-    let drifted = engine.drifted().await?;
+    directives.sort_by_key(|directive| directive.state == DirectiveState::Draft);
     let mut next_actions: Vec<NextAction> = Vec::new();
     if let Some(directive) = directives.first() {
         next_actions.push(NextAction::tool("get_status", json!({ "directive": directive.id }), "go on with the newest open directive"));
@@ -232,7 +231,7 @@ async fn overview(ctx: &Context, params: &Params) -> Result<Reply<Output>, Error
         open_directives: directives.iter().take(SHOWN).map(open).collect(),
         places,
         more: (more > 0).then_some(more),
-        configuration_drifted: drifted,
+        configuration_drifted: is_drifted,
         ..Output::default()
     };
     let guidance = "Nothing deploys without a directive: create one, check it, plan it, execute what is approved.".to_owned();

@@ -3,6 +3,7 @@
 use super::{Context, Effect, Operation, Reply, Toolset, guidance};
 use crate::{
     config::ReportFormat,
+    engine::checks::HandedOver,
     error::{Code, Error},
     model::{DirectiveId, GateResult},
 };
@@ -58,7 +59,8 @@ impl Operation for RecordEvidence {
             (None, Some(content)) => content.into_bytes(),
             _ => return Err(Error::invalid("give either `path` or `content`")),
         };
-        let bindings = ctx.engine.bindings(&directive).await?;
+        let bound = ctx.engine.bound(&directive).await?;
+        let bindings = &bound.bindings;
         let Some(binding) = bindings.iter().find(|binding| binding.rule.gate.as_str() == params.kind) else {
             let known = crate::engine::configuration::names(bindings.iter().map(|binding| &binding.rule.gate));
             return Err(Error::not_found("gate", &params.kind).hint(format!("gates that bind here: {known}")));
@@ -67,7 +69,8 @@ impl Operation for RecordEvidence {
             Some(format) => format,
             None => natural_format(&params.kind, &body)?,
         };
-        let gates = ctx.engine.record_evidence(&ctx.caller, &directive, &params.kind, body, format).await?;
+        let report = HandedOver { kind: params.kind, body, format };
+        let gates = ctx.engine.record_evidence(&ctx.caller, &directive, &bound, report).await?;
         Ok(guidance::of_directive(&ctx.engine.view(directive).await?).reply(Output { gates }))
     }
 }

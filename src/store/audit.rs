@@ -68,8 +68,8 @@ pub struct Principal {
     pub last_seen_at: Timestamp,
 }
 
-/// Appends an entry and moves the head to it; the head's number was raised when the change began.
-pub(super) async fn append(on: &mut AnyConnection, entry: &AuditEntry) -> Result<()> {
+/// Appends an entry; returns its hash.
+pub(super) async fn append(on: &mut AnyConnection, entry: &AuditEntry) -> Result<Sha256> {
     let AuditEntry { seq, at, by, action, subject, detail, previous_hash } = entry;
     let (kind, via, detail) = (word(&by.kind), word(&by.via), detail.to_string());
     let linked = Linked {
@@ -90,7 +90,7 @@ pub(super) async fn append(on: &mut AnyConnection, entry: &AuditEntry) -> Result
     .bind(*seq)
     .bind(*at)
     .bind(&by.principal)
-    .bind(&kind)
+    .bind(kind)
     .bind(via)
     .bind(by.client.as_deref())
     .bind(action)
@@ -98,15 +98,20 @@ pub(super) async fn append(on: &mut AnyConnection, entry: &AuditEntry) -> Result
     .bind(detail)
     .bind(previous_hash)
     .bind(&hash)
-    .run(&mut *on)
+    .run(on)
     .await?;
-    sql("UPDATE audit_head SET hash = $1 WHERE id = 1").bind(&hash).run(&mut *on).await?;
+    Ok(hash)
+}
+
+/// Moves the head to the last entry of a change, and notes who made it.
+pub(super) async fn finish(on: &mut AnyConnection, (seq, hash): (i64, &Sha256), by: &Caller, at: Timestamp) -> Result<()> {
+    sql("UPDATE audit_head SET seq = $1, hash = $2 WHERE id = 1").bind(seq).bind(hash).run(&mut *on).await?;
     sql("INSERT INTO principals (principal, kind, client, first_seen_at, last_seen_at) VALUES ($1, $2, $3, $4, $4)
          ON CONFLICT (principal, kind) DO UPDATE SET client = $3, last_seen_at = $4")
     .bind(&by.principal)
-    .bind(kind)
+    .bind(word(&by.kind))
     .bind(by.client.as_deref())
-    .bind(*at)
+    .bind(at)
     .run(on)
     .await?;
     Ok(())

@@ -178,6 +178,14 @@ impl Store {
         rows.iter().map(directive_of).collect()
     }
 
+    /// Returns the directives that are open, and the drafts that wait for a release, newest first.
+    pub async fn standing_directives(&self) -> Result<Vec<Directive>> {
+        let rows = sql("SELECT * FROM strategic_directives_v2 WHERE status IN ('active', 'in_progress', 'draft') ORDER BY number DESC")
+            .all(self.pool())
+            .await?;
+        rows.iter().map(directive_of).collect()
+    }
+
     /// Returns the directives of a service in an environment, newest first.
     pub async fn directives_of(&self, service: &ServiceName, environment: &EnvironmentName) -> Result<Vec<Directive>> {
         let rows = sql("SELECT * FROM strategic_directives_v2 WHERE service = $1 AND environment = $2 ORDER BY number DESC")

@@ -1,12 +1,13 @@
 //! Evidence: the reports behind verdicts, kept raw and named by their SHA-256.
 
 use super::{
-    Result, Store, StoreError,
+    Result, Store, StoreError, Write,
     query::{Read, json as text, sql, word},
+    verdicts,
 };
 use crate::model::*;
 use serde_json::{Value, json};
-use sqlx::any::AnyRow;
+use sqlx::{Any, Executor, any::AnyRow};
 use std::collections::BTreeMap;
 
 /// A report on its way in.
@@ -75,60 +76,32 @@ impl Store {
     /// Records a report; the same bytes are stored once, however often they are recorded.
     pub async fn add_evidence(&self, by: &Caller, new: NewEvidence) -> Result<EvidenceRecord> {
         let mut write = self.write().await?;
-        let number: i64 =
-            sql("SELECT COALESCE(MAX(number), 0) + 1 AS number FROM evidence").value(write.on(), "number").await?.unwrap_or(1);
-        let record = EvidenceRecord {
-            id: EvidenceId(format!("ev_{number}")),
-            directive: new.directive,
-            gate: new.gate,
-            origin: new.origin,
-            format: new.format,
-            commit: new.commit,
-            digest: new.digest,
-            sha256: Sha256::of(&new.body),
-            size_bytes: new.body.len() as u64,
-            measures: new.measures,
-            fault: new.fault,
-            exit_code: new.exit_code,
-            detail: new.detail,
-            recorded_by: by.principal.clone(),
-            recorded_at: write.at,
-        };
-        sql("INSERT INTO evidence_bodies (sha256, body) VALUES ($1, $2) ON CONFLICT (sha256) DO NOTHING")
-            .bind(&record.sha256)
-            .bind(new.body.as_slice())
-            .run(write.on())
-            .await?;
-        sql("INSERT INTO evidence (id, number, directive_id, gate, origin, format, commit_id, digest, sha256, size_bytes, measures, fault, exit_code,
-                 detail, recorded_by, recorded_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)")
-        .bind(&record.id)
-        .bind(number)
-        .bind(&record.directive)
-        .bind(&record.gate)
-        .bind(word(&record.origin))
-        .bind(&record.format)
-        .bind(record.commit.as_deref())
-        .bind(&record.digest)
-        .bind(&record.sha256)
-        .bind(record.size_bytes)
-        .bind(record.measures.as_ref().map(text))
-        .bind(record.fault.as_deref())
-        .bind(record.exit_code)
-        .bind(&record.detail)
-        .bind(&record.recorded_by)
-        .bind(record.recorded_at)
-        .run(write.on())
-        .await?;
-        let detail = json!({ "directive": record.directive, "gate": record.gate, "origin": record.origin, "sha256": record.sha256, "fault": record.fault });
+        let record = insert(&mut write, by, new).await?;
+        let detail = entry_of(&record);
         write.commit(by, "add_evidence", &record.id, detail).await?;
         Ok(record)
     }
 
+    /// Records a report and what every gate says then, in one commit: `judge` is handed all that was recorded for the directive,
+    /// newest first. Whoever records another report at the same time is judged before or after, never without this one.
+    pub async fn add_judged_evidence(
+        &self,
+        by: &Caller,
+        new: NewEvidence,
+        judge: impl FnOnce(&[EvidenceRecord]) -> Vec<GateResult> + Send,
+    ) -> Result<Vec<GateResult>> {
+        let mut write = self.write().await?;
+        let record = insert(&mut write, by, new).await?;
+        write.go_on(by, "add_evidence", &record.id, entry_of(&record)).await?;
+        let results = judge(&recorded_for(write.on(), &record.directive).await?);
+        verdicts::insert(&mut write, &record.directive, &results).await?;
+        write.commit(by, "record_verdicts", &record.directive, verdicts::entry_of(&results)).await?;
+        Ok(results)
+    }
+
     /// Returns a directive's evidence, newest first.
     pub async fn evidence_of(&self, directive: &DirectiveId) -> Result<Vec<EvidenceRecord>> {
-        let rows = sql("SELECT * FROM evidence WHERE directive_id = $1 ORDER BY number DESC").bind(directive).all(self.pool()).await?;
-        rows.iter().map(record_of).collect()
+        recorded_for(self.pool(), directive).await
     }
 
     /// Returns a report's bytes; `Altered` when they no longer hash to their name.
@@ -172,6 +145,64 @@ const UNREFERENCED: &str = "SELECT sha256 FROM evidence_bodies
             WHERE evidence.recorded_at < $1 AND plans.body LIKE '%' || evidence.sha256 || '%')
         AND NOT EXISTS (SELECT 1 FROM decisions WHERE decisions.body LIKE '%' || evidence_bodies.sha256 || '%')
     ORDER BY sha256";
+
+async fn insert(write: &mut Write, by: &Caller, new: NewEvidence) -> Result<EvidenceRecord> {
+    let number: i64 = sql("SELECT COALESCE(MAX(number), 0) + 1 AS number FROM evidence").value(write.on(), "number").await?.unwrap_or(1);
+    let record = EvidenceRecord {
+        id: EvidenceId(format!("ev_{number}")),
+        directive: new.directive,
+        gate: new.gate,
+        origin: new.origin,
+        format: new.format,
+        commit: new.commit,
+        digest: new.digest,
+        sha256: Sha256::of(&new.body),
+        size_bytes: new.body.len() as u64,
+        measures: new.measures,
+        fault: new.fault,
+        exit_code: new.exit_code,
+        detail: new.detail,
+        recorded_by: by.principal.clone(),
+        recorded_at: write.at,
+    };
+    sql("INSERT INTO evidence_bodies (sha256, body) VALUES ($1, $2) ON CONFLICT (sha256) DO NOTHING")
+        .bind(&record.sha256)
+        .bind(new.body.as_slice())
+        .run(write.on())
+        .await?;
+    sql("INSERT INTO evidence (id, number, directive_id, gate, origin, format, commit_id, digest, sha256, size_bytes, measures, fault, exit_code,
+             detail, recorded_by, recorded_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)")
+    .bind(&record.id)
+    .bind(number)
+    .bind(&record.directive)
+    .bind(&record.gate)
+    .bind(word(&record.origin))
+    .bind(&record.format)
+    .bind(record.commit.as_deref())
+    .bind(&record.digest)
+    .bind(&record.sha256)
+    .bind(record.size_bytes)
+    .bind(record.measures.as_ref().map(text))
+    .bind(record.fault.as_deref())
+    .bind(record.exit_code)
+    .bind(&record.detail)
+    .bind(&record.recorded_by)
+    .bind(record.recorded_at)
+    .run(write.on())
+    .await?;
+    Ok(record)
+}
+
+/// What the audit log says of a report.
+fn entry_of(record: &EvidenceRecord) -> Value {
+    json!({ "directive": record.directive, "gate": record.gate, "origin": record.origin, "sha256": record.sha256, "fault": record.fault })
+}
+
+async fn recorded_for<'e>(on: impl Executor<'e, Database = Any>, directive: &DirectiveId) -> Result<Vec<EvidenceRecord>> {
+    let rows = sql("SELECT * FROM evidence WHERE directive_id = $1 ORDER BY number DESC").bind(directive).all(on).await?;
+    rows.iter().map(record_of).collect()
+}
 
 fn record_of(row: &AnyRow) -> Result<EvidenceRecord> {
     let measures = row.read::<Option<String>>("measures")?.map(|_| row.json("measures")).transpose()?;

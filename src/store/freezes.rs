@@ -59,6 +59,20 @@ pub struct InForce {
     pub until: Option<Timestamp>,
 }
 
+/// Every freeze that is in force now, each with where it was lifted.
+#[derive(Debug)]
+pub struct Frozen(Vec<(InForce, Vec<EnvironmentName>)>);
+
+impl Frozen {
+    /// Returns those an environment is under, oldest first.
+    pub fn of<'a>(&'a self, environment: &EnvironmentName) -> impl Iterator<Item = &'a InForce> {
+        let holds = move |(frozen, lifted_in): &&(InForce, Vec<EnvironmentName>)| {
+            frozen.freeze.environment.as_ref().is_none_or(|one| one == environment) && !lifted_in.contains(environment)
+        };
+        self.0.iter().filter(holds).map(|(frozen, _)| frozen)
+    }
+}
+
 impl Freeze {
     /// Returns the freeze as it is in force at an instant, by the clock alone; none when it is not.
     pub fn at(&self, now: Timestamp) -> Option<InForce> {
@@ -136,15 +150,26 @@ impl Store {
 
     /// Returns the freezes an environment is under, oldest first.
     pub async fn active_freezes(&self, environment: &EnvironmentName, now: Timestamp) -> Result<Vec<InForce>> {
-        let rows = sql("SELECT * FROM freezes WHERE (environment IS NULL OR environment = $1) AND lifted_at IS NULL
-                            AND (ends_at IS NULL OR ends_at > $2) AND NOT EXISTS (SELECT 1 FROM freeze_lifts
-                                WHERE freeze_lifts.freeze_id = freezes.id AND freeze_lifts.environment = $1) ORDER BY number")
-        .bind(environment)
+        Ok(self.frozen(now).await?.of(environment).cloned().collect())
+    }
+
+    /// Returns the freezes that are in force anywhere.
+    pub async fn frozen(&self, now: Timestamp) -> Result<Frozen> {
+        let rows = sql("SELECT freezes.*, freeze_lifts.environment AS lifted_in FROM freezes
+                        LEFT JOIN freeze_lifts ON freeze_lifts.freeze_id = freezes.id
+                        WHERE freezes.lifted_at IS NULL AND (freezes.ends_at IS NULL OR freezes.ends_at > $1) ORDER BY freezes.number")
         .bind(now)
         .all(self.pool())
         .await?;
-        let freezes: Vec<Freeze> = rows.iter().map(freeze_of).collect::<Result<_>>()?;
-        Ok(freezes.iter().filter_map(|freeze| freeze.at(now)).collect())
+        let mut freezes: Vec<(Freeze, Vec<EnvironmentName>)> = Vec::new();
+        for row in &rows {
+            let (freeze, lifted_in) = (freeze_of(row)?, row.read::<Option<EnvironmentName>>("lifted_in")?);
+            match freezes.last_mut().filter(|(last, _)| last.id == freeze.id) {
+                Some((_, lifts)) => lifts.extend(lifted_in),
+                None => freezes.push((freeze, lifted_in.into_iter().collect())),
+            }
+        }
+        Ok(Frozen(freezes.into_iter().filter_map(|(freeze, lifted_in)| Some((freeze.at(now)?, lifted_in))).collect()))
     }
 
     /// Returns the freezes that were not lifted and have not ended by the calendar, oldest first.

@@ -50,7 +50,7 @@ pub use dossiers::{CommandRun, CommandRuns, Dossier};
 pub use enrolment_links::{EnrolmentLink, LinkUse};
 pub use error::{Result, StoreError};
 pub use evidence::{EvidenceRecord, NewEvidence};
-pub use freezes::{Freeze, InForce, NewFreeze};
+pub use freezes::{Freeze, Frozen, InForce, NewFreeze};
 pub use incidents::{Incident, NewIncident};
 pub use jobs::{Job, JobState};
 pub use measurements::Measurement;
@@ -181,8 +181,14 @@ impl Write {
         Ok(true)
     }
 
-    /// Appends the audit entry and commits.
-    async fn commit(mut self, by: &Caller, action: &str, subject: impl Display, detail: serde_json::Value) -> Result<()> {
+    /// Appends an audit entry and goes on: what follows is another change in the same commit.
+    async fn go_on(&mut self, by: &Caller, action: &str, subject: impl Display, detail: serde_json::Value) -> Result<()> {
+        self.previous = self.append(by, action, subject, detail).await?;
+        self.seq += 1;
+        Ok(())
+    }
+
+    async fn append(&mut self, by: &Caller, action: &str, subject: impl Display, detail: serde_json::Value) -> Result<Sha256> {
         let entry = AuditEntry {
             seq: self.seq,
             at: self.at,
@@ -192,7 +198,14 @@ impl Write {
             detail,
             previous_hash: self.previous.clone(),
         };
-        audit::append(self.on(), &entry).await?;
+        audit::append(self.on(), &entry).await
+    }
+
+    /// Appends the audit entry and commits.
+    async fn commit(mut self, by: &Caller, action: &str, subject: impl Display, detail: serde_json::Value) -> Result<()> {
+        let hash = self.append(by, action, subject, detail).await?;
+        let (seq, at) = (self.seq, self.at);
+        audit::finish(self.on(), (seq, &hash), by, at).await?;
         // In a task of its own: a caller that stops waiting must not lose the wake-up of a change that was committed.
         let committed = tokio::spawn(async move {
             let Write { tx, seq, store, .. } = self;

@@ -7,6 +7,7 @@ use super::{
 use crate::model::*;
 use serde_json::json;
 use sqlx::any::AnyRow;
+use std::collections::BTreeMap;
 
 /// The text of a configuration, as it was handed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,10 +72,10 @@ impl Store {
         query.value(self.pool(), "pending").await
     }
 
-    /// Returns every environment a revision is in force or pending in.
-    pub async fn configured_environments(&self) -> Result<Vec<EnvironmentName>> {
-        let rows = sql("SELECT environment FROM config_environments ORDER BY environment").all(self.pool()).await?;
-        rows.iter().map(|row| row.read("environment")).collect()
+    /// Returns every environment a revision is in force or pending in, with the one in force.
+    pub async fn configured_environments(&self) -> Result<BTreeMap<EnvironmentName, Option<i64>>> {
+        let rows = sql("SELECT environment, in_force FROM config_environments").all(self.pool()).await?;
+        rows.iter().map(|row| Ok((row.read("environment")?, row.read("in_force")?))).collect()
     }
 
     /// Puts a revision in force where nobody needs to decide; what waited there and is not newer waits no more.

@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{
     config::EnvironmentConfig,
-    engine::{Engine, status::Place},
+    engine::{
+        Engine,
+        status::{Overview, Place},
+    },
     error::Result,
     model::{Deployment, DeploymentState, EnvironmentName, JournalEntry, Purpose, ServiceName, StepState, Timestamp, service::TargetKind},
     store::{DeploymentFilter, ServingSet},
@@ -40,12 +43,11 @@ struct Cell {
 /// Makes the page.
 pub async fn page(ask: Ask) -> Result<Page> {
     let (engine, now) = (&ask.engine, ask.now);
-    let places = engine.places().await?;
+    let Overview { places, is_drifted } = engine.overview().await?;
     let waiting = inbox::waiting(engine, &places, now).await?;
     let under_way: Vec<Deployment> =
         engine.store.occupying().await?.into_iter().filter(|deployment| deployment.state != DeploymentState::Stuck).collect();
     let running = join_all(under_way.iter().map(|deployment| progress(engine, deployment, now))).await;
-    let is_drifted = engine.drifted().await?;
     let order = in_order(engine.environments().await?);
     let cells = join_all(places.into_iter().map(|place| cell(engine, place))).await.into_iter().collect::<Result<Vec<_>>>()?;
     let (newest, _) = engine.store.deployments(&DeploymentFilter { limit: NEWEST, ..Default::default() }).await?;

@@ -45,6 +45,7 @@ mod rehearsing;
 mod reopened;
 mod reports;
 mod scraping;
+mod statements;
 mod story;
 mod strategies;
 mod taken_up;

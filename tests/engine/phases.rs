@@ -63,9 +63,9 @@ async fn an_own_phase_counts_as_it_was_applied_and_a_directive_goes_by_the_one_i
         // The file on disk changes nothing, and neither does applying it for what was begun before.
         let text = configured(&shop, "staging", "deployed, uat_signed");
         fs::write(shop.engine.workspace.config_file(), &text).unwrap();
-        assert!(!shop.engine.drifted().await.unwrap());
+        assert!(!shop.engine.overview().await.unwrap().is_drifted);
         let eased = configured(&shop, "staging", "deployed, verified");
-        assert!(shop.engine.drifted().await.unwrap(), "an edited phase file is a difference to what was applied");
+        assert!(shop.engine.overview().await.unwrap().is_drifted, "an edited phase file is a difference to what was applied");
         let open = async || shop.must("complete_directive", json!({ "directive": id })).await["missing"].clone();
         assert_eq!(open().await, json!(["uat_signed: missing"]));
         shop.configure(&eased).await;

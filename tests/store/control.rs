@@ -4,14 +4,17 @@ use crate::{
     decisions::{signed, with_ada},
     world::*,
 };
-use interlock::model::DecisionVerdict::Approve;
+use interlock::{model::DecisionVerdict::Approve, store::InForce};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp(1_760_000_000_000 + seconds * 1000)
 }
 
 async fn active(store: &Store, environment: &str, now: Timestamp) -> Vec<String> {
-    store.active_freezes(&environment.into(), now).await.unwrap().into_iter().map(|active| active.freeze.id).collect()
+    let ids = |active: Vec<InForce>| active.into_iter().map(|active| active.freeze.id).collect::<Vec<_>>();
+    let active = ids(store.active_freezes(&environment.into(), now).await.unwrap());
+    assert_eq!(ids(store.frozen(now).await.unwrap().of(&environment.into()).cloned().collect()), active);
+    active
 }
 
 #[tokio::test]

@@ -260,7 +260,7 @@ async fn a_revision_is_in_force_where_it_was_put() {
         store.set_pending(&server(), 1, std::slice::from_ref(&production)).await.unwrap();
         assert_eq!((store.in_force(&staging).await.unwrap(), store.pending(&staging).await.unwrap()), (Some(1), None));
         assert_eq!((store.in_force(&production).await.unwrap(), store.pending(&production).await.unwrap()), (None, Some(1)));
-        assert_eq!(store.configured_environments().await.unwrap(), [production.clone(), staging]);
+        assert_eq!(store.configured_environments().await.unwrap(), [(production.clone(), None), (staging, Some(1))].into());
 
         store.set_pending(&server(), 2, std::slice::from_ref(&production)).await.unwrap();
         let effect = |revision| DecisionEffect::ApplyConfiguration { revision, environments: vec![production.clone()] };

@@ -1,6 +1,7 @@
 //! Evidence, verdicts, jobs, artifacts, incidents, measurements, refusals.
 
 use crate::world::*;
+use futures_util::future::join_all;
 use std::collections::BTreeMap;
 
 #[tokio::test]
@@ -37,6 +38,49 @@ async fn evidence_is_kept_raw_and_once() {
         let swap = format!("UPDATE evidence_bodies SET body = (SELECT body FROM evidence_bodies WHERE sha256 = '{}')", second.sha256);
         database.tamper(&swap).await;
         assert!(matches!(store.evidence_body(&first.sha256).await, Err(StoreError::Altered(_))));
+    }
+}
+
+#[tokio::test]
+async fn a_report_and_what_gates_say_of_it_are_one_change() {
+    for database in databases().await {
+        let store = database.open().await;
+        let directive = directive(&store, "web", "staging", "1").await;
+        let new = || NewEvidence {
+            directive: directive.id.clone(),
+            gate: "tests".into(),
+            origin: Origin::Claimed,
+            format: "junit".into(),
+            commit: None,
+            digest: directive.digest.clone(),
+            measures: None,
+            fault: None,
+            exit_code: None,
+            body: b"report".to_vec(),
+            detail: Value::Null,
+        };
+        let before = store.sequence().await.unwrap();
+        let count = |recorded: &[EvidenceRecord]| vec![verdict("tests", Verdict::Pass, recorded.len() as i64)];
+        let by = agent();
+        let at_once = join_all((0..8).map(|_| store.add_judged_evidence(&by, new(), count))).await;
+        let mut seen: Vec<i64> = at_once.into_iter().map(|results| results.unwrap()[0].checked_at.0).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [1, 2, 3, 4, 5, 6, 7, 8], "{}: each is judged with those before it", database.name);
+        assert_eq!(store.verdicts(&directive.id).await.unwrap()[0].checked_at, Timestamp(8), "the last to be judged has seen all");
+
+        let entries = store.audit_entries(before, 100).await.unwrap();
+        let pairs: Vec<_> = entries.chunks(2).map(|pair| pair.iter().map(|entry| entry.action.as_str()).collect::<Vec<_>>()).collect();
+        assert_eq!(pairs, vec![["add_evidence", "record_verdicts"]; 8]);
+        let head = (entries[15].seq, store.audit_head().await.unwrap().1);
+        assert_eq!((head, *store.changes().borrow()), (store.audit_head().await.unwrap(), entries[15].seq));
+
+        // Nothing remains of a report whose verdicts cannot be recorded.
+        let refused = store.add_judged_evidence(&agent(), new(), |_| vec![verdict("te\0sts", Verdict::Pass, 9)]).await;
+        assert!(refused.is_err());
+        assert_eq!((store.evidence_of(&directive.id).await.unwrap().len(), store.sequence().await.unwrap()), (8, before + 16));
+        store.add_judged_evidence(&agent(), new(), count).await.unwrap();
+        let report = store.audit_verify().await.unwrap();
+        assert_eq!((report.broken, report.entries), (None, before + 18), "{}", database.name);
     }
 }
 
@@ -124,26 +168,12 @@ async fn the_latest_verdict_of_each_gate_counts() {
     for database in databases().await {
         let store = database.open().await;
         let directive = directive(&store, "web", "staging", "1").await;
-        let result = |gate: &str, verdict, at| GateResult {
-            gate: gate.into(),
-            verdict,
-            rule: "failed <= 0".into(),
-            value: None,
-            reason: "counted".into(),
-            needs: None,
-            who: Some(Who::Ci),
-            how: None,
-            asked_by: "server".into(),
-            live: false,
-            evidence_sha256: Some(Sha256::of(b"report")),
-            checked_at: Timestamp(at),
-        };
         assert_eq!(store.verdicts(&directive.id).await.unwrap(), []);
-        let first = [result("tests", Verdict::Fail, 1), result("coverage", Verdict::Inconclusive, 1)];
+        let first = [verdict("tests", Verdict::Fail, 1), verdict("coverage", Verdict::Inconclusive, 1)];
         store.record_verdicts(&server(), &directive.id, &first).await.unwrap();
-        store.record_verdicts(&server(), &directive.id, &[result("tests", Verdict::Pass, 2)]).await.unwrap();
+        store.record_verdicts(&server(), &directive.id, &[verdict("tests", Verdict::Pass, 2)]).await.unwrap();
         let said = store.verdicts(&directive.id).await.unwrap();
-        assert_eq!(said, [result("coverage", Verdict::Inconclusive, 1), result("tests", Verdict::Pass, 2)], "{}", database.name);
+        assert_eq!(said, [verdict("coverage", Verdict::Inconclusive, 1), verdict("tests", Verdict::Pass, 2)], "{}", database.name);
     }
 }
 
@@ -327,5 +357,22 @@ async fn an_hour_is_noted_for_its_place_and_forgotten_in_time() {
         store.note_hour(&server(), &deployment.id, &json!({ "1.0.0": 9 }), first.plus(Duration::from_secs(1))).await.unwrap();
         assert_eq!(noted(Timestamp(0)).await.len(), 2, "the oldest is forgotten");
         assert_eq!(store.measurements(&deployment.id).await.unwrap().len(), 3, "and nothing of another kind");
+    }
+}
+
+fn verdict(gate: &str, verdict: Verdict, at: i64) -> GateResult {
+    GateResult {
+        gate: gate.into(),
+        verdict,
+        rule: "failed <= 0".into(),
+        value: None,
+        reason: "counted".into(),
+        needs: None,
+        who: Some(Who::Ci),
+        how: None,
+        asked_by: "server".into(),
+        live: false,
+        evidence_sha256: Some(Sha256::of(b"report")),
+        checked_at: Timestamp(at),
     }
 }

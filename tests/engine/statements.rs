@@ -1,0 +1,114 @@
+//! How often a call asks the database: a question of the record is asked once, and what belongs together is one commit.
+
+use crate::{
+    support::databases::databases,
+    world::{JUNIT, Shop},
+};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    sync::{Mutex, Once},
+};
+use tracing::{
+    Event, Instrument, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+use tracing_subscriber::{
+    Layer,
+    layer::{Context, SubscriberExt},
+    registry::LookupSpan,
+};
+
+/// The span of a call whose statements are counted. It goes with them to the database's thread.
+const COUNTED: &str = "counted";
+
+/// The statements of every counted call, by its span.
+static SEEN: Mutex<BTreeMap<u64, Vec<String>>> = Mutex::new(BTreeMap::new());
+
+#[tokio::test]
+async fn a_call_asks_each_question_once_and_records_in_one_commit() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        shop.deploy("1.0.0").await;
+        let open = shop.order("staging", "1.1.0").await;
+        shop.rest().await;
+        let about = json!({ "directive": open });
+        let evidence = json!({ "directive": open, "kind": "tests", "content": JUNIT });
+        for (operation, arguments, most, commits) in [
+            ("get_status", json!({}), 6, 0),
+            ("list_deployments", json!({}), 1, 0),
+            ("get_status", about, 11, 0),
+            ("record_evidence", evidence, 22 + GATES, 1),
+        ] {
+            let asked = statements(&shop, operation, arguments.clone()).await;
+            let told = format!("{}: `{operation}` {arguments} asked {}: {asked:#?}", database.name, asked.len());
+            assert!((1..=most).contains(&asked.len()), "{told}");
+            let ended = asked.iter().filter(|statement| statement.starts_with("UPDATE audit_head SET seq = $1")).count();
+            assert_eq!(ended, commits, "{told}");
+            for (number, statement) in asked.iter().enumerate().filter(|(_, statement)| statement.starts_with("SELECT")) {
+                assert!(commits > 0 || !asked[..number].contains(statement), "asked twice: {told}");
+            }
+        }
+    }
+}
+
+/// How many gates bind staging, each with its own verdict.
+const GATES: usize = 5;
+
+/// Returns the statements of a call that must work.
+async fn statements(shop: &Shop, operation: &str, arguments: Value) -> Vec<String> {
+    static COUNT: Once = Once::new();
+    COUNT.call_once(|| tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Count)).unwrap());
+    let span = tracing::info_span!(COUNTED);
+    let id = span.id().expect("spans are recorded").into_u64();
+    shop.must(operation, arguments).instrument(span).await;
+    SEEN.lock().unwrap().remove(&id).unwrap_or_default()
+}
+
+struct Count;
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Count {
+    fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, _: Context<'_, S>) {
+        if attributes.metadata().name() == COUNTED {
+            SEEN.lock().unwrap().insert(id.into_u64(), Vec::new());
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
+        if event.metadata().target() != "sqlx::query" {
+            return;
+        }
+        let mut text = Text::default();
+        event.record(&mut text);
+        let mut seen = SEEN.lock().unwrap();
+        for span in ctx.event_scope(event).into_iter().flatten() {
+            if let Some(statements) = seen.get_mut(&span.id().into_u64()) {
+                statements.push(text.statement());
+            }
+        }
+    }
+}
+
+/// The text of a statement, as the driver tells it: whole, or its beginning where it is long.
+#[derive(Default)]
+struct Text(BTreeMap<&'static str, String>);
+
+impl Text {
+    fn statement(&self) -> String {
+        let of = |name: &str| self.0.get(name).filter(|text| !text.is_empty());
+        let text = of("db.statement").or(of("summary")).expect("the driver tells the statement");
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Visit for Text {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name(), value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.0.insert(field.name(), format!("{value:?}"));
+    }
+}
