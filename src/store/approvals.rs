@@ -23,7 +23,7 @@ pub struct Approvals {
 impl Store {
     /// Returns what a plan has of the approvals it needs, by decisions of this kind.
     pub async fn approvals(&self, record: &PlanRecord, kind: DecisionKind) -> Result<Approvals> {
-        let mut connection = self.pool().acquire().await?;
+        let mut connection = self.pool().free().await?;
         approvals(&mut connection, record, kind).await
     }
 

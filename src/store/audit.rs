@@ -2,12 +2,13 @@
 
 use super::{
     Result, Store, StoreError,
+    connections::Connections,
     query::{Read, sql, word},
 };
 use crate::model::{Caller, Sha256, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::{AnyConnection, AnyPool, any::AnyRow};
+use sqlx::{AnyConnection, any::AnyRow};
 use std::collections::BTreeSet;
 
 /// The hash before the first entry.
@@ -118,10 +119,10 @@ pub(super) async fn finish(on: &mut AnyConnection, (seq, hash): (i64, &Sha256), 
 }
 
 /// Returns the number of the newest entry, and when it was made.
-pub(super) async fn newest(pool: &AnyPool) -> Result<(i64, Timestamp)> {
+pub(super) async fn newest(on: &Connections) -> Result<(i64, Timestamp)> {
     let newest = sql("SELECT seq, CAST(COALESCE((SELECT at FROM audit_log ORDER BY seq DESC LIMIT 1), 0) AS BIGINT) AS at
                       FROM audit_head WHERE id = 1");
-    let row = newest.one(pool).await?.ok_or_else(|| StoreError::Altered("the audit log's head".into()))?;
+    let row = newest.one(on).await?.ok_or_else(|| StoreError::Altered("the audit log's head".into()))?;
     Ok((row.read("seq")?, row.read("at")?))
 }
 
@@ -161,7 +162,7 @@ impl Store {
 
     /// Walks the whole chain: each entry's hash, no gaps, the head, and every head that a decision has signed.
     pub async fn audit_verify(&self) -> Result<AuditReport> {
-        let mut tx = self.pool().begin_with(self.shared.kind.begin_snapshot()).await?;
+        let mut tx = self.pool().begin(self.shared.kind.begin_snapshot()).await?;
         let mut signed = BTreeSet::new();
         for row in sql("SELECT DISTINCT audit_head FROM decisions").all(&mut *tx).await? {
             signed.insert(row.read::<String>("audit_head")?);

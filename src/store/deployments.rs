@@ -2,13 +2,14 @@
 
 use super::{
     Result, Store, Write, leases, plans,
+    connections::On,
     query::{Read, sql},
     stages,
 };
 use crate::model::*;
 use anyhow::Context;
 use serde_json::json;
-use sqlx::{Any, Executor, any::AnyRow};
+use sqlx::any::AnyRow;
 
 /// What came of trying to start a plan.
 #[derive(Debug, Clone, PartialEq)]
@@ -222,7 +223,7 @@ async fn insert(write: &mut Write, by: &Caller, plan: &Plan, epoch: Epoch) -> Re
     Ok(load(write.on(), &id).await?.context("reading back the deployment")?)
 }
 
-async fn load<'e>(on: impl Executor<'e, Database = Any>, id: &DeploymentId) -> Result<Option<Deployment>> {
+async fn load(on: impl Into<On<'_>>, id: &DeploymentId) -> Result<Option<Deployment>> {
     let row = sql("SELECT * FROM deployments WHERE id = $1").bind(id).one(on).await?;
     row.as_ref().map(deployment_of).transpose()
 }

@@ -2,12 +2,13 @@
 
 use super::{
     Result, Store, StoreError, Write,
+    connections::On,
     query::{Read, json as text, sql, word},
     verdicts,
 };
 use crate::model::*;
 use serde_json::{Value, json};
-use sqlx::{Any, Executor, any::AnyRow};
+use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
 
 /// A report on its way in.
@@ -199,7 +200,7 @@ fn entry_of(record: &EvidenceRecord) -> Value {
     json!({ "directive": record.directive, "gate": record.gate, "origin": record.origin, "sha256": record.sha256, "fault": record.fault })
 }
 
-async fn recorded_for<'e>(on: impl Executor<'e, Database = Any>, directive: &DirectiveId) -> Result<Vec<EvidenceRecord>> {
+async fn recorded_for(on: impl Into<On<'_>>, directive: &DirectiveId) -> Result<Vec<EvidenceRecord>> {
     let rows = sql("SELECT * FROM evidence WHERE directive_id = $1 ORDER BY number DESC").bind(directive).all(on).await?;
     rows.iter().map(record_of).collect()
 }

@@ -9,6 +9,7 @@ mod approvals;
 mod approvers;
 mod artifacts;
 mod audit;
+mod connections;
 mod decisions;
 mod deployments;
 mod directives;
@@ -67,8 +68,9 @@ pub use transitions::{DeploymentChange, Resolution, TrafficMove, UndoRequest};
 pub use ventures::Venture;
 
 use crate::model::{Caller, Clock, Sha256, Timestamp};
+use connections::Connections;
 use query::{Read, sql};
-use sqlx::{Any, AnyConnection, AnyPool, Transaction};
+use sqlx::{Any, AnyConnection, Transaction};
 use std::{fmt::Display, sync::Arc, time::Duration};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
@@ -82,7 +84,7 @@ pub struct Store {
 }
 
 struct Shared {
-    pool: AnyPool,
+    connections: Connections,
     kind: Kind,
     clock: Arc<dyn Clock>,
     /// Changes of this process queue here, fairly, instead of fighting over the database's lock.
@@ -125,11 +127,12 @@ impl Store {
 
     /// Closes all connections; every later call answers `Unavailable`.
     pub async fn close(&self) {
-        self.shared.pool.close().await;
+        self.shared.connections.close().await;
     }
 
-    fn pool(&self) -> &AnyPool {
-        &self.shared.pool
+    /// Returns what asks on whichever connection is free.
+    fn pool(&self) -> &Connections {
+        &self.shared.connections
     }
 
     /// Returns when the newest entry of the record was made that was there at the opening; 1970 for an empty one.
@@ -146,7 +149,7 @@ impl Store {
         let turn = tokio::time::timeout(TURN, self.shared.turn.clone().lock_owned())
             .await
             .map_err(|_| StoreError::Unavailable(anyhow::anyhow!("other changes take too long")))?;
-        let mut tx = self.pool().begin_with(self.shared.kind.begin_write()).await?;
+        let mut tx = self.pool().begin(self.shared.kind.begin_write()).await?;
         let head = sql("UPDATE audit_head SET seq = seq + 1 WHERE id = 1 RETURNING seq, hash")
             .one(&mut *tx)
             .await?

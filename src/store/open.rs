@@ -1,6 +1,6 @@
 //! Opening: connections as they must be, and the schema brought up to date under a lock, after a backup.
 
-use super::{Kind, Result, Shared, Store, StoreError, audit, query::sql};
+use super::{Kind, Result, Shared, Store, StoreError, audit, connections::Connections, query::sql};
 use crate::model::Clock;
 use anyhow::{Context, anyhow};
 use sqlx::{
@@ -56,9 +56,10 @@ impl Store {
             })
             .connect(&url)
             .await?;
-        let (newest, recorded_until) = audit::newest(&pool).await?;
+        let connections = Connections::of(pool, kind == Kind::Sqlite);
+        let (newest, recorded_until) = audit::newest(&connections).await?;
         let (sequence, _) = watch::channel(newest);
-        Ok(Store { shared: Arc::new(Shared { pool, kind, clock, turn: Arc::new(Mutex::new(())), sequence, recorded_until }) })
+        Ok(Store { shared: Arc::new(Shared { connections, kind, clock, turn: Arc::new(Mutex::new(())), sequence, recorded_until }) })
     }
 }
 

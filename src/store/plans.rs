@@ -2,12 +2,13 @@
 
 use super::{
     Result, Store, StoreError, Write,
+    connections::On,
     query::{Read, one_of, sql},
 };
 use crate::model::*;
 use anyhow::Context;
 use serde_json::json;
-use sqlx::{Any, Executor, any::AnyRow};
+use sqlx::any::AnyRow;
 
 async fn insert(write: &mut Write, plan: &Plan, state: PlanState, request_expires_at: Option<Timestamp>, by: &str) -> Result<()> {
     let at = write.at;
@@ -133,7 +134,7 @@ pub(super) async fn shift(write: &mut Write, id: &PlanId, from: &[PlanState], to
     Ok(moved == 1)
 }
 
-pub(super) async fn load<'e>(on: impl Executor<'e, Database = Any>, id: &PlanId) -> Result<Option<PlanRecord>> {
+pub(super) async fn load(on: impl Into<On<'_>>, id: &PlanId) -> Result<Option<PlanRecord>> {
     let row = sql("SELECT * FROM plans WHERE id = $1").bind(id).one(on).await?;
     row.as_ref().map(plan_of).transpose()
 }

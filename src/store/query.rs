@@ -1,11 +1,14 @@
 //! How a query is asked: values go in and come out as the model's own types. All SQL passes here, so U+0000 is refused in one place.
 
-use super::error::{Result, StoreError};
+use super::{
+    connections::On,
+    error::{Result, StoreError},
+};
 use crate::model::*;
 use anyhow::{Context, anyhow};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use sqlx::{Any, Executor, Row as _, any::AnyRow};
+use sqlx::{Any, Row as _, any::AnyRow};
 
 /// A query with its values.
 pub(super) struct Sql {
@@ -45,22 +48,31 @@ impl Sql {
     }
 
     /// Runs it, and returns how many rows it changed.
-    pub(super) async fn run<'e>(self, on: impl Executor<'e, Database = Any>) -> Result<u64> {
-        Ok(self.prepared()?.execute(on).await?.rows_affected())
+    pub(super) async fn run(self, on: impl Into<On<'_>>) -> Result<u64> {
+        let (query, mut on) = (self.prepared()?, on.into().hold().await?);
+        let done = query.execute(on.connection()).await?;
+        on.answered();
+        Ok(done.rows_affected())
     }
 
     /// Returns the one row there may be.
-    pub(super) async fn one<'e>(self, on: impl Executor<'e, Database = Any>) -> Result<Option<AnyRow>> {
-        Ok(self.prepared()?.fetch_optional(on).await?)
+    pub(super) async fn one(self, on: impl Into<On<'_>>) -> Result<Option<AnyRow>> {
+        let (query, mut on) = (self.prepared()?, on.into().hold().await?);
+        let row = query.fetch_optional(on.connection()).await?;
+        on.answered();
+        Ok(row)
     }
 
     /// Returns all rows.
-    pub(super) async fn all<'e>(self, on: impl Executor<'e, Database = Any>) -> Result<Vec<AnyRow>> {
-        Ok(self.prepared()?.fetch_all(on).await?)
+    pub(super) async fn all(self, on: impl Into<On<'_>>) -> Result<Vec<AnyRow>> {
+        let (query, mut on) = (self.prepared()?, on.into().hold().await?);
+        let rows = query.fetch_all(on.connection()).await?;
+        on.answered();
+        Ok(rows)
     }
 
     /// Returns the first column of the one row there may be; a NULL reads as no row.
-    pub(super) async fn value<'e, T: Column>(self, on: impl Executor<'e, Database = Any>, name: &str) -> Result<Option<T>> {
+    pub(super) async fn value<T: Column>(self, on: impl Into<On<'_>>, name: &str) -> Result<Option<T>> {
         match self.one(on).await? {
             Some(row) => row.read(name),
             None => Ok(None),

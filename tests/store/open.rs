@@ -1,6 +1,7 @@
 //! Opening, bringing the schema up to date, and a database that cannot be used.
 
 use crate::world::*;
+use futures_util::FutureExt;
 use interlock::error::{Code, Error};
 use sqlx::{Connection, Executor, Row};
 use std::{path::Path, time::Instant};
@@ -146,6 +147,33 @@ async fn a_closed_or_lost_database_is_unavailable() {
     let nowhere = Store::open("postgres://nobody@127.0.0.1:1/none", std::sync::Arc::new(SystemClock)).await;
     assert!(matches!(nowhere, Err(StoreError::Unavailable(_))));
     assert!(matches!(Store::open("mysql://x", std::sync::Arc::new(SystemClock)).await, Err(StoreError::Other(_))));
+}
+
+#[tokio::test]
+async fn a_look_sees_what_another_store_wrote_also_after_looks_nobody_waited_for() {
+    for database in databases().await {
+        let (store, other) = (database.open().await, database.open().await);
+        let mut unheard = 0;
+        for number in 1..=20 {
+            unheard += usize::from(store.open_directives().now_or_never().is_none());
+            directive(&other, "web", "staging", &number.to_string()).await;
+            assert_eq!(store.open_directives().await.unwrap().len(), number, "{}", database.name);
+        }
+        assert!(unheard > 0, "{}: some answers take longer than nobody waits", database.name);
+    }
+}
+
+#[test]
+fn a_store_may_outlive_its_runtime() {
+    let runtime = || tokio::runtime::Runtime::new().unwrap();
+    let (database, store) = runtime().block_on(async {
+        let database = databases().await.remove(0);
+        let store = database.open().await;
+        assert_eq!(store.sequence().await.unwrap(), 0);
+        (database, store)
+    });
+    drop(store);
+    runtime().block_on(async { assert_eq!(database.open().await.sequence().await.unwrap(), 0) });
 }
 
 #[tokio::test]
