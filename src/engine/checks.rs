@@ -210,7 +210,7 @@ impl Engine {
 
     async fn evaluate(&self, directive: &Directive, bound: &Bound) -> Result<Vec<GateResult>> {
         let own = self.own_results(directive, bound).await?;
-        Ok(self.judged(directive, bound, own, &self.store.evidence_of(&directive.id).await?))
+        Ok(self.judged(directive, bound, own, &self.store.latest_evidence(&directive.id).await?))
     }
 
     /// Asks the gates that need no report.

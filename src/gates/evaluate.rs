@@ -78,7 +78,7 @@ pub fn evaluate(rule: &GateRule, evidence: &[EvidenceView<'_>], commit: Option<&
             None => format!("there is no evidence for `{}`", rule.gate),
             Some(latest) => {
                 let why = rule.dismissal(latest, commit, digest, now).expect("no evidence stands");
-                let others = if evidence.len() > 1 { format!("; {} older do not count either", evidence.len() - 1) } else { String::new() };
+                let others = if evidence.len() > 1 { "; neither do the others" } else { "" };
                 format!("no evidence counts: the latest {why}{others}")
             }
         };

@@ -83,8 +83,8 @@ impl Store {
         Ok(record)
     }
 
-    /// Records a report and what every gate says then, in one commit: `judge` is handed all that was recorded for the directive,
-    /// newest first. Whoever records another report at the same time is judged before or after, never without this one.
+    /// Records a report and what every gate says then, in one commit: `judge` is handed [`Store::latest_evidence`], this report included.
+    /// Whoever records another report at the same time is judged before or after, never without this one.
     pub async fn add_judged_evidence(
         &self,
         by: &Caller,
@@ -94,7 +94,7 @@ impl Store {
         let mut write = self.write().await?;
         let record = insert(&mut write, by, new).await?;
         write.go_on(by, "add_evidence", &record.id, entry_of(&record)).await?;
-        let results = judge(&recorded_for(write.on(), &record.directive).await?);
+        let results = judge(&latest_for(write.on(), &record.directive).await?);
         verdicts::insert(&mut write, &record.directive, &results).await?;
         write.commit(by, "record_verdicts", &record.directive, verdicts::entry_of(&results)).await?;
         Ok(results)
@@ -102,7 +102,14 @@ impl Store {
 
     /// Returns a directive's evidence, newest first.
     pub async fn evidence_of(&self, directive: &DirectiveId) -> Result<Vec<EvidenceRecord>> {
-        recorded_for(self.pool(), directive).await
+        let rows = sql("SELECT * FROM evidence WHERE directive_id = $1 ORDER BY number DESC").bind(directive).all(self.pool()).await?;
+        rows.iter().map(record_of).collect()
+    }
+
+    /// Returns what gates judge a directive by, newest first: of each gate, origin, commit and artifact the report that was recorded last.
+    /// One before it in these four counts no more, whatever it said.
+    pub async fn latest_evidence(&self, directive: &DirectiveId) -> Result<Vec<EvidenceRecord>> {
+        latest_for(self.pool(), directive).await
     }
 
     /// Returns a report's bytes; `Altered` when they no longer hash to their name.
@@ -200,8 +207,13 @@ fn entry_of(record: &EvidenceRecord) -> Value {
     json!({ "directive": record.directive, "gate": record.gate, "origin": record.origin, "sha256": record.sha256, "fault": record.fault })
 }
 
-async fn recorded_for(on: impl Into<On<'_>>, directive: &DirectiveId) -> Result<Vec<EvidenceRecord>> {
-    let rows = sql("SELECT * FROM evidence WHERE directive_id = $1 ORDER BY number DESC").bind(directive).all(on).await?;
+async fn latest_for(on: impl Into<On<'_>>, directive: &DirectiveId) -> Result<Vec<EvidenceRecord>> {
+    let rows = sql("SELECT * FROM evidence WHERE number IN
+                        (SELECT MAX(number) FROM evidence WHERE directive_id = $1 GROUP BY gate, origin, commit_id, digest)
+                    ORDER BY number DESC")
+    .bind(directive)
+    .all(on)
+    .await?;
     rows.iter().map(record_of).collect()
 }
 

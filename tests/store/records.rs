@@ -27,10 +27,23 @@ async fn evidence_is_kept_raw_and_once() {
             NewEvidence { commit: None, measures: None, fault: Some("no report".into()), exit_code: None, body: vec![], ..full.clone() };
         let first = store.add_evidence(&server(), full.clone()).await.unwrap();
         let second = store.add_evidence(&agent(), bare).await.unwrap();
-        let third = store.add_evidence(&server(), full).await.unwrap();
+        let third = store.add_evidence(&server(), full.clone()).await.unwrap();
         assert_eq!((first.id.as_str(), first.size_bytes, &third.sha256), ("ev_1", 256, &first.sha256), "{}", database.name);
-        assert_eq!(store.evidence_of(&directive.id).await.unwrap(), [third, second.clone(), first.clone()]);
+        assert_eq!(store.evidence_of(&directive.id).await.unwrap(), [third.clone(), second.clone(), first.clone()]);
         assert_eq!(store.evidence_of(&"SD-DEPLOY-999".into()).await.unwrap(), []);
+        assert_eq!(store.latest_evidence(&directive.id).await.unwrap(), [third.clone(), second.clone()], "what differs in its commit stays");
+        let mut apart = vec![third, second.clone()];
+        for other in [
+            NewEvidence { gate: "load".into(), ..full.clone() },
+            NewEvidence { origin: Origin::Claimed, ..full.clone() },
+            NewEvidence { digest: Sha256::of(b"other bytes"), ..full.clone() },
+        ] {
+            store.add_evidence(&server(), other.clone()).await.unwrap();
+            apart.insert(0, store.add_evidence(&server(), other).await.unwrap());
+        }
+        assert_eq!(store.latest_evidence(&directive.id).await.unwrap(), apart, "{}", database.name);
+        assert_eq!(store.evidence_of(&directive.id).await.unwrap().len(), 9);
+        assert_eq!(store.latest_evidence(&"SD-DEPLOY-999".into()).await.unwrap(), []);
         assert_eq!(store.evidence_body(&first.sha256).await.unwrap(), Some(body));
         assert_eq!(store.evidence_body(&second.sha256).await.unwrap(), Some(vec![]));
         assert_eq!(store.evidence_body(&Sha256::of(b"none")).await.unwrap(), None);
@@ -46,9 +59,9 @@ async fn a_report_and_what_gates_say_of_it_are_one_change() {
     for database in databases().await {
         let store = database.open().await;
         let directive = directive(&store, "web", "staging", "1").await;
-        let new = || NewEvidence {
+        let new = |gate: &str| NewEvidence {
             directive: directive.id.clone(),
-            gate: "tests".into(),
+            gate: gate.into(),
             origin: Origin::Claimed,
             format: "junit".into(),
             commit: None,
@@ -61,8 +74,8 @@ async fn a_report_and_what_gates_say_of_it_are_one_change() {
         };
         let before = store.sequence().await.unwrap();
         let count = |recorded: &[EvidenceRecord]| vec![verdict("tests", Verdict::Pass, recorded.len() as i64)];
-        let by = agent();
-        let at_once = join_all((0..8).map(|_| store.add_judged_evidence(&by, new(), count))).await;
+        let (by, gates) = (agent(), ["a", "b", "c", "d", "e", "f", "g", "h"]);
+        let at_once = join_all(gates.iter().map(|gate| store.add_judged_evidence(&by, new(gate), count))).await;
         let mut seen: Vec<i64> = at_once.into_iter().map(|results| results.unwrap()[0].checked_at.0).collect();
         seen.sort_unstable();
         assert_eq!(seen, [1, 2, 3, 4, 5, 6, 7, 8], "{}: each is judged with those before it", database.name);
@@ -75,10 +88,10 @@ async fn a_report_and_what_gates_say_of_it_are_one_change() {
         assert_eq!((head, *store.changes().borrow()), (store.audit_head().await.unwrap(), entries[15].seq));
 
         // Nothing remains of a report whose verdicts cannot be recorded.
-        let refused = store.add_judged_evidence(&agent(), new(), |_| vec![verdict("te\0sts", Verdict::Pass, 9)]).await;
+        let refused = store.add_judged_evidence(&agent(), new("a"), |_| vec![verdict("te\0sts", Verdict::Pass, 9)]).await;
         assert!(refused.is_err());
         assert_eq!((store.evidence_of(&directive.id).await.unwrap().len(), store.sequence().await.unwrap()), (8, before + 16));
-        store.add_judged_evidence(&agent(), new(), count).await.unwrap();
+        store.add_judged_evidence(&agent(), new("a"), count).await.unwrap();
         let report = store.audit_verify().await.unwrap();
         assert_eq!((report.broken, report.entries), (None, before + 18), "{}", database.name);
     }
