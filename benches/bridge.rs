@@ -43,6 +43,11 @@ impl Bridge {
         self.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }))
     }
 
+    /// Asks what takes nothing but the way there and back.
+    pub fn ping(&mut self) -> anyhow::Result<()> {
+        self.ask("ping", json!({})).map(drop)
+    }
+
     /// Calls a tool that must work.
     pub fn tool(&mut self, name: &str, arguments: Value) -> anyhow::Result<Value> {
         let answer = self.ask("tools/call", json!({ "name": name, "arguments": arguments }))?;

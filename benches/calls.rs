@@ -41,10 +41,11 @@ async fn measure(verdicts: &mut Verdicts) -> anyhow::Result<()> {
     let mut bridge = Bridge::start(&shop)?;
     bridge.handshake()?;
     let mut disk = File::create(shop.state_dir().join("bare-commits"))?;
-    let (mut bare, mut recorded, mut read, mut listed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut bare, mut pinged, mut recorded, mut read, mut listed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for number in 0..CALLS {
         // One after the other, so that all meet the same disk and the same neighbours.
         bare.push(timed(|| Ok(disk.write_all(&COMMIT).and_then(|()| disk.sync_data())?))?);
+        pinged.push(timed(|| bridge.ping())?);
         let report = format!(r#"<testsuite name="web" tests="1"><testcase name="{number}"/></testsuite>"#);
         let evidence = json!({ "directive": directive, "kind": "tests", "content": report });
         recorded.push(timed(|| bridge.tool("record_evidence", evidence).map(drop))?);
@@ -75,6 +76,7 @@ async fn measure(verdicts: &mut Verdicts) -> anyhow::Result<()> {
     verdicts.say(format_args!("{CALLS} of each, one after the other, SQLite; {} starts beside a server, {} without.", STARTS.0, STARTS.1));
     let rows = [
         row("bare commit: append 4120 bytes, `fdatasync`", bare_p50, &mut bare),
+        row("`ping` through the bridge", millis(&pinged), &mut pinged),
         row("`record_evidence` through the bridge", recorded_p50, &mut recorded),
         row("`get_status` through the bridge", read_p50, &mut read),
         row("`list_deployments` through the bridge", listed_p50, &mut listed),
