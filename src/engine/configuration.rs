@@ -220,7 +220,7 @@ impl Engine {
     }
 
     /// Tells whether the file on disk differs from the newest revision: shown, never used.
-    pub(super) fn is_drifted(&self, newest: &Revision) -> bool {
+    pub fn is_drifted(&self, newest: &Revision) -> bool {
         let text = std::fs::read_to_string(self.workspace.config_file()).unwrap_or_default();
         let text = config::with_phases(&self.workspace, &text).unwrap_or(text);
         Sha256::of(text.as_bytes()) != newest.sha256

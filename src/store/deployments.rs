@@ -1,8 +1,9 @@
 //! Deployments: the claim, which is the one door into an environment, and reading them back.
 
 use super::{
-    Result, Store, Write, leases, plans,
+    Result, Store, Write,
     connections::On,
+    leases, plans,
     query::{Read, sql},
     stages,
 };

@@ -17,14 +17,14 @@ pub async fn page(ask: Ask) -> Result<Page> {
     let (engine, now) = (&ask.engine, ask.now);
     let (proposal, newest) = (engine.pending_proposal().await?, engine.store.latest_revision().await?);
     let mut environments = Vec::new();
-    for environment in engine.store.configured_environments().await? {
-        let revision = match engine.store.in_force(&environment).await? {
+    for (environment, revision) in engine.store.configured_environments().await? {
+        let revision = match revision {
             Some(revision) => engine.store.revision(revision).await?,
             None => None,
         };
         environments.push((environment, revision));
     }
-    let has_drifted = engine.drifted().await?;
+    let has_drifted = newest.as_ref().is_some_and(|newest| engine.is_drifted(newest));
     let body = html! {
         h1 { "Configuration" }
         p class="lead" { "What is applied counts, not what stands in the file. A change that reaches an environment with approval takes a signature." }

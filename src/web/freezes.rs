@@ -61,7 +61,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
                     strong { "In one environment" }
                     (ask.actor.form("/freezes", "Freeze it", &html! {
                         label for="where" { "Environment" }
-                        select id="where" name="environment" { @for environment in &environments { option { (name(environment)) } } }
+                        select id="where" name="environment" { @for (environment, _) in &environments { option { (name(environment)) } } }
                         (asks_why("one-why"))
                     }))
                     (command("interlock freeze ENVIRONMENT --reason \"…\""))

@@ -31,7 +31,11 @@ async fn evidence_is_kept_raw_and_once() {
         assert_eq!((first.id.as_str(), first.size_bytes, &third.sha256), ("ev_1", 256, &first.sha256), "{}", database.name);
         assert_eq!(store.evidence_of(&directive.id).await.unwrap(), [third.clone(), second.clone(), first.clone()]);
         assert_eq!(store.evidence_of(&"SD-DEPLOY-999".into()).await.unwrap(), []);
-        assert_eq!(store.latest_evidence(&directive.id).await.unwrap(), [third.clone(), second.clone()], "what differs in its commit stays");
+        assert_eq!(
+            store.latest_evidence(&directive.id).await.unwrap(),
+            [third.clone(), second.clone()],
+            "what differs in its commit stays"
+        );
         let mut apart = vec![third, second.clone()];
         for other in [
             NewEvidence { gate: "load".into(), ..full.clone() },
