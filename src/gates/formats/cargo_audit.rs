@@ -52,8 +52,8 @@ pub fn read(reader: impl Read) -> Result<Measures, ReportError> {
             tally.add(advisory.cvss.as_deref().and_then(score_of), &format!("{} {}", advisory.id, advisory.package));
         }
     }
-    // Older versions do not say how many packages they looked at.
-    Ok(tally.measures(report.lockfile.and_then(|lockfile| lockfile.dependency_count).unwrap_or(1.0)))
+    // cargo-audit has always said how many packages it looked at; a report that does not has looked at none.
+    Ok(tally.measures(report.lockfile.and_then(|lockfile| lockfile.dependency_count).unwrap_or(0.0)))
 }
 
 #[cfg(test)]
@@ -71,6 +71,17 @@ mod tests {
         let counts = ["critical", "high", "medium", "low", "total", "scanned"].map(|name| measures.get(name).unwrap());
         assert_eq!(counts, [1.0, 1.0, 0.0, 1.0, 3.0, 12.0]);
         assert_eq!(measures.notes, ["RUSTSEC-2 none (no score)", "RUSTSEC-3 high (7.5)", "RUSTSEC-1 low (1.6)"]);
+    }
+
+    #[test]
+    fn a_report_without_the_packages_it_looked_at_has_looked_at_none() {
+        let scanned = |lockfile: &str| {
+            let report = format!(r#"{{{lockfile}"vulnerabilities":{{"found":false,"count":0,"list":[]}}}}"#);
+            read(report.as_bytes()).unwrap().get("scanned")
+        };
+        assert_eq!(scanned(""), Some(0.0));
+        assert_eq!(scanned(r#""lockfile":{},"#), Some(0.0));
+        assert_eq!(scanned(r#""lockfile":{"dependency-count":12},"#), Some(12.0));
     }
 
     #[test]
