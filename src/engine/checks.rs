@@ -160,7 +160,10 @@ impl Engine {
                     fault = observation.fault;
                     if let Some(body) = observation.report {
                         match gates::read_report(format, &body) {
-                            Ok(measures) => evidence.measures = Some(measures.values),
+                            Ok(measures) => {
+                                evidence.detail["notes"] = json!(measures.notes);
+                                evidence.measures = Some(measures.values);
+                            }
                             Err(error) => fault = fault.or(Some(error.to_string())),
                         }
                         evidence.body = body;
@@ -271,7 +274,7 @@ impl Engine {
             fault: None,
             exit_code: None,
             body: report.body,
-            detail: serde_json::Value::Null,
+            detail: json!({ "notes": measures.notes }),
         };
         // The world is looked at first: no other change waits for that.
         let own = self.own_results(directive, bound).await?;
@@ -289,8 +292,7 @@ impl Engine {
 
 /// Returns what a gate says by the reports that were recorded for it.
 fn by_reports(directive: &Directive, binding: &Binding, evidence: &[EvidenceRecord], now: Timestamp) -> GateResult {
-    let measures: Vec<Option<Measures>> =
-        evidence.iter().map(|record| record.measures.clone().map(|values| Measures { values, notes: Vec::new() })).collect();
+    let measures: Vec<Option<Measures>> = evidence.iter().map(measures_of).collect();
     // Oldest first: of two recorded in the same millisecond the newer one counts.
     let views: Vec<EvidenceView<'_>> = evidence
         .iter()
@@ -321,6 +323,12 @@ struct Earlier {
 
 fn uses_after(feed: &GateFeed) -> bool {
     feed.command.iter().flatten().any(|word| word.contains("{after."))
+}
+
+/// Returns what a report said; of one recorded before notes were kept, the numbers alone.
+fn measures_of(record: &EvidenceRecord) -> Option<Measures> {
+    let notes = serde_json::from_value(record.detail["notes"].clone()).unwrap_or_default();
+    Some(Measures { values: record.measures.clone()?, notes })
 }
 
 /// Returns the format as configuration writes it.
