@@ -49,6 +49,7 @@ tests    = { failed = "<= 0", run = ">= 1", command = ["cargo", "nextest", "run"
 coverage = { lines_percent = ">= 80", command = ["cargo", "llvm-cov", "nextest", "--lcov", "--output-path", "lcov.info"], report = "lcov.info", format = "lcov" }
 load     = { p95_ms = "<= 500", error_percent = "<= 1", command = ["k6", "run", "--summary-export", "load.json", "-e", "URL={after.url}", "load.js"], report = "load.json", format = "k6" }
 vulnerabilities = { critical = "<= 0", command = ["cargo", "audit", "--json"], report = "-", format = "cargo-audit", exit = [0, 1] }   # "-" is stdout
+outdated = { majors_behind = "<= 1", withdrawn = "<= 0", command = ["sh", "ci/outdated.sh"], report = "-", format = "outdated" }
 "##;
 
 /// The smallest file without a fault.
@@ -126,6 +127,7 @@ fn the_contract_is_read() {
     assert_eq!(config.gates.max_age_ms, 86_400_000);
     assert_eq!(feed("load").thresholds["p95_ms"], "<= 500".parse::<Comparator>().unwrap());
     assert_eq!((feed("tests").format, feed("tests").exit.as_slice()), (Some(ReportFormat::Junit), &[0][..]));
+    assert_eq!((feed("outdated").format, feed("outdated").thresholds.len()), (Some(ReportFormat::Outdated), 2));
     assert_eq!((feed("vulnerabilities").report.as_deref(), feed("vulnerabilities").exit.as_slice()), (Some("-"), &[0, 1][..]));
 }
 
@@ -185,7 +187,10 @@ fn each_rule_tells_its_own_fault() {
         (environment("[environments.live]\nphase = \"phase-7\""), "there is no phase `phase-7`; there are: phase-06"),
         (environment("[environments.live]\nevidence = []"), "no evidence would count"),
         (live("evidence = [\"observed\", \"claimed\"]"), "`claimed` never counts"),
-        (live("gates = { tets = \"off\" }"), "did you mean `tests`? gates are tests, coverage, load, vulnerabilities, rollback_ready"),
+        (
+            live("gates = { tets = \"off\" }"),
+            "did you mean `tests`? gates are tests, coverage, load, vulnerabilities, outdated, rollback_ready",
+        ),
         (live("gates = { freeze = \"off\" }"), "cannot be off"),
         (live("gates = { tests = \"on\" }"), "`on` is unknown"),
         (live("gates = { tests = { lines_percent = \">= 1\" } }"), "unknown key; known here: run, failed"),
@@ -633,10 +638,11 @@ fn the_template_loads_as_it_is_and_with_its_examples() {
         "# coverage ",
         "# load ",
         "# vulnerabilities ",
+        "# outdated ",
     ];
     let uncomment = |line: &str| if examples.iter().any(|start| line.starts_with(start)) { line[2..].to_owned() } else { line.to_owned() };
     let full = template("shop").lines().map(uncomment).collect::<Vec<_>>().join("\n");
-    assert_eq!(read(&full).gates.feeds.len(), 4);
+    assert_eq!(read(&full).gates.feeds.len(), 5);
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! Reports as tools write them, and commands observed in real git repositories.
 
+#[path = "gates/outdated.rs"]
+mod outdated;
 #[path = "gates/repository.rs"]
 mod repository;
+#[path = "support/required.rs"]
+mod required;
 
 use interlock::{
     command,
@@ -29,6 +33,9 @@ fn fixture(name: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reports").join(name)).unwrap()
 }
 
+/// The formats that are JSON.
+const JSON: [Format; 6] = [Format::Sarif, Format::CargoAudit, Format::K6, Format::Oha, Format::Renovate, Format::Outdated];
+
 #[test]
 fn reports_as_tools_write_them_are_read() {
     let says = |format, name: &str, expected: &[(&str, f64)]| {
@@ -48,6 +55,12 @@ fn reports_as_tools_write_them_are_read() {
         says(Format::K6, name, &[("p95_ms", 121.4), ("error_percent", 0.2), ("requests", 3000.0)]);
     }
     says(Format::Oha, "oha.json", &[("p95_ms", 45.5), ("error_percent", 1.0), ("requests", 1000.0)]);
+    let packages = |examined, outdated, behind| [("examined", examined), ("outdated", outdated), ("majors_behind", behind)];
+    says(Format::Renovate, "renovate.json", &packages(6.0, 4.0, 1.0));
+    says(Format::Renovate, "renovate-behind.json", &packages(6.0, 4.0, 6.0));
+    // It ended with exit code 0 each time: what it could not look up, and that it met an error, stands in the report alone.
+    says(Format::Renovate, "renovate-failed-lookup.json", &packages(0.0, 4.0, 6.0));
+    says(Format::Renovate, "renovate-error.json", &packages(0.0, 0.0, 0.0));
 }
 
 #[test]
@@ -56,11 +69,11 @@ fn hostile_reports_are_refused_in_bounded_memory() {
     let folder = TempDir::new().unwrap();
     let huge = folder.path().join("huge");
     fs::File::create(&huge).unwrap().set_len(100 * 1024 * 1024).unwrap();
-    for format in [Format::Junit, Format::Lcov, Format::Sarif, Format::CargoAudit, Format::K6, Format::Oha] {
+    for format in [Format::Junit, Format::Lcov].into_iter().chain(JSON) {
         let err = read_from(format, fs::File::open(&huge).unwrap()).unwrap_err();
         assert!(matches!(err.code(), "too_large" | "malformed"), "{format}: {err}");
     }
-    for format in [Format::Sarif, Format::CargoAudit, Format::K6, Format::Oha] {
+    for format in JSON {
         assert_eq!(read_from(format, fs::File::open(&huge).unwrap()).unwrap_err().code(), "too_large");
         for deep in ["[".repeat(10_000), "{\"a\":".repeat(10_000)] {
             assert_eq!(read_report(format, deep.as_bytes()).unwrap_err().code(), "too_deep", "{format}");

@@ -126,6 +126,7 @@ fn formats(kind: &GateKind) -> Vec<&'static str> {
         ReportFormat::Lcov => "coverage",
         ReportFormat::Sarif | ReportFormat::CargoAudit => "vulnerabilities",
         ReportFormat::K6 | ReportFormat::Oha => "load",
+        ReportFormat::Renovate | ReportFormat::Outdated => "outdated",
     };
     ReportFormat::ALL.iter().filter(|(_, format)| of_kind(format) == kind.name).map(|(name, _)| *name).collect()
 }

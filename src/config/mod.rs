@@ -195,6 +195,10 @@ pub enum ReportFormat {
     K6,
     /// `oha --output-format json`.
     Oha,
+    /// The report of Renovate.
+    Renovate,
+    /// The small format of our own for what is out of date.
+    Outdated,
 }
 
 impl ReportFormat {
@@ -206,6 +210,8 @@ impl ReportFormat {
         ("cargo-audit", ReportFormat::CargoAudit),
         ("k6", ReportFormat::K6),
         ("oha", ReportFormat::Oha),
+        ("renovate", ReportFormat::Renovate),
+        ("outdated", ReportFormat::Outdated),
     ];
 }
 

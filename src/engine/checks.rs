@@ -260,9 +260,15 @@ impl Engine {
             )
             .hint("call `run_predeploy_checks`: the server runs the configured command itself"));
         }
-        let measures = gates::read_report(report.format, &report.body).map_err(|error| {
-            Error::invalid(format!("the report cannot be read: {error}")).hint("hand over the report as the tool wrote it")
-        })?;
+        let hint = match report.format {
+            // What tools print of it by themselves says nothing of how much was looked at.
+            ReportFormat::Outdated => {
+                "hand over what Renovate writes, or `{\"tool\": …, \"examined\": 42, \"outdated\": [{\"name\": …, \"current\": …, \"latest\": …}]}`"
+            }
+            _ => "hand over the report as the tool wrote it",
+        };
+        let measures = gates::read_report(report.format, &report.body)
+            .map_err(|error| Error::invalid(format!("the report cannot be read: {error}")).hint(hint))?;
         let evidence = NewEvidence {
             directive: directive.id.clone(),
             gate: report.kind.into(),

@@ -53,11 +53,12 @@ pub struct GateRule {
 }
 
 /// Measures that say how much was looked at: zero is no data, whatever the others say.
-const VOLUMES: [(&str, &str); 4] = [
+const VOLUMES: [(&str, &str); 5] = [
     ("run", "the report shows 0 tests that were run"),
     ("requests", "the report shows 0 requests"),
     ("lines", "the report shows 0 lines"),
     ("scanned", "the report shows no scan that came to its end"),
+    ("examined", "the report shows no comparison of packages that came to its end"),
 ];
 
 /// Returns what the gate says of the release with this commit and digest.

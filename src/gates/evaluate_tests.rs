@@ -124,6 +124,8 @@ fn evidence_that_says_nothing_is_inconclusive() {
     nothing("load", &[("error_percent", "<= 1")], &[("requests", 0.0), ("error_percent", 0.0)], "0 requests");
     nothing("coverage", &[("lines_percent", ">= 0")], &[("lines", 0.0)], "0 lines");
     nothing("vulnerabilities", &[("critical", "<= 0")], &[("scanned", 0.0), ("critical", 0.0)], "no scan");
+    nothing("outdated", &[("majors_behind", "<= 1")], &[("examined", 0.0), ("majors_behind", 0.0)], "no comparison of packages");
+    nothing("outdated", &[("withdrawn", "<= 0")], &[("examined", 9.0), ("majors_behind", 0.0)], "not say `withdrawn`");
     nothing("load", &[("p95_ms", "<= 500"), ("error_percent", "<= 1")], &[("requests", 5.0), ("error_percent", 0.0)], "not say `p95_ms`");
     nothing("load", &[("p95_ms", "<= 500")], &[("requests", 5.0), ("p95_ms", f64::NAN)], "not say `p95_ms`");
 }

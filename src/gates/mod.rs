@@ -2,7 +2,7 @@
 //! [`observe`] and [`dependencies::check`] touch the world, and neither decides.
 //!
 //! [`evaluate`] judges reports ([`formats`]); each gate that the server answers from its own record is one file with one pure
-//! function. To add one: a file with its `NAME` and its function, an entry in [`OWN`], and the engine hands it its inputs.
+//! function. To add one: a file with its `NAME` and its function, a row in [`crate::model::catalog`], and the engine hands it its inputs.
 
 pub mod alerts;
 pub mod artifact_digest;
@@ -25,25 +25,6 @@ pub use evaluate::{EvidenceView, GateRule, evaluate};
 pub use formats::{Format, Measures, ReportError, read_any, read_report};
 
 use crate::model::{DirectiveId, GateResult, Timestamp, Verdict, Who};
-
-/// The gates fed by reports.
-pub const REPORTED: [&str; 4] = ["tests", "coverage", "vulnerabilities", "load"];
-
-/// The gates the server answers by itself.
-pub const OWN: [&str; 12] = [
-    artifact_digest::NAME,
-    secrets::NAME,
-    dependencies::NAME,
-    rollback_ready::NAME,
-    promoted_from::NAME,
-    freeze::NAME,
-    sign_off::NAME,
-    backup::NAME,
-    ci::NAME,
-    alerts::NAME,
-    quota::NAME,
-    logs::NAME,
-];
 
 /// Who asks for a gate, for which directive, and when.
 #[derive(Debug, Clone, Copy)]

@@ -32,6 +32,7 @@ pub const GATES: &[GateKind] = &[
         measures: &["critical", "high", "medium", "low", "total", "scanned"],
         source: GateSource::Evidence,
     },
+    GateKind { name: "outdated", measures: &["examined", "outdated", "majors_behind", "withdrawn"], source: GateSource::Evidence },
     GateKind { name: "rollback_ready", measures: &[], source: GateSource::Record },
     GateKind { name: "promoted_from", measures: &[], source: GateSource::Record },
     GateKind { name: "ci", measures: &[], source: GateSource::Record },

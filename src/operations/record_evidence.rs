@@ -25,7 +25,7 @@ pub struct Params {
     /// Directive id
     #[arg(long)]
     pub directive: String,
-    /// Gate: tests, coverage, load or vulnerabilities
+    /// Gate: tests, coverage, load, vulnerabilities or outdated
     #[arg(long)]
     pub kind: String,
     /// Path of the report in the workspace
@@ -88,9 +88,9 @@ fn read(ctx: &Context, path: &str) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// Returns the format a gate's reports usually have, told from the first character where there are two.
+/// Returns the format a gate's reports usually have, told from what stands in it where there are two.
 fn natural_format(gate: &str, body: &[u8]) -> Result<ReportFormat, Error> {
-    let text = String::from_utf8_lossy(&body[..body.len().min(4096)]).into_owned();
+    let text = String::from_utf8_lossy(&body[..body.len().min(4096)]);
     match gate {
         "tests" => Ok(ReportFormat::Junit),
         "coverage" => Ok(ReportFormat::Lcov),
@@ -98,6 +98,9 @@ fn natural_format(gate: &str, body: &[u8]) -> Result<ReportFormat, Error> {
         "vulnerabilities" => Ok(ReportFormat::CargoAudit),
         "load" if text.contains("latencyPercentiles") => Ok(ReportFormat::Oha),
         "load" => Ok(ReportFormat::K6),
+        // Renovate writes its problems first, which may be long.
+        "outdated" if String::from_utf8_lossy(body).contains("\"packageFiles\"") => Ok(ReportFormat::Renovate),
+        "outdated" => Ok(ReportFormat::Outdated),
         other => Err(Error::invalid(format!("gate `{other}` takes no report"))),
     }
 }

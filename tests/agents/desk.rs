@@ -20,15 +20,24 @@ pub const PHASES: [&str; 5] = ["phase-06", "stage-22", "stage-30", "deployment-o
 const TIMES: Times = Times { deadline: "60s", drain: "200ms", bake: "200ms" };
 
 /// Each gate that reads a report: its threshold, the report's name and format, a report that passes, and one that does not.
-pub const REPORTS: [(&str, &str, &str, &str, &str, &str); 4] = [
+pub const REPORTS: [(&str, &str, &str, &str, &str, &str); 5] = [
     ("tests", r#"run = ">= 1", failed = "<= 0""#, "junit.xml", "junit", JUNIT, include_str!("../fixtures/reports/junit-failing.xml")),
     ("coverage", r#"lines_percent = ">= 80""#, "lcov.info", "lcov", LCOV, include_str!("../fixtures/reports/lcov.info")),
     ("load", r#"p95_ms = "<= 500""#, "load.json", "oha", include_str!("../fixtures/reports/oha.json"), SLOW),
     ("vulnerabilities", r#"critical = "<= 0""#, "audit.json", "cargo-audit", SOUND, include_str!("../fixtures/reports/cargo-audit.json")),
+    (
+        "outdated",
+        r#"majors_behind = "<= 1""#,
+        "outdated.json",
+        "renovate",
+        CURRENT,
+        include_str!("../fixtures/reports/renovate-behind.json"),
+    ),
 ];
 const JUNIT: &str = r#"<testsuite name="web" tests="1"><testcase name="a"/></testsuite>"#;
 const LCOV: &str = "TN:\nSF:/src/main.rs\nDA:1,1\nDA:2,1\nLF:2\nLH:2\nend_of_record\n";
 const SOUND: &str = r#"{"database":{"advisory-count":811},"lockfile":{"dependency-count":212},"vulnerabilities":{"found":false,"count":0,"list":[]},"warnings":{}}"#;
+const CURRENT: &str = include_str!("../fixtures/reports/renovate.json");
 const SLOW: &str = r#"{"summary":{"successRate":1.0,"total":1.0,"slowest":2.0,"fastest":0.1,"average":1.0,"requestsPerSec":100.0},"latencyPercentiles":{"p50":0.9,"p95":1.5},"statusCodeDistribution":{"200":1000},"errorDistribution":{}}"#;
 
 /// The desk.

@@ -22,7 +22,7 @@ fn says(refusal: &Value, code: &str, who: &str, how: &str) {
 /// Returns who mends a gate that stops, and how.
 fn remedy(gate: &str) -> (&'static str, &'static str) {
     match gate {
-        "tests" | "coverage" | "load" | "vulnerabilities" => ("agent", "mend the cause, commit, build the artifact again"),
+        "tests" | "coverage" | "load" | "vulnerabilities" | "outdated" => ("agent", "mend the cause, commit, build the artifact again"),
         "promoted_from" => ("agent", "deploy the same artifact to `staging` first"),
         "sign_off" => ("person", "interlock sign-off SD-DEPLOY-"),
         "artifact_digest" => ("agent", "build the artifact again"),

@@ -34,6 +34,7 @@ mod logs;
 mod metrics;
 mod monitoring;
 mod operations;
+mod outdated;
 mod passkeys;
 mod phases;
 mod quiet_hours;

@@ -458,6 +458,7 @@ tests = "off"
 coverage = "off"
 load = "off"
 vulnerabilities = "off"
+outdated = "off"
 alerts = "off"
 
 [environments.production.services.web]

@@ -8,8 +8,11 @@ pub mod junit;
 pub mod k6;
 pub mod lcov;
 pub mod oha;
+pub mod outdated;
+pub mod renovate;
 pub mod sarif;
 mod severity;
+mod versions;
 
 pub use crate::config::ReportFormat as Format;
 
@@ -34,6 +37,7 @@ impl Format {
             "coverage" => &[Format::Lcov],
             "vulnerabilities" => &[Format::Sarif, Format::CargoAudit],
             "load" => &[Format::K6, Format::Oha],
+            "outdated" => &[Format::Renovate, Format::Outdated],
             _ => &[],
         }
     }
@@ -45,6 +49,8 @@ impl Format {
             Format::Lcov => &["lines", "lines_hit", "lines_percent"],
             Format::Sarif | Format::CargoAudit => &["critical", "high", "medium", "low", "total", "scanned"],
             Format::K6 | Format::Oha => &["p95_ms", "error_percent", "requests"],
+            Format::Renovate => &["examined", "outdated", "majors_behind"],
+            Format::Outdated => &["examined", "outdated", "majors_behind", "withdrawn"],
         }
     }
 }
@@ -58,6 +64,8 @@ impl fmt::Display for Format {
             Format::CargoAudit => "cargo-audit",
             Format::K6 => "k6",
             Format::Oha => "oha",
+            Format::Renovate => "renovate",
+            Format::Outdated => "outdated",
         })
     }
 }
@@ -156,6 +164,8 @@ pub fn read_from(format: Format, reader: impl Read) -> Result<Measures, ReportEr
         Format::CargoAudit => cargo_audit::read(reader),
         Format::K6 => k6::read(reader),
         Format::Oha => oha::read(reader),
+        Format::Renovate => renovate::read(reader),
+        Format::Outdated => outdated::read(reader),
     }
 }
 
@@ -206,9 +216,12 @@ impl<R: Read> Read for Limited<R> {
 mod tests {
     use super::*;
 
+    const ALL: [Format; 8] =
+        [Format::Junit, Format::Lcov, Format::Sarif, Format::CargoAudit, Format::K6, Format::Oha, Format::Renovate, Format::Outdated];
+
     #[test]
     fn formats_are_named_as_in_configuration() {
-        for format in [Format::Junit, Format::Lcov, Format::Sarif, Format::CargoAudit, Format::K6, Format::Oha] {
+        for format in ALL {
             assert_eq!(serde_json::to_value(format).unwrap(), format.to_string());
         }
         assert_eq!(Format::natural(&"vulnerabilities".into()), [Format::Sarif, Format::CargoAudit]);
@@ -226,14 +239,14 @@ mod tests {
                 Ok(buffer.len())
             }
         }
-        for format in [Format::Junit, Format::Lcov, Format::Sarif, Format::CargoAudit, Format::K6, Format::Oha] {
+        for format in ALL {
             assert_eq!(read_from(format, Endless(0)).unwrap_err().code(), "too_large", "{format}");
         }
     }
 
     #[test]
     fn garbage_is_an_error_in_every_format_and_never_a_panic() {
-        for format in [Format::Junit, Format::Lcov, Format::Sarif, Format::CargoAudit, Format::K6, Format::Oha] {
+        for format in ALL {
             for garbage in [&b"hello"[..], b"\xff\xfe\x00", b"{", b"<", b"[]", b"null", b"{}", b"<html></html>", b"\0\0\0", b"-1"] {
                 let err = read_report(format, garbage).expect_err(&format!("{format} {garbage:?}"));
                 assert_eq!(err.code(), "malformed", "{format} {garbage:?}");
