@@ -32,6 +32,7 @@ const OWNED: &[(&str, &str)] = &[
     ("statrs", "model"),
     ("ciborium", "model"),
     ("maud", "web"),
+    ("pulldown_cmark", "engine"),
 ];
 
 const MAX_LINES: usize = 400;

@@ -48,6 +48,7 @@ pub mod hooks;
 mod interrupted;
 mod judging;
 pub mod lint;
+pub mod markdown;
 pub mod metrics;
 pub mod monitoring;
 pub mod necessity;

@@ -2,7 +2,7 @@
 
 use super::{Context, Effect, NextAction, Operation, Reply, Toolset};
 use crate::{
-    engine::lint::LintFault,
+    engine::lint::{self, Finding},
     error::{Code, Error},
     model::{DeploymentId, DirectiveId},
 };
@@ -39,8 +39,10 @@ pub struct Output {
     version: i64,
     /// Where it was written in the workspace.
     path: String,
+    /// From 100: 20 less for each finding that blocks, 3 for each other.
+    score: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    faults: Vec<LintFault>,
+    findings: Vec<Finding>,
 }
 
 impl Operation for WriteRunbook {
@@ -65,27 +67,29 @@ impl Operation for WriteRunbook {
             (None, None) => return Err(Error::invalid("give either `deployment` or `directive`")),
         };
         let written = ctx.engine.write_runbook(&ctx.caller, &deployment, params.notes.as_deref()).await?;
-        let clean = written.faults.is_empty();
-        let action = match (clean, written.faults.iter().find(|fault| fault.who == crate::model::Who::Agent)) {
+        let blocking: Vec<&Finding> = written.blocking().collect();
+        let clean = blocking.is_empty();
+        let action = match (clean, blocking.iter().find(|finding| finding.side == crate::model::Who::Agent)) {
             (true, _) => NextAction::command(format!("interlock runbook publish {}", written.runbook), "a person reviews it"),
-            (false, Some(fault)) => NextAction::tool(
+            (false, Some(finding)) => NextAction::tool(
                 "write_runbook",
                 json!({ "deployment": deployment.id, "notes": "<mended notes>" }),
-                format!("{}: {}", fault.rule, fault.message),
+                format!("{}: {}", finding.rule, finding.message),
             ),
-            (false, None) => NextAction::of(crate::model::Who::Person, written.faults[0].message.clone()),
+            (false, None) => NextAction::of(crate::model::Who::Person, format!("{}; {}", blocking[0].message, blocking[0].fix)),
+        };
+        let score = lint::score(&written.findings);
+        let summary = match blocking.len() {
+            0 => "clean and waits for review".to_owned(),
+            1 => "a draft: 1 finding keeps it from review".to_owned(),
+            many => format!("a draft: {many} findings keep it from review"),
         };
         Ok(Reply {
             state: if clean { "in_review" } else { "draft" }.into(),
-            summary: format!(
-                "{} version {} is {}",
-                written.runbook,
-                written.version,
-                if clean { "clean and waits for review".to_owned() } else { format!("a draft with {} faults", written.faults.len()) }
-            ),
+            summary: format!("{} version {} is {summary}", written.runbook, written.version),
             guidance: "The runbook is written from the record; only your notes are yours to mend.".into(),
             next_actions: vec![action.recommended()],
-            body: Output { runbook: written.runbook, version: written.version, path: written.path, faults: written.faults },
+            body: Output { runbook: written.runbook, version: written.version, path: written.path, score, findings: written.findings },
         })
     }
 }

@@ -113,7 +113,7 @@ fn lint(version: &RunbookVersion) -> Markup {
                 li {
                     code { (line(&said(fault, "rule"), 20)) } " line " (fault["line"].as_u64().unwrap_or_default())
                     ": " (line(&said(fault, "message"), 300)) " "
-                    span class="quiet" { "for the " (line(&said(fault, "who"), 20)) }
+                    span class="quiet" { "for the " (line(&said(fault, "side"), 20)) }
                 }
             } }
         }

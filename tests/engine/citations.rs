@@ -124,7 +124,7 @@ async fn a_runbook_that_cites_wrongly_is_kept_from_review() {
         };
         let right = format!("shop@{commit}:notes.txt:2 \"two\"");
         let (clean, text) = written(format!("Look at {right} first.")).await;
-        assert_eq!((&clean["state"], &clean["faults"]), (&json!("in_review"), &Value::Null), "{}: {clean:#}", database.name);
+        assert_eq!((&clean["state"], &clean["findings"]), (&json!("in_review"), &Value::Null), "{}: {clean:#}", database.name);
         assert!(
             text.contains(&format!(
                 "## Citations\n\nCited in the notes below, and held against the repository:\n\n- `shop@{commit}:notes.txt:2`: verified\n"
@@ -135,12 +135,12 @@ async fn a_runbook_that_cites_wrongly_is_kept_from_review() {
         let moved = format!("shop@{commit}:notes.txt:1 \"three\"");
         let (faulty, text) = written(format!("Look at {right},\nand {moved}.")).await;
         assert_eq!(faulty["state"], "draft", "{faulty:#}");
-        let fault = &faulty["faults"][0];
-        assert_eq!((&fault["rule"], &fault["who"]), (&json!("RB021"), &json!("agent")));
+        let fault = &faulty["findings"][0];
+        assert_eq!((&fault["rule"], &fault["side"]), (&json!("RB021"), &json!("agent")));
         assert!(fault["message"].as_str().unwrap().ends_with("is moved: it stands at line 3"), "{fault:#}");
         let line = text.lines().nth(fault["line"].as_u64().unwrap() as usize - 1).unwrap();
         assert!(line.contains("notes.txt:1"), "the fault names its line: {line}");
         assert!(text.contains("notes.txt:1`: moved") && text.contains("notes.txt:2`: verified"), "{text}");
-        assert_eq!(written("shop@main:notes.txt:2 \"two\"".into()).await.0["faults"][0]["rule"], "RB021");
+        assert_eq!(written("shop@main:notes.txt:2 \"two\"".into()).await.0["findings"][0]["rule"], "RB021");
     }
 }

@@ -180,7 +180,8 @@ impl Engine {
     }
 }
 
-fn check_notes(notes: &str) -> Result<()> {
+/// Refuses an agent's notes that are too long, or hold what looks like a secret.
+pub(super) fn check_notes(notes: &str) -> Result<()> {
     let chars = notes.chars().count();
     if chars > NOTES_CHARS {
         return Err(Error::invalid(format!("`notes` has {chars} characters; at most {NOTES_CHARS} are taken")));
