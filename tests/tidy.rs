@@ -33,6 +33,7 @@ const OWNED: &[(&str, &str)] = &[
     ("ciborium", "model"),
     ("maud", "web"),
     ("pulldown_cmark", "engine"),
+    ("similar", "web"),
 ];
 
 const MAX_LINES: usize = 400;

@@ -71,6 +71,7 @@ pub mod rollout;
 mod room;
 pub mod run;
 pub mod runbook;
+pub mod runbook_comments;
 pub mod runbooks;
 mod setbacks;
 mod silence;

@@ -1,7 +1,8 @@
-//! `get_runbook`: returns a runbook's text, its state and the reviewers' comments.
+//! `get_runbook`: returns a runbook's text, its state, what the lint found, and what reviewers and commenters said.
 
 use super::{Context, Effect, NextAction, Operation, Reply, Toolset};
 use crate::{
+    engine::runbook_comments::{Became, Commented},
     error::Error,
     model::{RunbookId, text},
 };
@@ -24,7 +25,7 @@ pub struct Params {
     #[arg(long)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<i64>,
-    /// With the reviews
+    /// With the reviews, and the comments on lines
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comments: Option<bool>,
@@ -36,8 +37,15 @@ pub struct Output {
     runbook: String,
     version: i64,
     text: String,
+    /// What the lint found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    findings: Vec<Value>,
+    /// What reviewers said.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     comments: Vec<Value>,
+    /// What people said of single lines, and what became of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    line_comments: Vec<Commented>,
 }
 
 impl Operation for GetRunbook {
@@ -52,21 +60,39 @@ impl Operation for GetRunbook {
         let id = RunbookId::from(params.runbook);
         let versions = ctx.engine.store.runbook_versions(&id).await?;
         let wanted = params.version.or_else(|| versions.iter().map(|version| version.version).max());
+        let mut said = ctx.engine.runbook_comments(&id, &versions).await?;
+        for commented in &mut said {
+            let comment = &mut commented.comment;
+            (comment.quote, comment.text) = (text::visible_line(&comment.quote, 400), text::visible(&comment.text, 2_000));
+        }
+        let waiting = said.iter().filter(|commented| commented.became != Became::Answered).count();
         let Some(version) = versions.into_iter().find(|version| Some(version.version) == wanted) else {
             return Err(Error::not_found("runbook", &id));
         };
-        let comments = match params.comments.unwrap_or(false) {
-            true => ctx.engine.store.runbook_reviews(&id).await?.iter().map(|review| serde_json::json!(review)).collect(),
-            false => Vec::new(),
+        let (comments, line_comments) = match params.comments.unwrap_or(false) {
+            true => (ctx.engine.store.runbook_reviews(&id).await?.iter().map(|review| serde_json::json!(review)).collect(), said),
+            false => Default::default(),
         };
         let state = version.state.as_str().to_owned();
+        let findings = version.lint.as_array().cloned().unwrap_or_default();
         let publish = NextAction::command(format!("interlock runbook publish {id}"), "a person reviews it").recommended();
         Ok(Reply {
             summary: format!("{id} version {} is {state}", version.version),
-            guidance: String::new(),
+            guidance: match waiting {
+                0 => String::new(),
+                1 => "1 comment waits for the next version: read it with `comments`".into(),
+                many => format!("{many} comments wait for the next version: read them with `comments`"),
+            },
             next_actions: if state == "in_review" { vec![publish] } else { Vec::new() },
             state,
-            body: Output { runbook: id.to_string(), version: version.version, text: text::visible(&version.text, 7_000), comments },
+            body: Output {
+                runbook: id.to_string(),
+                version: version.version,
+                text: text::visible(&version.text, 7_000),
+                findings,
+                comments,
+                line_comments,
+            },
         })
     }
 }

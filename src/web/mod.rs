@@ -137,7 +137,8 @@ pub fn routes(pages: Arc<Pages>) -> Router {
         router.route(address, get(answer))
     });
     let raw = raw::routes(pages.registry.clone());
-    let inside = inside.merge(raw).merge(passkeys::inside(pages.clone())).merge(actions::routes(pages.clone()));
+    let inside = inside.merge(raw).merge(runbooks::routes(pages.clone()));
+    let inside = inside.merge(passkeys::inside(pages.clone())).merge(actions::routes(pages.clone()));
     let inside = inside.route("/leave", post(access::leave).with_state(pages.clone()));
     inside
         .route_layer(middleware::from_fn_with_state(pages.clone(), access::with_session))

@@ -147,7 +147,7 @@ fn asked(kind: &str, form: &Form) -> Result<Asked> {
 /// Returns who is signed in; refused for a session that a link has opened.
 pub fn signed_in(visit: &Visit) -> Result<&ApproverName> {
     let reads =
-        || Error::new(Code::Unauthorized, "a link has opened this session: it reads").hint("sign in with your passkey, then decide");
+        || Error::new(Code::Unauthorized, "a link has opened this session: it reads").hint("sign in with your passkey, then go on");
     visit.who.as_ref().ok_or_else(reads)
 }
 
@@ -180,6 +180,11 @@ impl Decider {
     pub fn of(pages: &Pages, visit: &Visit) -> Self {
         let is_there = visit.host == host(pages.port) && pages.passkeys.is_some();
         Decider { form_token: visit.form_token.clone(), who: visit.who.clone(), port: pages.port, is_there }
+    }
+
+    /// Returns who is signed in, and what a form of that session carries.
+    pub fn signed_in(&self) -> Option<(&ApproverName, &str)> {
+        self.who.as_ref().map(|who| (who, self.form_token.as_str()))
     }
 
     /// Returns the form that has this decided over the document of this hash, or what is needed before. Without JavaScript there is none.

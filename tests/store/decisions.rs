@@ -241,6 +241,45 @@ async fn a_runbook_is_published_as_it_was_read() {
 }
 
 #[tokio::test]
+async fn a_comment_is_on_the_newest_version_and_moves_nothing() {
+    for database in databases().await {
+        let store = with_ada(&database).await;
+        let directive = directive(&store, "web", "production", "1").await.id;
+        let id: RunbookId = "rb_production_web".into();
+        let version = |text: &str| NewRunbookVersion {
+            runbook: id.clone(),
+            service: "web".into(),
+            environment: "production".into(),
+            directive: directive.clone(),
+            deployment: None,
+            text: text.into(),
+            lint: json!([]),
+            state: RunbookState::InReview,
+        };
+        let comment =
+            |version, text: &str| NewRunbookComment { runbook: id.clone(), version, line: 1, quote: "# one".into(), text: text.into() };
+        let ada = Caller::on_page(&"ada".into());
+        let add = async |new: NewRunbookComment| store.add_runbook_comment(&ada, &new).await.unwrap();
+        assert_eq!(add(comment(1, "of nothing")).await, None, "{}: there is no runbook", database.name);
+        store.save_runbook_version(&agent(), &version("# one")).await.unwrap();
+        assert_eq!((add(comment(1, "why?")).await, add(comment(2, "too early")).await), (Some(1), None));
+        store.save_runbook_version(&agent(), &version("# two")).await.unwrap();
+        assert_eq!((add(comment(1, "too late")).await, add(comment(2, "'); DROP TABLE x; --")).await), (None, Some(2)));
+        let said = store.runbook_comments(&id).await.unwrap();
+        let short: Vec<_> = said.iter().map(|one| (one.number, one.version, one.text.as_str(), one.author.as_str())).collect();
+        assert_eq!(short, [(1, 1, "why?", "ada"), (2, 2, "'); DROP TABLE x; --", "ada")]);
+        for at in 1..MOST_COMMENTS {
+            assert_eq!(add(comment(2, "more")).await, Some(2 + at));
+        }
+        assert_eq!(add(comment(2, "too much")).await, None);
+        let states: Vec<_> = store.runbook_versions(&id).await.unwrap().into_iter().map(|one| one.state).collect();
+        assert_eq!(states, [RunbookState::InReview, RunbookState::Superseded], "nothing was published or returned");
+        assert_eq!(store.runbook_reviews(&id).await.unwrap(), []);
+        assert!(store.audit_verify().await.unwrap().broken.is_none());
+    }
+}
+
+#[tokio::test]
 async fn a_revision_is_in_force_where_it_was_put() {
     for database in databases().await {
         let store = with_ada(&database).await;

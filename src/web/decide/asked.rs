@@ -4,7 +4,7 @@ use crate::{
     decisions::{Question, passkeys},
     engine::Engine,
     error::{Error, Result},
-    model::{Choice, DecisionKind, DecisionVerdict, PlanId},
+    model::{Choice, DecisionKind, DecisionVerdict, PlanId, RunbookId},
 };
 use serde_json::{Value, json};
 
@@ -64,6 +64,12 @@ impl Asked {
     /// Returns the decision over a plan.
     pub fn of_plan(plan: &PlanId) -> Self {
         Asked { kind: &KINDS[0], fields: vec![("plan", plan.to_string())] }
+    }
+
+    /// Returns the decision over a runbook.
+    pub fn of_runbook(runbook: &RunbookId) -> Self {
+        let kind = KINDS.iter().find(|kind| kind.kind == DecisionKind::Runbook).expect("it is there");
+        Asked { kind, fields: vec![("runbook", runbook.to_string())] }
     }
 
     /// Reads it from a command of ours, as pages and answers tell people to type it; none where it signs nothing.

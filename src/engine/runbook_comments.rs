@@ -1,0 +1,140 @@
+//! Comments of people on lines of a runbook, and what became of each. They decide nothing: an agent reads them, and writes the next version.
+
+use super::{Engine, lint::secret_in};
+use crate::{
+    error::{Code, Error, Result},
+    model::{Caller, RunbookId},
+    store::{MOST_COMMENTS, NewRunbookComment, RunbookComment, RunbookVersion},
+};
+use serde::Serialize;
+
+/// The longest comment, characters.
+pub const COMMENT_CHARS: usize = 2_000;
+/// How much of a line a comment quotes, characters.
+const QUOTE_CHARS: usize = 400;
+
+/// What became of a comment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Became {
+    /// The version it is about is the newest.
+    Open,
+    /// A later version says something else there.
+    Answered,
+    /// Later versions still say it.
+    Unanswered,
+}
+
+/// A comment, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Commented {
+    /// The comment.
+    #[serde(flatten)]
+    pub comment: RunbookComment,
+    /// What became of it.
+    pub became: Became,
+    /// The version that answered it, or the newest that does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_version: Option<i64>,
+}
+
+impl Engine {
+    /// Saves what a person says of a line of a runbook's newest version; returns the comment's number.
+    pub async fn comment_on_runbook(&self, by: &Caller, runbook: &RunbookId, version: i64, line: i64, text: &str) -> Result<i64> {
+        let text = text.trim().replace("\r\n", "\n");
+        let chars = text.chars().count();
+        if text.is_empty() || chars > COMMENT_CHARS || text.contains('\0') {
+            return Err(Error::invalid(format!("a comment has 1 to {COMMENT_CHARS} characters of text, and this one has {chars}")));
+        }
+        if let Some(shape) = secret_in(&text) {
+            return Err(
+                Error::invalid(format!("the comment holds what looks like a secret (`{shape}`…)")).hint("name the reference instead")
+            );
+        }
+        let versions = self.store.runbook_versions(runbook).await?;
+        let shown = versions.iter().find(|found| found.version == version).ok_or_else(|| Error::not_found("runbook version", version))?;
+        let lines = shown.text.lines().count();
+        let at = usize::try_from(line).ok().and_then(|line| line.checked_sub(1));
+        let quote = at.and_then(|at| shown.text.lines().nth(at));
+        let quote = quote.ok_or_else(|| Error::invalid(format!("version {version} has lines 1 to {lines}, and no line {line}")))?;
+        let quote = quote.chars().take(QUOTE_CHARS).collect();
+        let new = NewRunbookComment { runbook: runbook.clone(), version, line, quote, text };
+        match self.store.add_runbook_comment(by, &new).await? {
+            Some(number) => Ok(number),
+            None if versions.iter().any(|found| found.version > version) => {
+                Err(Error::new(Code::WrongState, format!("version {version} is no longer the newest"))
+                    .hint("read the newest, and comment on that"))
+            }
+            None => Err(Error::new(
+                Code::WrongState,
+                format!("version {version} has {MOST_COMMENTS} comments, or a newer version was just written"),
+            )
+            .hint("return it with a reason that says the rest")),
+        }
+    }
+
+    /// Returns what people have said of a runbook's lines, oldest first, and what became of it.
+    pub async fn runbook_comments(&self, runbook: &RunbookId, versions: &[RunbookVersion]) -> Result<Vec<Commented>> {
+        let comments = self.store.runbook_comments(runbook).await?;
+        Ok(comments.into_iter().map(|comment| became(comment, versions)).collect())
+    }
+}
+
+fn became(comment: RunbookComment, versions: &[RunbookVersion]) -> Commented {
+    let says = |version: &RunbookVersion| version.text.lines().any(|line| line.chars().take(QUOTE_CHARS).eq(comment.quote.chars()));
+    let later = || versions.iter().filter(|version| version.version > comment.version);
+    let answered = later().filter(|version| !says(version)).map(|version| version.version).min();
+    let newest = later().map(|version| version.version).max();
+    let (became, in_version) = match (answered, newest) {
+        (Some(version), _) => (Became::Answered, Some(version)),
+        (None, Some(version)) => (Became::Unanswered, Some(version)),
+        (None, None) => (Became::Open, None),
+    };
+    Commented { comment, became, in_version }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{Sha256, Timestamp},
+        store::RunbookState,
+    };
+
+    #[test]
+    fn a_comment_is_answered_by_the_version_that_no_longer_says_it() {
+        let version = |version: i64, text: &str| RunbookVersion {
+            runbook: "rb_a_b".into(),
+            version,
+            directive: "SD-DEPLOY-001".into(),
+            deployment: None,
+            state: RunbookState::InReview,
+            text: text.into(),
+            sha256: Sha256::of(text.as_bytes()),
+            lint: serde_json::Value::Null,
+            created_by: "agent".into(),
+            created_at: Timestamp(0),
+        };
+        let comment = RunbookComment {
+            number: 1,
+            version: 1,
+            line: 2,
+            quote: "two".into(),
+            text: "why?".into(),
+            author: "ada".into(),
+            commented_at: Timestamp(0),
+        };
+        let of = |versions: &[RunbookVersion]| {
+            let commented = became(comment.clone(), versions);
+            (commented.became, commented.in_version)
+        };
+        let mut versions = vec![version(1, "one\ntwo")];
+        assert_eq!(of(&versions), (Became::Open, None));
+        versions.push(version(2, "zero\none\ntwo"));
+        assert_eq!(of(&versions), (Became::Unanswered, Some(2)));
+        versions.push(version(3, "one\nthree"));
+        assert_eq!(of(&versions), (Became::Answered, Some(3)));
+        versions.push(version(4, "two"));
+        assert_eq!(of(&versions), (Became::Answered, Some(3)));
+    }
+}
