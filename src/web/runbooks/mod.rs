@@ -3,6 +3,7 @@
 
 mod comments;
 mod difference;
+mod export;
 mod rendered;
 
 use super::{
@@ -25,12 +26,12 @@ use axum::Router;
 use maud::{Markup, html};
 use std::sync::Arc;
 
-/// How many characters of a runbook a page shows; a longer one is cut.
+/// How many characters of a runbook a page shows; a longer one is read as a file.
 const MOST: usize = 24_000;
 
-/// Returns the routes beside the pages: comments.
+/// Returns the routes beside the pages: the files of a version, and comments.
 pub fn routes(pages: Arc<Pages>) -> Router {
-    comments::routes(pages)
+    export::routes(pages.registry.clone()).merge(comments::routes(pages))
 }
 
 /// Makes the list.
@@ -96,6 +97,8 @@ pub async fn page(ask: Ask) -> Result<Page> {
             @if let Some(deployment) = &shown.deployment { " from " a href={ "/deployments/" (deployment) } { (deployment) } }
             " · sha256 " (short(&shown.sha256)) " · lint " (score(&findings)) " of 100"
             @if open > 0 { " · " (counted(open, "comment")) }
+            " · " a href={ "/runbooks/" (id) "/v" (shown.version) ".md" } { "Markdown" }
+            " · " a href={ "/runbooks/" (id) "/v" (shown.version) ".json" } { "JSON" }
         }
         @if shown.state == RunbookState::InReview {
             aside class="action" {
@@ -134,7 +137,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
 /// Shows the text as it reads, each comment on it below the block it is about.
 fn document(ask: &Ask, shown: &RunbookVersion, comments: &[Commented]) -> Markup {
     if shown.text.len() > MOST {
-        return html! { p class="nothing" { "It has " (shown.text.len()) " bytes; `get_runbook` shows its beginning." } };
+        return html! { p class="nothing" { "It has " (shown.text.len()) " bytes, and is read as a file." } };
     }
     let document = match Document::read(&shown.text, 1) {
         Ok(document) => document,
