@@ -146,8 +146,7 @@ fn asked(kind: &str, form: &Form) -> Result<Asked> {
 
 /// Returns who is signed in; refused for a session that a link has opened.
 pub fn signed_in(visit: &Visit) -> Result<&ApproverName> {
-    let reads =
-        || Error::new(Code::Unauthorized, "a link has opened this session: it reads").hint("sign in with your passkey, then go on");
+    let reads = || Error::new(Code::Unauthorized, "a link has opened this session: it reads").hint("sign in with your passkey, then go on");
     visit.who.as_ref().ok_or_else(reads)
 }
 

@@ -37,7 +37,7 @@ pub fn routes(pages: Arc<Pages>) -> Router {
 /// Makes the list.
 pub async fn list(ask: Ask) -> Result<Page> {
     let mut found = Vec::new();
-    for place in ask.engine.places().await? {
+    for place in ask.engine.overview().await?.places {
         let id = RunbookId::of(&place.environment, &place.service);
         if let Some(newest) = ask.engine.store.runbook_versions(&id).await?.into_iter().max_by_key(|version| version.version) {
             found.push((place, newest));
