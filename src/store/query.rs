@@ -6,6 +6,7 @@ use super::{
 };
 use crate::model::*;
 use anyhow::{Context, anyhow};
+use futures_util::future::BoxFuture;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use sqlx::{Any, Row as _, any::AnyRow};
@@ -48,27 +49,38 @@ impl Sql {
     }
 
     /// Runs it, and returns how many rows it changed.
-    pub(super) async fn run(self, on: impl Into<On<'_>>) -> Result<u64> {
-        let (query, mut on) = (self.prepared()?, on.into().hold().await?);
-        let done = query.execute(on.connection()).await?;
-        on.answered();
-        Ok(done.rows_affected())
+    ///
+    /// Boxed, as the other two are: what waits for an answer would be a part of every call that asks something.
+    pub(super) fn run<'a>(self, on: impl Into<On<'a>>) -> BoxFuture<'a, Result<u64>> {
+        let on = on.into();
+        Box::pin(async move {
+            let (query, mut on) = (self.prepared()?, on.hold().await?);
+            let done = query.execute(on.connection()).await?;
+            on.answered();
+            Ok(done.rows_affected())
+        })
     }
 
     /// Returns the one row there may be.
-    pub(super) async fn one(self, on: impl Into<On<'_>>) -> Result<Option<AnyRow>> {
-        let (query, mut on) = (self.prepared()?, on.into().hold().await?);
-        let row = query.fetch_optional(on.connection()).await?;
-        on.answered();
-        Ok(row)
+    pub(super) fn one<'a>(self, on: impl Into<On<'a>>) -> BoxFuture<'a, Result<Option<AnyRow>>> {
+        let on = on.into();
+        Box::pin(async move {
+            let (query, mut on) = (self.prepared()?, on.hold().await?);
+            let row = query.fetch_optional(on.connection()).await?;
+            on.answered();
+            Ok(row)
+        })
     }
 
     /// Returns all rows.
-    pub(super) async fn all(self, on: impl Into<On<'_>>) -> Result<Vec<AnyRow>> {
-        let (query, mut on) = (self.prepared()?, on.into().hold().await?);
-        let rows = query.fetch_all(on.connection()).await?;
-        on.answered();
-        Ok(rows)
+    pub(super) fn all<'a>(self, on: impl Into<On<'a>>) -> BoxFuture<'a, Result<Vec<AnyRow>>> {
+        let on = on.into();
+        Box::pin(async move {
+            let (query, mut on) = (self.prepared()?, on.hold().await?);
+            let rows = query.fetch_all(on.connection()).await?;
+            on.answered();
+            Ok(rows)
+        })
     }
 
     /// Returns the first column of the one row there may be; a NULL reads as no row.
