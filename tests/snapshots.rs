@@ -10,7 +10,7 @@ use interlock::{
     mcp::Handler,
     model::{
         Base, Caller, CallerKind, DecisionKind, GateResult, Guarantees, Plan, Purpose, Sha256, Timestamp, Verdict, Via, canonical_json,
-        plan::RequiredApproval,
+        plan::{PlannedPhase, RequiredApproval},
     },
     operations::{self, Progress, Registry, Toolset, refusal},
 };
@@ -161,7 +161,7 @@ fn a_plan() -> Plan {
         config_sha256: Sha256::of(b"the configuration"),
         base: Some(Base { deployment: "dep_1".into(), version: "1.3.0".into(), digest: Sha256::of(b"the bytes of 1.3.0") }),
         attempt: 1,
-        phase: None,
+        phase: Some(PlannedPhase { name: "stage-30".into(), sha256: Sha256::of(b"its file"), risk: Some(4) }),
         gates: &[gate("tests", "failed <= 0", "failed = 0", false), gate("freeze", "none in force", "none", true)],
         strategy: None,
         foreseen: Default::default(),

@@ -131,7 +131,7 @@ fn described(phase: &Phase) -> Value {
     json!({
         "name": phase.name, "title": phase.title, "description": phase.description, "phase": phase.phase, "version": phase.version,
         "sha256": phase.sha256, "scope": phase.scope, "owner": phase.owner, "triggers": phase.triggers, "gates": phase.gates, "steps": steps,
-        "exit": phase.exit, "skip_when": phase.skip_when, "artifacts": phase.artifacts, "approval": phase.approval, "after": phase.after,
+        "exit": phase.exit, "skip_when": phase.skip_when, "artifacts": phase.artifacts, "approval": phase.approval, "risk": phase.risk, "after": phase.after,
         "next": phase.next, "text": phase.render(),
     })
 }

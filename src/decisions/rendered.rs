@@ -3,7 +3,7 @@
 use super::Review;
 use crate::{
     error::{Error, Result},
-    model::{DecisionKind, Plan, Purpose, text},
+    model::{DecisionKind, Plan, Purpose, plan::MOST_RISK, text},
 };
 use serde_json::Value;
 
@@ -46,6 +46,9 @@ fn plan(plan: &Plan) -> Vec<String> {
             plan.watch.sustained_ms / 1000
         ),
     ];
+    if let Some((phase, risk)) = plan.phase.as_ref().and_then(|phase| Some((&phase.name, phase.risk?))) {
+        lines.push(format!("  risk {risk} of {MOST_RISK}, says {}", text::visible_line(phase, 60)));
+    }
     if let Purpose::Rollback { of } = &plan.purpose {
         let further = plan.returns_to.as_ref().map_or(String::new(), |to| format!(" to {to}, further than what served before"));
         lines.push(format!("  goes back from {of}{further}"));

@@ -102,7 +102,7 @@ impl Engine {
                 .ok_or_else(|| Error::not_found("service", &directive.service))?,
             base,
             attempt: spent as u32 + 1,
-            phase: phase.map(|phase| PlannedPhase { name: phase.name, sha256: phase.sha256 }),
+            phase: phase.map(|phase| PlannedPhase { name: phase.name, sha256: phase.sha256, risk: phase.risk }),
             gates: &gates,
             strategy: asked,
             foreseen,

@@ -98,6 +98,9 @@ pub struct Base {
     pub digest: Sha256,
 }
 
+/// The highest risk that a phase names (seed stage-30: "4/5 Risk Exposure").
+pub const MOST_RISK: u8 = 5;
+
 /// The phase a plan stands under.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedPhase {
@@ -105,6 +108,9 @@ pub struct PlannedPhase {
     pub name: String,
     /// SHA-256 of its file.
     pub sha256: Sha256,
+    /// How much is at risk under it, 1 to [`MOST_RISK`]; none where it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<u8>,
 }
 
 /// A gate's verdict as a plan rests on it.

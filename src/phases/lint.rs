@@ -13,6 +13,7 @@ use crate::model::{
     Comparator, Fault, Faults, GateName,
     catalog::{gate_kind, gate_names},
     fault::suggestion,
+    plan::MOST_RISK,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,6 +92,9 @@ impl<'a> Check<'a> {
         for (key, name) in named.chain(handing).filter(|(_, name)| !is_name(name)).collect::<Vec<_>>() {
             let hint = "use a-z, 0-9 and `-`, starting with a letter, at most 40 characters";
             self.fault(self.line_of(&format!("{key}:")), key, &format!("`{name}` is no name"), Some(hint.into()));
+        }
+        if phase.risk.is_some_and(|risk| !(1..=MOST_RISK).contains(&risk)) {
+            self.fault(self.line_of("risk:"), "risk", "is not 1 to 5", None);
         }
         for argument in &phase.arguments {
             let line = self.line_of(&format!("name: {}", argument.name));

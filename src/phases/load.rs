@@ -34,6 +34,8 @@ pub(super) struct FrontMatter {
     #[serde(default)]
     approval: Option<String>,
     #[serde(default)]
+    risk: Option<u8>,
+    #[serde(default)]
     skip_when: Vec<String>,
     #[serde(default)]
     expected_duration: Option<Durations>,
@@ -99,6 +101,7 @@ fn read(check: &mut Check<'_>, text: &str) -> Option<(Phase, Written)> {
         outputs: front.outputs,
         metrics: front.metrics,
         approval: front.approval,
+        risk: front.risk,
         skip_when: front.skip_when,
         expected_duration: front.expected_duration,
         evidence: front.evidence,

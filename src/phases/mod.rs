@@ -82,6 +82,8 @@ pub struct Phase {
     pub metrics: Vec<Metric>,
     /// The role whose approval every plan under it needs, whatever else the environment asks.
     pub approval: Option<String>,
+    /// How much is at risk under it, 1 to 5; every plan under it says so.
+    pub risk: Option<u8>,
     /// Facts of which any one, where it holds, leaves nothing to do.
     pub skip_when: Vec<String>,
     /// How long it takes.

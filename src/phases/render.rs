@@ -1,7 +1,7 @@
 //! A phase as a reader sees it: the body with its places filled from the front matter, and the guidance of one step.
 
 use super::{Argument, MAX_GUIDANCE_BYTES, Metric, Phase, PhaseStep, facts::meaning};
-use crate::model::text::visible_line;
+use crate::model::{plan::MOST_RISK, text::visible_line};
 use std::collections::BTreeMap;
 
 /// The places a body may have; `gates` and `steps` must be there. The name of an argument is a place too.
@@ -10,6 +10,7 @@ pub(super) const PLACES: &[&str] = &[
     "inputs",
     "gates",
     "approval",
+    "risk",
     "skip_when",
     "steps",
     "on_failure",
@@ -87,6 +88,10 @@ impl Phase {
             "approval" => match &self.approval {
                 Some(role) => format!("Every plan needs the approval of `{role}`."),
                 None => "A plan needs the approval that the environment asks for.".into(),
+            },
+            "risk" => match self.risk {
+                Some(risk) => format!("Risk {risk} of {MOST_RISK}, which every plan under it says."),
+                None => "Its risk is not rated.".into(),
             },
             "skip_when" => list(self.skip_when.iter().map(|fact| format!("`{fact}`: {}", meaning(fact)))),
             "steps" => self.steps.iter().enumerate().map(|(index, step)| checklist_line(index + 1, step)).collect::<Vec<_>>().join("\n"),

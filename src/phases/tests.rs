@@ -55,6 +55,7 @@ fn built_in_phases_render_their_thresholds_from_one_place() {
     {
         assert!(rendered.contains(expected), "{expected} in\n{rendered}");
     }
+    assert!(builtin("stage-30").unwrap().render().contains("Risk 4 of 5"));
     for phase in all() {
         let rendered = phase.render();
         assert!(rendered.len() <= MAX_RENDERED_BYTES, "{}: {} bytes", phase.name, rendered.len());
@@ -129,6 +130,7 @@ fn each_kind_of_fault_is_told_with_its_line_and_what_to_write() {
         ("owner: Ann", "ownr: Ann", "ownr:", "unknown field `ownr`"),
         ("---\nname", "name", "name: own", "has no front matter; start with `---`"),
         ("name: own", "name: Own Phase", "name: Own", "name: `Own Phase` is no name; use a-z"),
+        ("owner: Ann", "owner: Ann\nrisk: 6", "risk: 6", "risk: is not 1 to 5"),
         ("default: staging", "default: moon", "name: env", "arguments.env: `moon` is none of its choices; known here: staging"),
         ("name: env", "name: steps", "name: steps", "arguments.steps: is the name of a place"),
         ("fact: uat_signed", "fact: uat_sgned", "name: an accepted", "inputs: unknown fact `uat_sgned`; did you mean `uat_signed`?"),

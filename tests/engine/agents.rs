@@ -92,6 +92,14 @@ async fn every_phase_goes_from_its_directive_to_its_end_by_what_it_offers() {
                 "deployment-operations" => assert!(of("setup-backup-recovery") && of("train-operations-team"), "{skipped:?}"),
                 _ => assert!(skipped.is_empty(), "{phase}: {skipped:?}"),
             }
+            if phase == "deployment-operations" {
+                let guidance = interlock::phases::builtin(phase).unwrap().render();
+                assert!(["1 to 2 hours", "4 to 8 hours", "1 to 2 days"].iter().all(|said| guidance.contains(said)), "{guidance}");
+            }
+            // What the phase puts at risk stands in the plan that was signed, and where it was read.
+            let plans = shop.engine.store.plans_of(&directive.as_str().into()).await.unwrap();
+            let risk = plans[0].plan.phase.as_ref().and_then(|planned| planned.risk);
+            assert_eq!(risk, (phase == "stage-30").then_some(4), "{phase}");
             let facts = shop.engine.store.sign_offs(&directive.as_str().into()).await.unwrap();
             let signed: Vec<&str> = facts.iter().map(|sign_off| sign_off.fact.as_str()).collect();
             let expected: &[&str] = match phase {

@@ -5,7 +5,7 @@ use crate::{
     model::{
         Action, Plan, Reversibility, Strategy,
         migration::MigrationClass,
-        plan::{Purpose, RollbackKind},
+        plan::{MOST_RISK, Purpose, RollbackKind},
     },
     web::shown::{Tone, chip, commit, counted, line, name, short},
 };
@@ -49,6 +49,9 @@ pub fn card(known: &Known) -> Markup {
                 dt { "Risk" }
                 dd {
                     (chip(risk.tone, risk.word))
+                    @if let Some((phase, rated)) = plan.phase.as_ref().and_then(|phase| Some((&phase.name, phase.risk?))) {
+                        " " strong { (rated) " of " (MOST_RISK) } ", says " code { (line(phase, 60)) }
+                    }
                     ul class="plain" { @for reason in &risk.because { li { (line(reason, 240)) } } }
                     @if let Some(assessment) = &plan.assessment {
                         div class="claimed" { "the agent says: " (line(&format!("{:?}", assessment.risk).to_lowercase(), 20)) }
