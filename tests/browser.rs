@@ -94,18 +94,17 @@ async fn every_page_is_for_everybody_in_both_themes_at_both_widths() {
     let mut pressed = 0;
     while browser.run("return document.activeElement?.textContent").await != "Put in force" {
         assert!(pressed < 60, "Tab never comes to the button");
-        browser.press('\u{e004}').await;
+        browser.press("\u{e004}").await;
         pressed += 1;
     }
-    browser.press('\u{e007}').await;
+    browser.press("\u{e007}").await;
     browser.until("In force").await;
     let is_open = async || browser.run("return document.querySelector('dialog[open]') !== null").await == true;
-    browser.press('?').await;
+    browser.press("?").await;
     browser.until("these keys").await;
-    browser.press('\u{e00c}').await;
+    browser.press("\u{e00c}").await;
     while is_open().await {}
-    browser.press('g').await;
-    browser.press('f').await;
+    browser.press("gf").await;
     browser.until("nothing is frozen").await;
 
     let addresses = furnished(&shop).await;

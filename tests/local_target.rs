@@ -445,10 +445,10 @@ async fn an_instance_whose_port_another_process_took_is_started_anew_on_another(
 
     let _other = std::net::TcpListener::bind(first.address).unwrap();
     until("somebody has its port", async || world.seen(&spec.id).await.port_taken).await;
+    world.target.stop(&lease(1), &spec.id, Duration::ZERO).await.unwrap();
+    fs::write(&gate, "").unwrap();
     let moved = world.target.start(&lease(1), &spec).await.unwrap();
     assert_ne!(moved.address, first.address);
-
-    fs::write(&gate, "").unwrap();
     until("it runs", async || world.seen(&spec.id).await.running).await;
     let seen = world.seen(&spec.id).await;
     assert!(!seen.port_taken && seen.address == moved.address, "{seen:?}");

@@ -1,6 +1,9 @@
 //! Starts the new set's instances and looks at each directly; one that lost its port before it listened is started anew on another.
 
-use super::{run::Run, steps::StepFailure};
+use super::{
+    run::Run,
+    steps::{GRACE, StepFailure},
+};
 use crate::{error::Code, model::InstanceId};
 use serde_json::{Value, json};
 use std::ops::RangeInclusive;
@@ -36,15 +39,23 @@ impl Run {
 
     async fn verify_new(&self, index: u32) -> Result<Value, StepFailure> {
         let instance = InstanceId::of(&self.plan.environment, &self.plan.service, &self.id, index);
-        let mut other_ports = 0..OTHER_PORTS;
+        let mut lost = 0;
         loop {
             match self.verify_running(&instance).await {
                 // Between the choice of a free port and its use lies the start of a program: anybody may be quicker.
-                Err(failure) if failure.code == Code::InstanceExited && self.has_lost_port(&instance).await? => {
-                    other_ports.next().ok_or(failure)?;
+                Err(failure) if failure.code == Code::InstanceExited && lost < OTHER_PORTS && self.has_lost_port(&instance).await? => {
+                    lost += 1;
+                    // Its shim tries the same port again and again, so that it may seem to run just now.
+                    self.target.stop(&self.lease, &instance, GRACE).await?;
                     self.start(index).await?;
                 }
-                verdict => return verdict,
+                verdict if lost == 0 => return verdict,
+                verdict => {
+                    return verdict.map(|mut report| {
+                        report["ports_lost"] = json!(lost);
+                        report
+                    });
+                }
             }
         }
     }

@@ -48,6 +48,12 @@ struct Stopping {
     callers: Vec<oneshot::Sender<Reply>>,
 }
 
+/// Tells whether somebody listens on a port of this machine, or keeps it.
+fn is_taken(port: u16) -> bool {
+    let bound = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port));
+    bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+}
+
 /// Runs the instance of a folder until somebody asks to stop.
 pub async fn supervise(dir: PathBuf, spec: Spec) -> Result<()> {
     // Handled and not ignored: an ignored signal would be ignored by the instance too.
@@ -124,7 +130,7 @@ impl Shim {
             if let Some(main) = self.status.instance {
                 self.status.last_exit = Some(how.clone());
                 kill_rest(Some(main)).await;
-                self.status.port_taken = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, self.spec.port)).is_err();
+                self.status.port_taken = is_taken(self.spec.port);
             }
             self.status.launched = false;
             if began.elapsed() >= Duration::from_millis(policy.reset_ms) {

@@ -139,7 +139,7 @@ impl LocalTarget {
         let running = status.as_ref().is_some_and(|status| status.is_running(&self.boot_id));
         let address = address(status.as_ref().map_or(installed.port, |status| status.port));
         let (instance, version, digest) = (installed.spec.id, installed.spec.version, installed.spec.digest);
-        let port_taken = !running && status.as_ref().is_some_and(|status| status.port_taken);
+        let port_taken = status.as_ref().is_some_and(|status| status.port_taken);
         let (restarts, last_exit, epoch, process) = match status {
             Some(status) => (status.restarts, status.last_exit, status.epoch, status.instance),
             None => (0, None, Epoch(0), None),
@@ -280,13 +280,8 @@ impl Target for LocalTarget {
         let same = installed.as_ref().is_some_and(|installed| installed.spec == *instance);
         match self.ask(&instance.id, Op::Fence { epoch: lease.epoch }, PATIENCE).await? {
             Some(Reply::StaleEpoch { given, seen }) => return Err(TargetError::StaleEpoch { given, seen }),
-            Some(_) => {
-                let observed = self.look(&instance.id).await?.context("the instance was just there")?;
-                if same && !observed.port_taken {
-                    return Ok(observed);
-                }
-                self.stop(lease, &instance.id, GRACE).await?;
-            }
+            Some(_) if same => return Ok(self.look(&instance.id).await?.context("the instance was just there")?),
+            Some(_) => _ = self.stop(lease, &instance.id, GRACE).await?,
             None => {}
         }
         if let Some(status) = Status::read(&dir)? {

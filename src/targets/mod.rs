@@ -170,7 +170,7 @@ pub struct Observed {
     pub restarts: u32,
     /// How it last ended: `exit 3`, `signal 9`.
     pub last_exit: Option<String>,
-    /// Whether its port was another process's when it last ended: a start gives it another one.
+    /// Whether its port was another process's when it last ended by itself; one that is stopped and started is given another.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub port_taken: bool,
     /// The highest epoch its shim has seen.

@@ -1,11 +1,12 @@
-//! What somebody who is signed in does at once, without a signature: hold a deployment, have it go back, stop deployments. Each is the
-//! operation or the command that does the same; nothing here lets anything go on that a decision has to.
+//! What somebody who is signed in does at once, without a signature: hold a deployment, have it go back, stop deployments. Nothing here
+//! lets anything go on: another program on this machine may be shown the session's cookie, and can stop things with it at most.
 
 use super::{Pages, access::Form, layout, passkeys::signed_in, sessions::Visit, shown::line};
 use crate::{
-    engine::{Engine, freezing::FreezeRequest},
-    error::{Error, Result},
-    model::{Caller, DeploymentId},
+    engine::freezing::FreezeRequest,
+    error::{Code, Error, Result},
+    model::{Caller, DeploymentId, decision::ApproverKey},
+    store::HeldKey,
 };
 use axum::{
     Extension, Router,
@@ -26,11 +27,10 @@ pub fn routes(pages: Arc<Pages>) -> Router {
     router.route("/freezes", post(freeze)).with_state(pages)
 }
 
-async fn hold(State(pages): Shared, Path(id): Path<String>, visit: Visited, Extension(form): Sent) -> Response {
+async fn hold(State(pages): Shared, Path(id): Path<String>, visit: Visited) -> Response {
     let held = async {
-        let is_held = form.said("held")?.parse().map_err(|_| Error::invalid("`held` is `true` or `false`"))?;
-        let id = DeploymentId::from(id);
-        pages.engine()?.hold(&Caller::on_page(signed_in(&visit)?), &id, is_held).await?;
+        let (id, by) = (DeploymentId::from(id), pages.acting(&visit).await?);
+        pages.engine()?.hold(&by, &id, true).await?;
         Ok(format!("/deployments/{id}"))
     };
     led(held.await)
@@ -38,7 +38,7 @@ async fn hold(State(pages): Shared, Path(id): Path<String>, visit: Visited, Exte
 
 async fn roll_back(State(pages): Shared, Path(id): Path<String>, visit: Visited, Extension(form): Sent) -> Response {
     let went = async {
-        let (id, by) = (DeploymentId::from(id), Caller::on_page(signed_in(&visit)?));
+        let (id, by) = (DeploymentId::from(id), pages.acting(&visit).await?);
         let (deployment, _) = pages.engine()?.roll_back(&by, &id, why(&form)?).await?;
         Ok(format!("/deployments/{}", deployment.id))
     };
@@ -53,7 +53,7 @@ async fn freeze(State(pages): Shared, visit: Visited, Extension(form): Sent) -> 
             reason: why(&form)?.to_owned(),
             ..FreezeRequest::default()
         };
-        pages.engine()?.freeze(&Caller::on_page(signed_in(&visit)?), request).await?;
+        pages.engine()?.freeze(&pages.acting(&visit).await?, request).await?;
         Ok("/freezes".to_owned())
     };
     led(frozen.await)
@@ -77,8 +77,15 @@ fn led(done: Result<String>) -> Response {
 }
 
 impl Pages {
-    fn engine(&self) -> Result<&Arc<Engine>> {
-        self.registry.engine().ok_or_else(|| Error::invalid("no workspace is behind this server"))
+    /// Returns who is signed in and acts; refused where none of their passkeys counts any more, and for a session that a link has opened.
+    pub(super) async fn acting(&self, visit: &Visit) -> Result<Caller> {
+        let who = signed_in(visit)?;
+        let approver = self.engine()?.store.approver(who).await?;
+        let counts = |held: &HeldKey| held.cloned_at.is_none() && matches!(held.key, ApproverKey::Passkey(_));
+        match approver.is_some_and(|approver| approver.keys.iter().any(counts)) {
+            true => Ok(Caller::on_page(who)),
+            false => Err(Error::new(Code::Unauthorized, format!("no passkey of `{who}` counts any more")).hint("sign in with another one")),
+        }
     }
 }
 

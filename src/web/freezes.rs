@@ -50,7 +50,12 @@ pub async fn page(ask: Ask) -> Result<Page> {
                         (line(&freeze.created_by, 60))
                         @if let Some(at) = freeze.created_at { " " span class="quiet" { (moment(now, at)) } }
                     }
-                    td data-label="Lifted by" { (offer(&freezing::command(&freeze.id), None)) }
+                    td data-label="Lifted by" {
+                        (offer(&freezing::command(&freeze.id), None))
+                        @if freeze.environment.is_none() { @for (environment, _) in &environments {
+                            (offer(&format!("{} --in {environment}", freezing::command(&freeze.id)), None))
+                        } }
+                     }
                 } } }
             }
         }

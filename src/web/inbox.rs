@@ -79,7 +79,8 @@ async fn stopped(engine: &Arc<Engine>) -> Result<Vec<Waiting>> {
             page: Some(format!("/deployments/{}", deployment.id)),
             since: Some(deployment.updated_at),
             until: None,
-            command: stuck::command(&deployment.id, Choice::Retry),
+            // Which choice is theirs to say, beside what is known and what is not.
+            command: stuck::command(&deployment.id, Choice::Retry).replace(Choice::Retry.word(), "CHOICE"),
         });
     }
     Ok(waiting)

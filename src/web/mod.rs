@@ -167,8 +167,12 @@ impl Pages {
         }
     }
 
+    fn engine(&self) -> Result<&Arc<Engine>> {
+        self.registry.engine().ok_or_else(|| Error::invalid("no workspace is behind this server"))
+    }
+
     fn ask(&self, visit: &Visit, id: String, query: &str) -> Result<Ask> {
-        let engine = self.registry.engine().cloned().ok_or_else(|| Error::invalid("no workspace is behind this server"))?;
+        let engine = self.engine()?.clone();
         let query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         let (decider, actor) = (passkeys::Decider::of(self, visit), actions::Actor::of(visit));
         Ok(Ask { now: engine.clock.now(), registry: self.registry.clone(), decider, actor, engine, id, query })

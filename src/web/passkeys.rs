@@ -188,11 +188,19 @@ impl Decider {
 
     /// Returns the form that has this decided over the document of this hash, or what is needed before. Without JavaScript there is none.
     pub fn form(&self, asked: &Asked, sha256: &Sha256) -> Markup {
+        self.form_with(asked, sha256, verbs(asked.kind()))
+    }
+
+    /// Returns the form of a yes alone: after a no, for one.
+    pub fn form_of_yes(&self, asked: &Asked, sha256: &Sha256) -> Markup {
+        self.form_with(asked, sha256, (verbs(asked.kind()).0, None))
+    }
+
+    fn form_with(&self, asked: &Asked, sha256: &Sha256, (yes, no): (&str, Option<&str>)) -> Markup {
         let page = asked.page();
         let Some(who) = &self.who else {
             return if self.is_there { sign_in_form(&page, "Sign in to decide here") } else { elsewhere(self.port, &page) };
         };
-        let (yes, no) = verbs(asked.kind());
         html! {
             form class="passkey" method="post" action=(asked.action()) data-passkey="sign" hidden {
                 input type="hidden" name="form_token" value=(self.form_token);

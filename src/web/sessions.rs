@@ -2,7 +2,8 @@
 //! session. All of it is in memory, as hashes: a restart signs everybody out.
 //!
 //! A browser keeps cookies by host and not by port, so whatever else listens on this machine may be shown one that is meant for us. What it
-//! could do with it is look at what the bearer token of an agent shows anyway.
+//! could do with it is look at what the bearer token of an agent shows anyway, and where somebody is signed in, stop, take back and comment in
+//! their name: nothing goes on by it.
 
 use crate::model::{ApproverName, Clock, Reading, Sha256, digest::hex};
 use std::{

@@ -46,6 +46,8 @@ async fn an_instance_that_loses_its_port_before_it_listens_gets_another() {
         let settled = shop.deploy("1.1.0").await;
         assert_eq!(settled["state"], "succeeded", "{settled:#}");
         assert_eq!(shop.staging.log().iter().filter(|call| *call == "start staging-web-dep_2-1").count(), 2);
+        let step = settled["steps"].as_array().unwrap().iter().find(|step| step["step"] == "verify-instances").unwrap();
+        assert_eq!(step["output"]["instances"][0]["ports_lost"], 1, "{step:#}");
 
         // Whoever loses every one is told so, and customers stay where they are.
         for _ in 0..4 {

@@ -202,7 +202,7 @@ impl Shop {
     /// Decides over a subject, as the chairman.
     pub async fn sign(&self, kind: DecisionKind, subject: Value, verdict: DecisionVerdict) -> Value {
         let question = Question { kind, subject, verdict };
-        let signed = self.signature(&question).await.unwrap();
+        let signed = self.signature(&question).await.unwrap_or_else(|refused| panic!("{question:?}: {refused:?}"));
         decisions::decide(&self.engine, &person(), &question, &signed).await.unwrap()
     }
 

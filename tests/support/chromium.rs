@@ -139,9 +139,10 @@ impl Browser {
         self.cdp("Emulation.setEmulatedMedia", features).await;
     }
 
-    /// Presses a key and lets it go; WebDriver names those without a letter by code points: `\u{e004}` is Tab, `\u{e007}` Enter.
-    pub async fn press(&self, key: char) {
-        let keys = json!([{ "type": "keyDown", "value": key }, { "type": "keyUp", "value": key }]);
+    /// Presses keys, one after the other; WebDriver names those without a letter by code points: `\u{e004}` is Tab, `\u{e007}` Enter.
+    pub async fn press(&self, keys: &str) {
+        let presses = keys.chars().flat_map(|key| [json!({ "type": "keyDown", "value": key }), json!({ "type": "keyUp", "value": key })]);
+        let keys: Vec<Value> = presses.collect();
         self.ask("POST", "/actions", json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": keys }] })).await;
     }
 

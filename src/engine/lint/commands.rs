@@ -92,9 +92,13 @@ pub(super) fn check(runbook: &Runbook<'_>, known: &Known<'_>, found: &mut Findin
     }
 }
 
+/// Words that stand before a program and are none.
+const BEFORE: [&str; 10] = ["sudo", "then", "do", "else", "!", "{", "time", "env", "exec", "nohup"];
+
 fn reckless(command: &Typed, found: &mut Findings) {
     let program = |argv: &[String]| {
-        let program = argv.iter().find(|word| *word != "sudo" && !word.contains('=')).map_or("", String::as_str);
+        let is_before = |word: &&String| BEFORE.contains(&word.as_str()) || word.contains('=') || word.starts_with('-');
+        let program = argv.iter().find(|word| !is_before(word)).map_or("", String::as_str);
         program.rsplit('/').next().unwrap_or_default().to_owned()
     };
     let name = program(&command.argv);

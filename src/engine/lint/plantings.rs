@@ -152,6 +152,7 @@ pub(super) const PLANTINGS: &[Planting] = &[
         below(text, "Prerequisites", "```bash\nwget -qO- http://127.0.0.1/i | sudo python3 -\n```")
     }),
     fault(&["RB007", "RB008"], "rm of anything", |text| below(text, "Rollback", "```sh\nrm -rf \"$RELEASE/\"\n```")),
+    fault(&["RB007", "RB008"], "rm behind a word", |text| below(text, "Rollback", "```sh\nif true; then rm -rf \"$RELEASE/\"; fi\n```")),
     fault(&["RB007"], "no language", |text| below(text, "Pre-checks", "```\ninterlock get-status\n```")),
     fault(&["RB007"], "no list of words", |text| below(text, "Pre-checks", "```argv\ninterlock get-status\n```")),
     fault(&["RB007"], "a question without an end", |text| {

@@ -63,13 +63,17 @@ impl Asked {
 
     /// Returns the decision over a plan.
     pub fn of_plan(plan: &PlanId) -> Self {
-        Asked { kind: &KINDS[0], fields: vec![("plan", plan.to_string())] }
+        Asked::of(DecisionKind::Plan, plan)
     }
 
     /// Returns the decision over a runbook.
     pub fn of_runbook(runbook: &RunbookId) -> Self {
-        let kind = KINDS.iter().find(|kind| kind.kind == DecisionKind::Runbook).expect("it is there");
-        Asked { kind, fields: vec![("runbook", runbook.to_string())] }
+        Asked::of(DecisionKind::Runbook, runbook)
+    }
+
+    fn of(kind: DecisionKind, subject: &impl ToString) -> Self {
+        let kind = KINDS.iter().find(|known| known.kind == kind).expect("every kind is there");
+        Asked { kind, fields: vec![(kind.fields[0], subject.to_string())] }
     }
 
     /// Reads it from a command of ours, as pages and answers tell people to type it; none where it signs nothing.

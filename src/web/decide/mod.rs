@@ -72,6 +72,12 @@ async fn whole(ask: &Ask, asked: &Asked) -> Result<Markup> {
                         (count(review.document.len() as u64)) " bytes, shown here as the terminal shows them"
                     }
                     pre class="document" tabindex="0" { (text(&render(&review)?, usize::MAX)) }
+                    @if !matches!(asked.kind(), DecisionKind::Configuration | DecisionKind::Runbook) {
+                        details {
+                            summary { "The very bytes" }
+                            pre class="document" tabindex="0" { (text(&review.document, usize::MAX)) }
+                        }
+                    }
                 }
             }
             aside class="action" aria-labelledby="decide" {

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     engine::{report::Report, status::Course, stuck},
     error::Result,
-    model::{Choice, DecisionVerdict, Deployment, DeploymentId, DeploymentState, Purpose, SignedDecision, Timestamp, Verdict},
+    model::{Caller, Choice, DecisionVerdict, Deployment, DeploymentId, DeploymentState, Purpose, SignedDecision, Timestamp, Verdict},
 };
 use maud::{Markup, html};
 
@@ -185,23 +185,23 @@ fn proof(report: &Report, approvals: &[(SignedDecision, bool, Option<String>)]) 
 /// What a person may do while it runs, or after.
 fn actions(deployment: &Deployment, actor: &Actor) -> Option<Markup> {
     let id = &deployment.id;
-    let hold = match deployment.state {
-        _ if deployment.held_by.is_some() => Some(("Let it go on", "false")),
-        DeploymentState::Running | DeploymentState::Verifying | DeploymentState::Queued => Some(("Hold", "true")),
-        _ => None,
-    };
+    let runs = matches!(deployment.state, DeploymentState::Running | DeploymentState::Verifying | DeploymentState::Queued);
+    // What the server holds goes on by a signature over a choice, and by nothing else.
+    let is_held = deployment.held_by.as_ref().is_some_and(|holder| *holder != Caller::server().principal);
     let can_go_back = !matches!(deployment.state, DeploymentState::RollingBack | DeploymentState::RolledBack | DeploymentState::Stuck);
     let goes_back = can_go_back && deployment.rolled_back_by.is_none() && deployment.purpose == Purpose::Deploy;
-    (hold.is_some() || goes_back).then(|| {
+    (runs || goes_back).then(|| {
         html! {
             section id="actions" {
                 h2 { "What you can do" }
                 ul class="choices" {
-                    @if let Some((word, held)) = hold {
+                    @if runs && is_held {
+                        li { strong { "Let it go on" } (command(&format!("interlock hold-deployment {id} --held false"))) }
+                    } @else if runs && deployment.held_by.is_none() {
                         li {
-                            strong { (word) }
-                            (actor.form(&format!("/deployments/{id}/hold"), word, &html! { input type="hidden" name="held" value=(held); }))
-                            (command(&format!("interlock hold-deployment {id} --held {held}")))
+                            strong { "Hold" }
+                            (actor.form(&format!("/deployments/{id}/hold"), "Hold", &html! {}))
+                            (command(&format!("interlock hold-deployment {id} --held true")))
                         }
                     }
                     @if goes_back {
@@ -212,7 +212,7 @@ fn actions(deployment: &Deployment, actor: &Actor) -> Option<Markup> {
                         }
                     }
                 }
-                p class="quiet" { "Neither needs a signature: to stop and to go back is always allowed." }
+                p class="quiet" { "To stop and to go back needs no signature." }
             }
         }
     })

@@ -134,7 +134,7 @@ fn action(known: &Known, decider: &Decider) -> Markup {
                 (PlanState::Rejected, _) => {
                     p { "Rejected" (decided) ": " (line(record.reason.as_deref().unwrap_or("no reason was given"), 500)) }
                     p class="quiet" { "An approver may approve it after all." }
-                    (decider.form(&asked, &known.sha256))
+                    (decider.form_of_yes(&asked, &known.sha256))
                     (command(&format!("interlock approve {}", record.id)))
                 }
                 (PlanState::Planned, _) => {

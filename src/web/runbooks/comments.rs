@@ -3,12 +3,12 @@
 use crate::{
     engine::runbook_comments::{Became, COMMENT_CHARS, Commented},
     error::{Error, Result},
-    model::{Caller, RunbookId, Timestamp},
+    model::{RunbookId, Timestamp},
     store::RunbookVersion,
     web::{
         Ask, Pages,
         access::Form,
-        layout, passkeys,
+        layout,
         sessions::Visit,
         shown::{Tone, chip, line, moment, name, text},
     },
@@ -34,12 +34,11 @@ async fn add(
     Extension(form): Extension<Form>,
 ) -> Response {
     let added = async {
-        let who = passkeys::signed_in(&visit)?;
-        let engine = pages.registry.engine().ok_or_else(|| Error::invalid("no workspace is behind this server"))?;
+        let by = pages.acting(&visit).await?;
         let number =
             |field: &str| -> Result<i64> { form.said(field)?.trim().parse().map_err(|_| Error::invalid(format!("`{field}` is a number"))) };
         let id = RunbookId::from(id.as_str());
-        engine.comment_on_runbook(&Caller::on_page(who), &id, number("version")?, number("line")?, form.said("comment")?).await
+        pages.engine()?.comment_on_runbook(&by, &id, number("version")?, number("line")?, form.said("comment")?).await
     };
     match added.await {
         // The id is one that there is: nothing else gets here.

@@ -103,7 +103,11 @@ pub async fn page(ask: Ask) -> Result<Page> {
         @if shown.state == RunbookState::InReview {
             aside class="action" {
                 h2 { "Your review" }
-                (ask.decider.form(&Asked::of_runbook(&id), &shown.sha256))
+                @let asked = Asked::of_runbook(&id);
+                // Nobody signs here what is not all shown here.
+                @if shown.text.len() <= MOST { (ask.decider.form(&asked, &shown.sha256)) } @else {
+                    p { "It is longer than this page shows: " a href=(asked.page()) { "read all of it, and decide there" } "." }
+                }
                 p { "Or type in the workspace's folder:" }
                 (command(&format!("interlock runbook publish {id}")))
                 (command(&format!("interlock runbook return {id} --reason \"…\"")))
@@ -166,7 +170,7 @@ fn exact(id: &RunbookId, shown: &RunbookVersion, newest: &RunbookVersion) -> Mar
             @if is_cut {
                 pre class="document" tabindex="0" { (text(&shown.text, MOST)) }
             } @else {
-                pre class="document numbered" tabindex="0" { @for (at, said) in shown.text.split('\n').enumerate() {
+                pre class="document numbered" tabindex="0" { @for (at, said) in shown.text.lines().enumerate() {
                     @let number = at + 1;
                     span id={ "L" (number) } {
                         @if shown.version == newest.version {
