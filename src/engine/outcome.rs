@@ -66,7 +66,11 @@ impl Engine {
         }
         self.follow_up(deployment).await?;
         self.rate_stage(&deployment.directive).await?;
-        left_out.extend(self.write_files(&deployment.id, run.as_ref().map(|run| &run.spec)).await?);
+        {
+            // Whoever completes the directive meanwhile waits: what it hands on is all of them.
+            let _completing = self.completing.lock().await;
+            left_out.extend(self.write_files(&deployment.id, run.as_ref().map(|run| &run.spec)).await?);
+        }
         let directive = self.directive(&deployment.directive).await?;
         known(self.ask_alerts_after(&by, &directive).await, "whether an alert fires", &mut left_out)?;
         known(self.complete(&by, &directive).await, "its directive's exit gates", &mut left_out)?;
