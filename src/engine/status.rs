@@ -74,13 +74,11 @@ pub struct Checklist {
     pub asked: Vec<(String, String)>,
     /// Steps that are skipped, each with the fact of the record that skips it.
     pub skipped: Vec<String>,
-    /// Facts that only a step brings of which it is not known yet whether it is done at all.
-    pub undecided: Vec<String>,
 }
 
 impl Checklist {
     fn of(phase: &Phase, facts: &BTreeMap<String, Fact>) -> Self {
-        let mut checklist = Checklist { undecided: phase.undecided(facts).map(str::to_owned).collect(), ..Checklist::default() };
+        let mut checklist = Checklist::default();
         for (step, standing) in phase.checklist(facts) {
             match standing {
                 Standing::Skipped(why) => checklist.skipped.push(format!("{}: {why}", step.id)),

@@ -43,8 +43,6 @@ impl Standing {
     /// Adds what only a person's sign-off answers, as the current step and the open exits ask for it.
     fn ask(&mut self, view: &DirectiveView) {
         let exits = view.missing.iter().filter(|_| view.is_deployed()).map(|(fact, _)| fact);
-        // Whether it is needed at all is asked before it is.
-        let exits = exits.filter(|fact| !view.checklist.undecided.contains(fact));
         for kind in view.checklist.asked.iter().map(|(fact, _)| fact).chain(exits).filter_map(|fact| fact_kind(fact)) {
             let command = kind.how.replace("{directive}", view.directive.id.as_str());
             let is_new = !self.next_actions.iter().any(|action| action.command.as_ref() == Some(&command));

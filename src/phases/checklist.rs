@@ -49,16 +49,6 @@ impl Phase {
         self.exit.iter().filter(|fact| facts.get(*fact) != Some(&Fact::True)).filter(is_asked).map(String::as_str)
     }
 
-    /// Returns what steps bring of which nobody knows yet whether they are done at all: that is asked first.
-    pub fn undecided<'a>(&'a self, facts: &'a BTreeMap<String, Fact>) -> impl Iterator<Item = &'a str> {
-        let stands = |fact: &String| facts.get(fact).filter(|fact| !matches!(fact, Fact::Missing(_)));
-        let is_open = move |step: &&PhaseStep| {
-            let is_skipped = step.when.iter().any(|fact| stands(fact) == Some(&Fact::False));
-            !is_skipped && step.when.iter().any(|fact| stands(fact).is_none())
-        };
-        self.steps.iter().filter(is_open).flat_map(|step| &step.done_when).map(String::as_str)
-    }
-
     /// Returns the fact of `skip_when` that holds, if any does.
     pub fn skipped_by(&self, facts: &BTreeMap<String, Fact>) -> Option<&str> {
         self.skip_when.iter().find(|fact| facts.get(*fact) == Some(&Fact::True)).map(String::as_str)

@@ -120,11 +120,6 @@ fn a_condition_that_does_not_hold_skips_its_step_and_one_that_nobody_knows_asks(
     assert!(matches!(&skipped[1], Standing::Skipped(why) if why.starts_with("`uat_signed` does not hold")), "{skipped:?}");
     assert!(matches!(&skipped[2], Standing::Current(_)));
     assert!(matches!(&stands(Some(Fact::True))[1], Standing::Current(asked) if asked[0].0 == "plan_ready"));
-
-    // What it brings is asked once it is known that it is needed.
-    let undecided = |uat: Fact| phase.undecided(&BTreeMap::from([("uat_signed".to_owned(), uat)])).map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(undecided(Fact::missing("uat_signed", "SD-1")), ["plan_ready"]);
-    assert_eq!([undecided(Fact::True), undecided(Fact::False)], [[""; 0], [""; 0]]);
 }
 
 #[test]
