@@ -1,7 +1,14 @@
 //! What somebody who is signed in does at once, without a signature: hold a deployment, have it go back, stop deployments. Nothing here
 //! lets anything go on: another program on this machine may be shown the session's cookie, and can stop things with it at most.
 
-use super::{Pages, access::Form, layout, passkeys::signed_in, sessions::Visit, shown::line};
+use super::{
+    Pages,
+    access::Form,
+    layout,
+    passkeys::{Decider, signed_in},
+    sessions::Visit,
+    shown::line,
+};
 use crate::{
     engine::freezing::FreezeRequest,
     error::{Code, Error, Result},
@@ -89,27 +96,14 @@ impl Pages {
     }
 }
 
-/// What a session may do at once.
-pub struct Actor {
-    form_token: String,
-    may: bool,
-}
-
-impl Actor {
-    /// Returns it for this session: one that a link has opened reads.
-    pub fn of(visit: &Visit) -> Self {
-        Actor { form_token: visit.form_token.clone(), may: visit.who.is_some() }
-    }
-
-    /// Returns the form of an action, around what it asks; nothing for a session that reads.
-    pub fn form(&self, action: &str, word: &str, asks: &Markup) -> Markup {
-        html! {
-            @if self.may {
-                form class="act" method="post" action=(action) {
-                    input type="hidden" name="form_token" value=(self.form_token);
-                    (asks)
-                    button type="submit" { (line(word, 60)) }
-                }
+/// Returns the form of an action, around what it asks; nothing for a session that reads.
+pub fn form(decider: &Decider, action: &str, word: &str, asks: &Markup) -> Markup {
+    html! {
+        @if let Some((_, form_token)) = decider.signed_in() {
+            form class="act" method="post" action=(action) {
+                input type="hidden" name="form_token" value=(form_token);
+                (asks)
+                button type="submit" { (line(word, 60)) }
             }
         }
     }

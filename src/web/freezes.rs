@@ -2,7 +2,7 @@
 
 use super::{
     Ask,
-    actions::asks_why,
+    actions::{asks_why, form},
     decide::offer,
     layout::Page,
     shown::{Tone, chip, columns, command, line, moment, name},
@@ -64,7 +64,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
             ul class="choices" {
                 li {
                     strong { "In one environment" }
-                    (ask.actor.form("/freezes", "Freeze it", &html! {
+                    (form(&ask.decider, "/freezes", "Freeze it", &html! {
                         label for="where" { "Environment" }
                         select id="where" name="environment" { @for (environment, _) in &environments { option { (name(environment)) } } }
                         (asks_why("one-why"))
@@ -73,7 +73,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
                 }
                 li {
                     strong { "Everywhere" }
-                    (ask.actor.form("/freezes", "Freeze everything", &html! { input type="hidden" name="environment" value=""; (asks_why("all-why")) }))
+                    (form(&ask.decider, "/freezes", "Freeze everything", &html! { input type="hidden" name="environment" value=""; (asks_why("all-why")) }))
                     (command("interlock freeze --all --reason \"…\""))
                 }
             }

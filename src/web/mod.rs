@@ -89,8 +89,6 @@ pub struct Ask {
     registry: Arc<Registry>,
     /// What the session that asks may do here by passkey.
     decider: passkeys::Decider,
-    /// What it may do at once.
-    actor: actions::Actor,
     /// When it is asked.
     now: Timestamp,
     /// What the address ends with, where the page is of one thing.
@@ -174,8 +172,8 @@ impl Pages {
     fn ask(&self, visit: &Visit, id: String, query: &str) -> Result<Ask> {
         let engine = self.engine()?.clone();
         let query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        let (decider, actor) = (passkeys::Decider::of(self, visit), actions::Actor::of(visit));
-        Ok(Ask { now: engine.clock.now(), registry: self.registry.clone(), decider, actor, engine, id, query })
+        let decider = passkeys::Decider::of(self, visit);
+        Ok(Ask { now: engine.clock.now(), registry: self.registry.clone(), decider, engine, id, query })
     }
 }
 

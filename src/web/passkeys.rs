@@ -109,17 +109,17 @@ async fn begin_decision(
     Extension(form): Sent,
 ) -> Response {
     let begun = async {
-        let (asked, passkeys) = (asked(&kind, &form)?, pages.passkeys_at(&headers)?);
+        let asked = asked(&kind, &form)?;
         let verdict = serde_json::from_value(json!(form.said("verdict")?));
         let verdict = verdict.map_err(|_| Error::invalid("`verdict` is `approve` or `reject`"))?;
         let reason = form.said("reason").ok().map(str::trim).filter(|reason| !reason.is_empty());
         let asked = DecisionAsked {
-            question: asked.question(passkeys.engine(), verdict).await?,
+            question: asked.question(pages.engine()?, verdict).await?,
             shown_sha256: Sha256(form.said("sha256")?.to_owned()),
             reason: reason.map(str::to_owned),
             approver: signed_in(&visit)?.clone(),
         };
-        let asked = passkeys.begin_decision(&asked).await?;
+        let asked = pages.passkeys_at(&headers)?.begin_decision(&asked).await?;
         Ok(asks(&asked.handle, &asked.options))
     };
     answered(begun.await)

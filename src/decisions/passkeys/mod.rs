@@ -90,11 +90,6 @@ impl Passkeys {
         Ok(Passkeys { engine, party, decisions, enrolments, sign_ins: Mutex::new(Begun::of(sign_in::MOST)) })
     }
 
-    /// Returns the engine whose decisions they sign.
-    pub fn engine(&self) -> &Arc<Engine> {
-        &self.engine
-    }
-
     /// Prepares a decision: what is signed by the authenticator is exactly what comes back, verdict and reason included.
     pub async fn begin_decision(&self, asked: &DecisionAsked) -> Result<AskedDecision> {
         let DecisionAsked { question, shown_sha256, reason, approver } = asked;

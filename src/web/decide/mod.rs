@@ -50,7 +50,8 @@ async fn whole(ask: &Ask, asked: &Asked) -> Result<Markup> {
     let question = asked.question(engine, DecisionVerdict::Approve).await?;
     let review = review(engine, &question).await?;
     let proposal = match asked.kind() {
-        DecisionKind::Configuration => engine.pending_proposal().await?,
+        // Of the text that is signed, and of none that came in since.
+        DecisionKind::Configuration => engine.pending_proposal().await?.filter(|proposal| proposal.sha256 == review.subject_sha256),
         _ => None,
     };
     Ok(html! {

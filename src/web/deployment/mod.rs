@@ -6,9 +6,10 @@ mod timeline;
 
 use super::{
     Ask,
-    actions::{Actor, asks_why},
+    actions::{asks_why, form},
     decide::offer,
     layout::Page,
+    passkeys::Decider,
     shown::{Tone, chip, command, deployment_state, lasting, line, moment, name, short, sign, verdict},
 };
 use crate::{
@@ -68,7 +69,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
             h2 { "Timeline" }
             (timeline::table(&deployment, &report, now))
         }
-        @if let Some(actions) = actions(&deployment, &ask.actor) { (actions) }
+        @if let Some(actions) = actions(&deployment, &ask.decider) { (actions) }
         (log)
     };
     let title = format!("{} {} in {}", deployment.service, deployment.version, deployment.environment);
@@ -183,7 +184,7 @@ fn proof(report: &Report, approvals: &[(SignedDecision, bool, Option<String>)]) 
 }
 
 /// What a person may do while it runs, or after.
-fn actions(deployment: &Deployment, actor: &Actor) -> Option<Markup> {
+fn actions(deployment: &Deployment, decider: &Decider) -> Option<Markup> {
     let id = &deployment.id;
     let runs = matches!(deployment.state, DeploymentState::Running | DeploymentState::Verifying | DeploymentState::Queued);
     // What the server holds goes on by a signature over a choice, and by nothing else.
@@ -200,14 +201,14 @@ fn actions(deployment: &Deployment, actor: &Actor) -> Option<Markup> {
                     } @else if runs && deployment.held_by.is_none() {
                         li {
                             strong { "Hold" }
-                            (actor.form(&format!("/deployments/{id}/hold"), "Hold", &html! {}))
+                            (form(decider, &format!("/deployments/{id}/hold"), "Hold", &html! {}))
                             (command(&format!("interlock hold-deployment {id} --held true")))
                         }
                     }
                     @if goes_back {
                         li {
                             strong { "Roll back" }
-                            (actor.form(&format!("/deployments/{id}/rollback"), "Roll back", &asks_why("back-why")))
+                            (form(decider, &format!("/deployments/{id}/rollback"), "Roll back", &asks_why("back-why")))
                             (command(&format!("interlock rollback-deployment {id} --reason \"…\"")))
                         }
                     }
