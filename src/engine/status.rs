@@ -72,13 +72,16 @@ pub struct Checklist {
     pub step: Option<String>,
     /// What the current step asks, fact and question.
     pub asked: Vec<(String, String)>,
+    /// What is asked for each exit: itself, or first whether the step that brings it is needed.
+    pub exits: BTreeMap<String, String>,
     /// Steps that are skipped, each with the fact of the record that skips it.
     pub skipped: Vec<String>,
 }
 
 impl Checklist {
     fn of(phase: &Phase, facts: &BTreeMap<String, Fact>) -> Self {
-        let mut checklist = Checklist::default();
+        let exits = phase.open_exits(facts).map(|exit| (exit.to_owned(), phase.asked_for(exit, facts).to_owned())).collect();
+        let mut checklist = Checklist { exits, ..Checklist::default() };
         for (step, standing) in phase.checklist(facts) {
             match standing {
                 Standing::Skipped(why) => checklist.skipped.push(format!("{}: {why}", step.id)),

@@ -14,7 +14,7 @@ use crate::{
 use serde_json::json;
 
 /// How many actions are named.
-const MOST_ACTIONS: usize = 5;
+const MOST_ACTIONS: usize = 6;
 
 /// Where something stands, in words.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -42,7 +42,8 @@ impl Standing {
 
     /// Adds what only a person's sign-off answers, as the current step and the open exits ask for it.
     fn ask(&mut self, view: &DirectiveView) {
-        let exits = view.missing.iter().filter(|_| view.is_deployed()).map(|(fact, _)| fact);
+        let exits = view.missing.iter().filter(|_| view.is_deployed());
+        let exits = exits.map(|(fact, _)| view.checklist.exits.get(fact).unwrap_or(fact));
         for kind in view.checklist.asked.iter().map(|(fact, _)| fact).chain(exits).filter_map(|fact| fact_kind(fact)) {
             let command = kind.how.replace("{directive}", view.directive.id.as_str());
             let is_new = !self.next_actions.iter().any(|action| action.command.as_ref() == Some(&command));

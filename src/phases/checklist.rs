@@ -49,6 +49,16 @@ impl Phase {
         self.exit.iter().filter(|fact| facts.get(*fact) != Some(&Fact::True)).filter(is_asked).map(String::as_str)
     }
 
+    /// Returns what is asked for a fact: as long as nobody knows whether the step that brings it is needed at all, that, and else itself.
+    pub fn asked_for<'a>(&'a self, fact: &'a str, facts: &BTreeMap<String, Fact>) -> &'a str {
+        let mut bringing = self.steps.iter().filter(|step| step.done_when.iter().any(|done| done == fact));
+        let whether = bringing.find_map(|step| {
+            let is_skipped = step.when.iter().any(|fact| facts.get(fact) == Some(&Fact::False));
+            step.when.iter().find(|fact| !is_skipped && facts.get(*fact) != Some(&Fact::True))
+        });
+        whether.map_or(fact, String::as_str)
+    }
+
     /// Returns the fact of `skip_when` that holds, if any does.
     pub fn skipped_by(&self, facts: &BTreeMap<String, Fact>) -> Option<&str> {
         self.skip_when.iter().find(|fact| facts.get(*fact) == Some(&Fact::True)).map(String::as_str)

@@ -120,6 +120,12 @@ fn a_condition_that_does_not_hold_skips_its_step_and_one_that_nobody_knows_asks(
     assert!(matches!(&skipped[1], Standing::Skipped(why) if why.starts_with("`uat_signed` does not hold")), "{skipped:?}");
     assert!(matches!(&skipped[2], Standing::Current(_)));
     assert!(matches!(&stands(Some(Fact::True))[1], Standing::Current(asked) if asked[0].0 == "plan_ready"));
+
+    // Of what a step brings, it is asked first whether the step is needed.
+    let asked_for = |uat: Fact| phase.asked_for("plan_ready", &BTreeMap::from([("uat_signed".to_owned(), uat)])).to_owned();
+    assert_eq!(asked_for(Fact::missing("uat_signed", "SD-1")), "uat_signed");
+    assert_eq!([asked_for(Fact::True), asked_for(Fact::False)], ["plan_ready", "plan_ready"]);
+    assert_eq!(phase.asked_for("verified", &BTreeMap::new()), "verified");
 }
 
 #[test]

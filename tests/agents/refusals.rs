@@ -263,7 +263,8 @@ async fn what_comes_too_early_twice_or_for_another_directive_changes_nothing_and
                 "monitoring_active" => format!("interlock sign-off {directive} monitoring"),
                 "alerts_quiet" => format!("interlock sign-off {directive} alerts_after"),
                 "runbook_written" | "runbook_published" => "write_runbook".to_owned(),
-                _ => format!("interlock sign-off {directive} team"),
+                // Whether anybody takes over is asked before they are trained.
+                _ => format!("interlock sign-off {directive} no_handover"),
             };
             assert!(offered.contains(&how), "{phase}: {fact}: not `{how}`: {asked:#}");
         }
