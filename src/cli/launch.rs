@@ -4,6 +4,7 @@ use crate::{
     config::Workspace,
     error::{Code, Error},
     model::text,
+    server::start_time_of,
 };
 use std::{
     fs::{self, File},
@@ -28,19 +29,33 @@ pub async fn connect(workspace: &Workspace, socket: PathBuf) -> Result<UnixStrea
     let (until, mut started) = (Instant::now() + PATIENCE, None);
     loop {
         match UnixStream::connect(&socket).await {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) if is_answered(&stream) => return Ok(stream),
+            // It is ending and holds its socket still; the next connection is to the next server.
+            Ok(_) => {}
             Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::WouldBlock) => {}
             Err(err) => return Err(unavailable(format!("cannot connect to `{}`: {err}", socket.display()))),
         }
         match &mut started {
             None => started = Some(Started::server(workspace)?),
-            Some(server) => server.check()?,
+            // A server that was ending kept the workspace from it.
+            Some(server) => {
+                if server.is_superfluous()? {
+                    started = None;
+                }
+            }
         }
         if Instant::now() > until {
             return Err(unavailable(format!("the server does not answer on `{}`", socket.display())));
         }
         tokio::time::sleep(BETWEEN).await;
     }
+}
+
+/// Tells whether a process stands behind the socket. A killed one's accepts until its last thread has ended, and nobody ever answers.
+fn is_answered(stream: &UnixStream) -> bool {
+    let listener = stream.peer_cred().ok().and_then(|peer| peer.pid()).and_then(|pid| u32::try_from(pid).ok());
+    // Who listens in another namespace of processes has no number here.
+    listener.is_none_or(|pid| pid == 0 || start_time_of(pid).is_some())
 }
 
 /// A server that was told to start.
@@ -66,11 +81,12 @@ impl Started {
         Ok(Started { child, said })
     }
 
-    /// Fails with what the server said, when it ended for another reason than that one runs already.
-    fn check(&mut self) -> Result<(), Error> {
+    /// Tells whether it has ended because one runs already; fails with what it said when it has ended for another reason.
+    fn is_superfluous(&mut self) -> Result<bool, Error> {
         match self.child.try_wait() {
-            Ok(Some(status)) if status.code() != Some(Code::ServerRunning.exit().into()) => Err(error_in(&self.said, &status.to_string())),
-            _ => Ok(()),
+            Ok(Some(status)) if status.code() == Some(Code::ServerRunning.exit().into()) => Ok(true),
+            Ok(Some(status)) => Err(error_in(&self.said, &status.to_string())),
+            _ => Ok(false),
         }
     }
 }

@@ -1,10 +1,13 @@
 //! The real binary: `interlock mcp`, `serve`, `stop`.
 
-use crate::fixtures::*;
+use crate::{fixtures::*, required::found};
 use interlock::{config::Workspace, error::Code, server::Running};
 use serde_json::{Value, json};
 use std::{path::Path, process::Stdio, time::Duration};
-use tokio::{io::AsyncWriteExt, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 
 /// Runs the binary with `input` to its end: exit code, standard output, standard error.
 pub async fn interlock(folder: &Path, arguments: &[&str], input: &str) -> (i32, String, String) {
@@ -112,6 +115,33 @@ async fn a_killed_server_is_replaced_under_the_same_client() {
     drop(client);
     assert!(timeout(PATIENCE, child.wait()).await.unwrap().unwrap().success());
     assert_eq!(interlock(root.path(), &["stop"], "").await.0, 0);
+}
+
+/// Listens and holds the lock as a killed server does until its last thread has ended: its socket accepts, and nobody answers.
+const DYING: &str = "import ctypes, fcntl, socket, sys, threading, time
+lock = open(sys.argv[1], 'w'); fcntl.flock(lock, fcntl.LOCK_EX)
+listener = socket.socket(socket.AF_UNIX); listener.bind(sys.argv[2]); listener.listen()
+threading.Thread(target=time.sleep, args=(1.5,)).start()
+print('dying', flush=True)
+ctypes.CDLL(None).pthread_exit(None)";
+
+#[tokio::test]
+async fn a_server_that_is_still_ending_is_no_server() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("interlock.toml"), "").unwrap();
+    let _ends = Ends::of(root.path());
+    let workspace = Workspace::at(root.path()).unwrap();
+    workspace.prepare().unwrap();
+    let mut command = tokio::process::Command::new("python3");
+    command.args(["-c", DYING]).args([workspace.lock_file(), workspace.agent_socket()]).kill_on_drop(true).stdout(Stdio::piped());
+    let Some(mut dying) = found("python", command.spawn().ok(), "python3 is not there") else { return };
+    assert_eq!(dying.stdout.as_mut().unwrap().read_u8().await.unwrap(), b'd');
+
+    let (code, output, said) = interlock(root.path(), &["mcp"], &discover()).await;
+    assert_eq!((code, output.lines().count()), (0, 1), "{output} {said}");
+    let answer: Value = serde_json::from_str(&output).unwrap();
+    assert!(answer["result"]["supportedVersions"].is_array(), "{output}");
+    dying.wait().await.unwrap();
 }
 
 #[tokio::test]

@@ -7,6 +7,9 @@ mod client;
 mod fixtures;
 mod mcp;
 mod refusals;
+#[allow(dead_code)]
+#[path = "../support/required.rs"]
+mod required;
 mod server;
 #[path = "../support/socket.rs"]
 mod socket;
