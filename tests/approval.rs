@@ -380,6 +380,7 @@ async fn where_a_person_begins_every_step_an_agent_begins_none(database: Databas
     by_agent("verify_deployment", json!({ "deployment": deployment })).await;
     // Going back needs nobody.
     let back = told(shop.tool("rollback_deployment", json!({ "deployment": deployment, "reason": "for the test" })).await);
+    assert!(back["deployment"].is_string(), "{back:#}");
     assert_eq!(shop.settled(&text(&back["deployment"])).await["deployment"]["state"], "succeeded", "{back:#}");
     // The positive control: where the agent drives, it begins the same step.
     let staged = shop.directive("staging", "1.0.0").await;

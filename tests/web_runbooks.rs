@@ -54,7 +54,7 @@ async fn a_person_comments_and_the_agent_answers_with_the_next_version(database:
     ] {
         assert!(page.contains(said), "`{said}` is not in {page}");
     }
-    let book = text(&read(&shop).await["text"]);
+    let book = text(&shop.must("get_runbook", json!({ "runbook": "rb_production_web" })).await["text"]);
     let line = |said: &str| (book.lines().position(|line| line == said).unwrap() + 1).to_string();
     let commented = comment(&reader, "1", &line("Restart the till once and look."), "how, and who <b>may</b>?\u{202e}").await;
     assert_eq!(
@@ -64,24 +64,31 @@ async fn a_person_comments_and_the_agent_answers_with_the_next_version(database:
         commented.body
     );
     assert_eq!(comment(&reader, "1", &line("Call the owner."), "the number?").await.status, 303);
+    // What the server writes is not the agent's to answer.
+    assert_eq!(comment(&reader, "1", &line("## Purpose"), "whose?").await.status, 303);
     let page = reader.page(PAGE).await;
-    assert!(page.contains("how, and who &lt;b&gt;may&lt;/b&gt;?<b class=\"hid\">\\u{202e}</b>") && page.contains("2 comments"), "{page}");
+    assert!(page.contains("how, and who &lt;b&gt;may&lt;/b&gt;?<b class=\"hid\">\\u{202e}</b>") && page.contains("3 comments"), "{page}");
+    assert_eq!(page.matches("The server writes this line").count(), 1, "{page}");
     assert_eq!(foreign(&page), [""; 0]);
 
     let seen = read(&shop).await;
     assert_eq!(seen["guidance"], "2 comments wait for the next version: read them with `comments`", "{seen:#}");
-    let said: Vec<_> =
-        seen["line_comments"].as_array().unwrap().iter().map(|one| (&one["quote"], &one["author"], &one["became"])).collect();
-    let open = json!("open");
+    let said: Vec<_> = seen["line_comments"].as_array().unwrap().iter().map(|one| [&one["quote"], &one["side"], &one["became"]]).collect();
     assert_eq!(
-        said,
-        [(&json!("Restart the till once and look."), &json!("ada"), &open), (&json!("Call the owner."), &json!("ada"), &open)]
+        json!(said),
+        json!([
+            ["Restart the till once and look.", "agent", "open"],
+            ["Call the owner.", "agent", "open"],
+            ["## Purpose", "server", "open"]
+        ])
     );
     // The next version mends one of the two; a comment on the old one comes too late.
     write(&shop, &deployment, "Restart the till twice and look.\nCall the owner.").await;
     let seen = read(&shop).await;
     let became: Vec<_> = seen["line_comments"].as_array().unwrap().iter().map(|one| (&one["became"], &one["in_version"])).collect();
-    assert_eq!(became, [(&json!("answered"), &json!(2)), (&json!("unanswered"), &json!(2))], "{seen:#}");
+    // What waits for the agent comes first.
+    assert_eq!(json!(became), json!([["unanswered", 2], ["answered", 2], ["unanswered", 2]]), "{seen:#}");
+    assert_eq!(seen["guidance"], "1 comment waits for the next version: read it with `comments`");
     let late = comment(&reader, "1", "1", "once more").await;
     assert!(late.status == 409 && late.body.contains("version 1 is no longer the newest"), "{}", late.body);
     let page = reader.page(PAGE).await;
@@ -127,11 +134,14 @@ async fn nobody_but_who_is_signed_in_comments_and_only_from_the_page() {
     assert_eq!(reader.get(&address).await.status, 405, "to look at the address adds nothing");
     let stranger = Reader::stranger(&shop);
     assert_eq!(stranger.post(&address, &fields(token)).await.status, 401);
+    let text = text(&shop.must("get_runbook", json!({ "runbook": "rb_production_web" })).await["text"]);
+    let empty = (text.lines().position(str::is_empty).unwrap() + 1).to_string();
     for (version, line, said, told) in [
         ("1", "0", "x", "no line 0"),
         ("1", "-1", "x", "no line -1"),
         ("1", "99999", "x", "no line 99999"),
         ("1", "one", "x", "`line` is a number"),
+        ("1", &empty, "x", "is empty"),
         ("9", "1", "x", "no runbook version `9`"),
         ("1", "1", " ", "1 to 2000 characters"),
         ("1", "1", &"x".repeat(2_001), "1 to 2000 characters"),
@@ -177,6 +187,10 @@ async fn of_three_hundred_strings_none_is_markup_in_notes_or_comments() {
             })
             .count();
     }
+    // An agent reads as much of it as it can take, and how much more there is.
+    let told = read(&shop).await;
+    let (some, more) = (told["line_comments"].as_array().unwrap().len() as u64, told["more_comments"].as_u64().unwrap());
+    assert!(some > 2 && some + more == 20 && told.to_string().len() <= 8 * 1024, "{some} {more} {}", told.to_string().len());
     // They are there, as text; as markup the same look finds them.
     assert!(seen >= 290, "only {seen} are on the page");
     let tags = strings.iter().filter(|said| said.contains("<img") || said.contains("<script") || said.contains("<svg"));

@@ -1,9 +1,12 @@
 //! Comments of people on lines of a runbook, and what became of each. They decide nothing: an agent reads them, and writes the next version.
 
-use super::{Engine, lint::secret_in};
+use super::{
+    Engine,
+    lint::{notes_from, secret_in},
+};
 use crate::{
     error::{Code, Error, Result},
-    model::{Caller, RunbookId},
+    model::{Caller, RunbookId, Who},
     store::{MOST_COMMENTS, NewRunbookComment, RunbookComment, RunbookVersion},
 };
 use serde::Serialize;
@@ -31,11 +34,20 @@ pub struct Commented {
     /// The comment.
     #[serde(flatten)]
     pub comment: RunbookComment,
+    /// Which side writes that line: the agent its notes, the server all else, from the record.
+    pub side: Who,
     /// What became of it.
     pub became: Became,
     /// The version that answered it, or the newest that does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_version: Option<i64>,
+}
+
+impl Commented {
+    /// Tells whether the agent is to answer it with its next version.
+    pub fn waits_for_agent(&self) -> bool {
+        self.side == Who::Agent && self.became != Became::Answered
+    }
 }
 
 impl Engine {
@@ -57,6 +69,9 @@ impl Engine {
         let at = usize::try_from(line).ok().and_then(|line| line.checked_sub(1));
         let quote = at.and_then(|at| shown.text.lines().nth(at));
         let quote = quote.ok_or_else(|| Error::invalid(format!("version {version} has lines 1 to {lines}, and no line {line}")))?;
+        if quote.trim().is_empty() {
+            return Err(Error::invalid(format!("line {line} is empty: say it of a line that says something")));
+        }
         let quote = quote.chars().take(QUOTE_CHARS).collect();
         let new = NewRunbookComment { runbook: runbook.clone(), version, line, quote, text };
         match self.store.add_runbook_comment(by, &new).await? {
@@ -85,12 +100,14 @@ fn became(comment: RunbookComment, versions: &[RunbookVersion]) -> Commented {
     let later = || versions.iter().filter(|version| version.version > comment.version);
     let answered = later().filter(|version| !says(version)).map(|version| version.version).min();
     let newest = later().map(|version| version.version).max();
+    let its_own = versions.iter().find(|version| version.version == comment.version).and_then(|version| notes_from(&version.text));
+    let side = if its_own.is_some_and(|from| comment.line >= from as i64) { Who::Agent } else { Who::Server };
     let (became, in_version) = match (answered, newest) {
         (Some(version), _) => (Became::Answered, Some(version)),
         (None, Some(version)) => (Became::Unanswered, Some(version)),
         (None, None) => (Became::Open, None),
     };
-    Commented { comment, became, in_version }
+    Commented { comment, side, became, in_version }
 }
 
 #[cfg(test)]

@@ -2,14 +2,20 @@
 
 use super::{Context, Effect, NextAction, Operation, Reply, Toolset};
 use crate::{
-    engine::runbook_comments::{Became, Commented},
+    engine::runbook_comments::{COMMENT_CHARS, Commented},
     error::Error,
     model::{RunbookId, text},
+    store::RunbookReview,
 };
 use clap::Args;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+/// How much of the comments is shown at once, bytes: with the rest of the reply at most 8 KB.
+const COMMENTS_BYTES: usize = 6 * 1024;
+/// How many reviews are shown, the latest.
+const MOST_REVIEWS: usize = 3;
 
 /// The operation.
 pub struct GetRunbook;
@@ -25,7 +31,7 @@ pub struct Params {
     #[arg(long)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<i64>,
-    /// With the reviews, and the comments on lines
+    /// In place of the text the latest reviews, and the comments on lines
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comments: Option<bool>,
@@ -36,16 +42,20 @@ pub struct Params {
 pub struct Output {
     runbook: String,
     version: i64,
-    text: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
     /// What the lint found.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     findings: Vec<Value>,
     /// What reviewers said.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     comments: Vec<Value>,
-    /// What people said of single lines, and what became of it.
+    /// What people said of single lines, and what became of it; what waits for the agent first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     line_comments: Vec<Commented>,
+    /// How many more comments there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more_comments: Option<usize>,
 }
 
 impl Operation for GetRunbook {
@@ -60,17 +70,14 @@ impl Operation for GetRunbook {
         let id = RunbookId::from(params.runbook);
         let versions = ctx.engine.store.runbook_versions(&id).await?;
         let wanted = params.version.or_else(|| versions.iter().map(|version| version.version).max());
-        let mut said = ctx.engine.runbook_comments(&id, &versions).await?;
-        for commented in &mut said {
-            let comment = &mut commented.comment;
-            (comment.quote, comment.text) = (text::visible_line(&comment.quote, 400), text::visible(&comment.text, 2_000));
-        }
-        let waiting = said.iter().filter(|commented| commented.became != Became::Answered).count();
+        let said = ctx.engine.runbook_comments(&id, &versions).await?;
+        let waiting = said.iter().filter(|commented| commented.waits_for_agent()).count();
         let Some(version) = versions.into_iter().find(|version| Some(version.version) == wanted) else {
             return Err(Error::not_found("runbook", &id));
         };
-        let (comments, line_comments) = match params.comments.unwrap_or(false) {
-            true => (ctx.engine.store.runbook_reviews(&id).await?.iter().map(|review| serde_json::json!(review)).collect(), said),
+        let of_people = params.comments.unwrap_or(false);
+        let (comments, (line_comments, more)) = match of_people {
+            true => (latest(ctx.engine.store.runbook_reviews(&id).await?), shown(said)),
             false => Default::default(),
         };
         let state = version.state.as_str().to_owned();
@@ -88,11 +95,41 @@ impl Operation for GetRunbook {
             body: Output {
                 runbook: id.to_string(),
                 version: version.version,
-                text: text::visible(&version.text, 7_000),
+                text: (!of_people).then(|| text::visible(&version.text, 7_000)),
                 findings,
                 comments,
                 line_comments,
+                more_comments: Some(more).filter(|more| *more > 0),
             },
         })
     }
+}
+
+fn latest(mut reviews: Vec<RunbookReview>) -> Vec<Value> {
+    let said = reviews.split_off(reviews.len().saturating_sub(MOST_REVIEWS));
+    let visible = |review: RunbookReview| RunbookReview { reason: review.reason.map(|reason| text::visible(&reason, 500)), ..review };
+    said.into_iter().map(|review| serde_json::json!(visible(review))).collect()
+}
+
+/// Returns the comments that fit, those that wait for the agent first, and how many more there are.
+fn shown(mut said: Vec<Commented>) -> (Vec<Commented>, usize) {
+    said.sort_by_key(|commented| !commented.waits_for_agent());
+    for commented in &mut said {
+        let comment = &mut commented.comment;
+        (comment.quote, comment.text) = (text::visible_line(&comment.quote, 200), text::visible(&comment.text, COMMENT_CHARS));
+        // One alone always fits, whatever it is made of.
+        comment.quote.truncate(comment.quote.floor_char_boundary(400));
+        comment.text.truncate(comment.text.floor_char_boundary(COMMENTS_BYTES / 3));
+    }
+    let mut room = COMMENTS_BYTES;
+    let fits = |commented: &&Commented| {
+        let bytes = serde_json::to_vec(commented).map_or(usize::MAX, |json| json.len());
+        let fits = bytes <= room;
+        room = room.saturating_sub(bytes);
+        fits
+    };
+    let fitting = said.iter().take_while(fits).count();
+    let more = said.len() - fitting;
+    said.truncate(fitting);
+    (said, more)
 }

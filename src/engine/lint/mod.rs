@@ -179,6 +179,11 @@ pub fn score(findings: &[Finding]) -> usize {
     100_usize.saturating_sub(findings.iter().map(cost).sum())
 }
 
+/// Returns the first line that the agent has written; none where nothing is its own. All before it the server writes from the record.
+pub fn notes_from(text: &str) -> Option<usize> {
+    read(text).ok().and_then(|(_, notes)| notes).map(|(_, line)| line)
+}
+
 /// Returns the text's tree, and that of the agent's notes within it with the line they begin in.
 fn read(text: &str) -> Result<(Document, Option<(Document, usize)>), super::markdown::TooMuch> {
     let document = Document::read(text, 1)?;

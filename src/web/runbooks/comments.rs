@@ -3,7 +3,7 @@
 use crate::{
     engine::runbook_comments::{Became, COMMENT_CHARS, Commented},
     error::{Error, Result},
-    model::{RunbookId, Timestamp},
+    model::{RunbookId, Timestamp, Who},
     store::RunbookVersion,
     web::{
         Ask, Pages,
@@ -66,6 +66,9 @@ pub fn comment(now: Timestamp, commented: &Commented) -> Markup {
             }
             p class="quiet" { code { (line(&said.quote, 200)) } }
             p class="lines" { (text(&said.text, COMMENT_CHARS)) }
+            @if commented.side == Who::Server && commented.became != Became::Answered {
+                p class="quiet" { "The server writes this line from the record: it changes with the configuration, or with what is deployed next." }
+            }
         }
     }
 }
