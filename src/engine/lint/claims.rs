@@ -114,7 +114,7 @@ fn claim(sentence: &str) -> Option<String> {
     Some(words[at.saturating_sub(1)..=at].join(" "))
 }
 
-/// Tells whether a paragraph names what shows it: a run that succeeded, the plan, or evidence the run rested on.
+/// Tells whether a paragraph names what shows it: a run of the service that succeeded, the plan, or evidence that passed a gate.
 fn has_evidence(node: &Node, known: &Known<'_>) -> bool {
     let mut said = node.text();
     node.each(&mut |node| {
@@ -123,11 +123,12 @@ fn has_evidence(node: &Node, known: &Known<'_>) -> bool {
             said.push_str(address);
         }
     });
-    let ids = known.ids();
+    let shown = known.shown();
+    let service = &known.report.deployment.service;
     let mut words = said.split(|character: char| !(character.is_alphanumeric() || "_-".contains(character)));
     words.any(|word| {
-        let is_good = known.runs.get(word).is_some_and(|run| run.state == DeploymentState::Succeeded);
-        is_good || !word.starts_with("dep_") && ids.contains(word)
+        let is_good = known.runs.get(word).is_some_and(|run| run.state == DeploymentState::Succeeded && &run.service == service);
+        is_good || shown.contains(word)
     })
 }
 

@@ -36,6 +36,11 @@ pub(super) struct Typed {
 
 /// Returns the commands of a block, and what in it cannot be read, with its line.
 pub(super) fn typed(code: &Code<'_>) -> (Vec<Typed>, Option<(usize, String)>) {
+    typed_at(code, "$ ")
+}
+
+/// Returns them as [`typed`], of a console those behind this prompt.
+fn typed_at(code: &Code<'_>, prompt: &str) -> (Vec<Typed>, Option<(usize, String)>) {
     if code.language == "argv" {
         let mut typed = Vec::new();
         for (at, line) in code.text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -49,9 +54,9 @@ pub(super) fn typed(code: &Code<'_>) -> (Vec<Typed>, Option<(usize, String)>) {
     if !SHELLS.contains(&code.language) {
         return (Vec::new(), None);
     }
-    // What a console answers stands below the line with its prompt.
+    // What a console answers stands below the line with its prompt; `#` is root's.
     let script = match code.language == "console" {
-        true => code.text.lines().map(|line| format!("{}\n", line.trim_start().strip_prefix("$ ").unwrap_or_default())).collect(),
+        true => code.text.lines().map(|line| format!("{}\n", line.trim_start().strip_prefix(prompt).unwrap_or_default())).collect(),
         false => code.text.to_owned(),
     };
     match shell::commands(&script) {
@@ -81,6 +86,10 @@ pub(super) fn check(runbook: &Runbook<'_>, known: &Known<'_>, found: &mut Findin
         if let Some((line, why)) = fault {
             found.block("RB007", line, format!("this command cannot be read: {why}"), "write it as it was run");
         }
+        if code.language == "console" {
+            // Read as a command where it may be a comment, it is at most found to be reckless.
+            typed_at(&code, "# ").0.iter().for_each(|command| reckless(command, found));
+        }
         for command in &typed {
             reckless(command, found);
             let level = if is_note { Level::Warn } else { Level::Block };
@@ -93,24 +102,56 @@ pub(super) fn check(runbook: &Runbook<'_>, known: &Known<'_>, found: &mut Findin
 }
 
 /// Words that stand before a program and are none.
-const BEFORE: [&str; 10] = ["sudo", "then", "do", "else", "!", "{", "time", "env", "exec", "nohup"];
+const BEFORE: [&str; 6] = ["then", "do", "else", "!", "{", "time"];
+/// Programs that run another: their options that take a value, and how many words come before the other.
+const RUNNERS: [(&str, &str, usize); 12] = [
+    ("sudo", "ugpCThUrtDR", 0),
+    ("doas", "uC", 0),
+    ("env", "uCS", 0),
+    ("exec", "a", 0),
+    ("nohup", "", 0),
+    ("setsid", "", 0),
+    ("command", "", 0),
+    ("nice", "n", 0),
+    ("ionice", "cnp", 0),
+    ("timeout", "ks", 1),
+    ("xargs", "IadELnPs", 0),
+    ("chroot", "", 1),
+];
+
+/// Returns where the program stands that a command line runs in the end.
+fn program(argv: &[String]) -> usize {
+    let mut at = 0;
+    while let Some(word) = argv.get(at) {
+        let name = word.rsplit('/').next().unwrap_or_default();
+        if BEFORE.contains(&word.as_str()) || word.contains('=') {
+            at += 1;
+        } else if let Some((_, valued, positional)) = RUNNERS.iter().find(|(runner, ..)| *runner == name) {
+            at += 1;
+            while let Some(option) = argv.get(at).filter(|word| word.starts_with('-')) {
+                let takes_value = option.len() == 2 && option.ends_with(|letter| valued.contains(letter));
+                at += if takes_value { 2 } else { 1 };
+            }
+            at += positional;
+        } else {
+            break;
+        }
+    }
+    at
+}
 
 fn reckless(command: &Typed, found: &mut Findings) {
-    let program = |argv: &[String]| {
-        let is_before = |word: &&String| BEFORE.contains(&word.as_str()) || word.contains('=') || word.starts_with('-');
-        let program = argv.iter().find(|word| !is_before(word)).map_or("", String::as_str);
-        program.rsplit('/').next().unwrap_or_default().to_owned()
-    };
-    let name = program(&command.argv);
+    let at = program(&command.argv);
+    let name = command.argv.get(at).map_or("", |word| word.rsplit('/').next().unwrap_or_default());
     let interpreters = ["sh", "bash", "zsh", "dash", "python", "python3", "perl", "ruby", "node"];
-    if command.is_piped && interpreters.contains(&name.as_str()) {
+    if command.is_piped && interpreters.contains(&name) {
         found.block("RB007", command.line, format!("whatever arrives is run by `{name}`"), "fetch it, check its digest, then run it");
     }
     let flags = || command.argv.iter().filter(|word| word.starts_with('-'));
     if name == "rm" {
         let is_short = |letters: &[char]| flags().any(|flag| !flag.starts_with("--") && flag.contains(letters));
         let is_deep = is_short(&['r', 'R']) || flags().any(|flag| flag == "--recursive");
-        let wide = command.argv.iter().skip(1).find(|word| word.contains(['$', '*']) || *word == "/");
+        let wide = command.argv.iter().skip(at + 1).find(|word| word.contains(['$', '*']) || *word == "/");
         if let Some(wide) = wide.filter(|_| is_deep) {
             found.block("RB007", command.line, format!("`rm` takes away whatever `{wide}` is at that moment"), "name the path in full");
         }
@@ -162,4 +203,26 @@ fn is_asked(argv: &[String], known: &Known<'_>) -> bool {
     };
     let said = rest.iter().enumerate().filter(|(at, _)| *at == 0 || rest[at - 1] != "--reason").map(|(_, word)| word);
     program == "interlock" && ASKED.contains(&verb.as_str()) && said.clone().all(is_known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::program;
+
+    #[test]
+    fn whoever_runs_a_program_is_not_the_program() {
+        for (line, found) in [
+            ("rm -rf /", "rm"),
+            ("sudo -u ann rm -rf /", "rm"),
+            ("sudo -n -u ann env A=b nice -n 5 /bin/rm -rf /", "/bin/rm"),
+            ("then timeout -k 5 10 rm x", "rm"),
+            ("xargs -n 1 rm", "rm"),
+            ("A=b exec bash", "bash"),
+            ("sudo -u", ""),
+            ("", ""),
+        ] {
+            let argv: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            assert_eq!(argv.get(program(&argv)).map_or("", String::as_str), found, "{line}");
+        }
+    }
 }

@@ -26,7 +26,9 @@ use super::{
     markdown::{Document, Kind, Node, Section},
     report::Report,
 };
-use crate::model::{DeploymentState, EnvironmentName, RunbookId, ServiceName, ServiceSpec, Timestamp, Who, text::visible_line};
+use crate::model::{
+    DeploymentState, EnvironmentName, PlannedGate, RunbookId, ServiceName, ServiceSpec, Timestamp, Verdict, Who, text::visible_line,
+};
 use front::Front;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -113,8 +115,21 @@ impl Known<'_> {
         let mut ids = BTreeSet::from([deployment.id.to_string(), deployment.plan.to_string(), plan.id().to_string(), runbook]);
         ids.extend([deployment.directive.to_string(), deployment.digest.0.clone(), plan.sha256().0]);
         ids.extend(plan.base.iter().map(|base| base.deployment.to_string()));
-        ids.extend(self.report.gates.iter().filter_map(|gate| Some(gate.evidence_sha256.as_ref()?.0.clone())));
+        ids.extend(self.evidence(|_| true));
         ids
+    }
+
+    /// Returns what shows that something was looked at: the plan with its rehearsal, and the evidence of gates that passed.
+    fn shown(&self) -> BTreeSet<String> {
+        let plan = &self.report.plan;
+        let mut shown: BTreeSet<String> = self.evidence(|gate| gate.verdict == Verdict::Pass).collect();
+        shown.extend([plan.id().to_string(), plan.sha256().0]);
+        shown
+    }
+
+    fn evidence(&self, counts: impl Fn(&PlannedGate) -> bool) -> impl Iterator<Item = String> {
+        let counting = self.report.gates.iter().filter(move |gate| counts(gate));
+        counting.filter_map(|gate| Some(gate.evidence_sha256.as_ref()?.0.clone()))
     }
 }
 

@@ -29,18 +29,34 @@ pub(in crate::engine) fn secret_in(text: &str) -> Option<&'static str> {
     text.lines().find_map(|line| SHAPES.iter().find(|shape| line.contains(*shape)).copied().or_else(|| assigned(line)))
 }
 
-/// Finds `password = hunter2` and its like; references and empty values are fine.
+/// What stands before a value that is to stay secret.
+const NAMES: &[&str] = &["password", "passwd", "secret", "api_key", "apikey", "token"];
+/// How a reference begins, which is none.
+const REFERENCES: &[&str] = &["env:", "file:", "exec:", "<", "$"];
+
+/// Finds `password = hunter2` and its like, wherever in the line; references and empty values are fine.
 fn assigned(line: &str) -> Option<&'static str> {
-    let lower = line.to_lowercase();
-    ["password", "passwd", "secret", "api_key", "apikey", "token"].into_iter().find(|name| {
-        let Some(at) = lower.find(name) else { return false };
-        let rest = lower[at + name.len()..].trim_start();
-        let Some(value) = rest.strip_prefix('=').or_else(|| rest.strip_prefix(':')) else { return false };
-        let value = value.trim().trim_matches(['"', '\'', '`']);
-        value.len() >= 6
-            && !value.contains(' ')
-            && !["env:", "file:", "exec:", "<", "$"].iter().any(|reference| value.starts_with(reference))
-    })
+    // Small ASCII letters alone: every place stays what it was.
+    let lower = line.to_ascii_lowercase();
+    let is_given = |name: &str| lower.match_indices(name).any(|(at, _)| gives(&line[at + name.len()..]));
+    NAMES.iter().find(|name| is_given(name)).copied()
+}
+
+/// Tells whether a value follows. What is in quotes may have blanks; behind a colon, words without quotes are prose.
+fn gives(rest: &str) -> bool {
+    let rest = rest.trim_start_matches(['"', '\'', '`']).trim_start();
+    let (rest, is_prose) = match (rest.strip_prefix('='), rest.strip_prefix(':')) {
+        (Some(rest), _) => (rest.trim(), false),
+        (_, Some(rest)) => (rest.trim(), true),
+        _ => return false,
+    };
+    let quoted = rest.chars().next().filter(|first| ['"', '\'', '`'].contains(first)).and_then(|quote| rest[1..].split(quote).next());
+    let value = match quoted {
+        Some(value) => value,
+        None if is_prose && rest.contains(' ') => return false,
+        None => rest.split_whitespace().next().unwrap_or_default(),
+    };
+    value.len() >= 6 && !REFERENCES.iter().any(|reference| value.starts_with(reference))
 }
 
 /// Finds `://name:password@host`, and what stands behind `Bearer`.
@@ -72,4 +88,34 @@ fn bits(word: &str) -> f64 {
     word.bytes().for_each(|byte| *counts.entry(byte).or_default() += 1.0);
     let all = word.len() as f64;
     counts.values().map(|count| -(count / all) * (count / all).log2()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::secret_in;
+
+    #[test]
+    fn a_value_is_found_wherever_it_stands_and_a_reference_is_none() {
+        for secret in [
+            "password = hunter2hunter2",
+            "PASSWORD=\"correct horse battery\"",
+            "the token is old; token: abc123def",
+            "password = hunter2hunter2 # the old one",
+            "no password: ask, and then secret='a b c d'",
+            "{\"api_key\": \"k-1 k-2 k-3\"}",
+        ] {
+            assert!(secret_in(secret).is_some(), "{secret}");
+        }
+        for fine in [
+            "password = env:DB_PASSWORD",
+            "token: file:/run/token",
+            "password: ask Ann for it",
+            "secret = \"<from the vault>\"",
+            "password =",
+            "passwd: x",
+            "TOKEN=$TOKEN interlock get-status",
+        ] {
+            assert_eq!(secret_in(fine), None, "{fine}");
+        }
+    }
 }
