@@ -38,7 +38,7 @@ esac"#,
   "metadata --no-deps --format-version 1") echo '{"packages":[{"name":"web","dependencies":[
     {"name":"bitflags","source":"registry+https://index.test"},{"name":"rand","source":"registry+https://index.test"},
     {"name":"itoa","source":"registry+https://index.test"},{"name":"itoa","source":"registry+https://index.test","kind":"dev"},
-    {"name":"wire","source":null}]}],"version":1}' ;;
+    {"name":"wire","source":null}'"$GIT"']}],"version":1}' ;;
   "outdated --root-deps-only --format json")
     [ "$FAULT" = "" ] || { echo 'error: failed to download from the index' >&2; exit 101; }
     echo '{"crate_name":"web","dependencies":[{"name":"bitflags","project":"1.3.2","compat":"---","latest":"2.13.2","kind":"Normal","platform":null},
@@ -61,9 +61,10 @@ fn write(folder: &Path, name: &str, script: &str) {
 }
 
 /// Runs a line where these tools are.
-fn run(line: &str, folder: &Path, fault: &str) -> Output {
+fn run(line: &str, folder: &Path, fault: &str, git: &str) -> Output {
     let path = format!("{}:/usr/bin:/bin", folder.display());
-    Command::new("/bin/sh").args(["-c", line]).env("PATH", path).env("FAULT", fault).current_dir(folder).output().unwrap()
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", line]).env("PATH", path).env("FAULT", fault).env("GIT", git).current_dir(folder).output().unwrap()
 }
 
 fn counts(measures: &Measures) -> [f64; 3] {
@@ -84,11 +85,11 @@ fn the_lines_of_the_docs_write_what_is_read() {
     let lines = lines();
     assert_eq!(lines.len(), TOOLS.len());
     for ((line, (tool, _)), expected) in lines.iter().zip(TOOLS).zip([[2.0, 1.0, 6.0], [2.0, 1.0, 1.0], [3.0, 2.0, 1.0]]) {
-        let done = run(line, folder.path(), "");
+        let done = run(line, folder.path(), "", "");
         assert!(done.status.success(), "{tool}: {}", String::from_utf8_lossy(&done.stderr));
         assert_eq!(counts(&read_report(Format::Outdated, &done.stdout).unwrap()), expected, "{tool}");
         for fault in ["unreachable", "unknown"] {
-            let failed = run(line, folder.path(), fault);
+            let failed = run(line, folder.path(), fault, "");
             // pip itself ends well and with empty lists; the others end badly, and write nothing that could be taken for a report.
             match tool {
                 "pip" => assert_eq!(counts(&read_report(Format::Outdated, &failed.stdout).unwrap())[0], 0.0, "{fault}"),
@@ -96,4 +97,8 @@ fn the_lines_of_the_docs_write_what_is_read() {
             }
         }
     }
+    let from_git = r#",{"name":"wire2","source":"git+https://git.test/wire2"}"#;
+    let done = run(&lines[2], folder.path(), "", from_git);
+    let read = read_report(Format::Outdated, &done.stdout).unwrap();
+    assert_eq!((counts(&read)[0], read.notes[0].as_str()), (0.0, "1 of 4 could not be compared: wire2"));
 }

@@ -11,21 +11,13 @@ use std::{collections::BTreeMap, io::Read};
 /// Bunyan's level of an error, which Renovate logs by: it ends with exit code 0 all the same, and may have looked at nothing.
 const ERROR: f64 = 50.0;
 
-/// Why a dependency is left out without a loss: it is published nowhere, or the repository's configuration says so. Any other
-/// reason is one why Renovate could not tell.
-const LEFT_OUT: [&str; 11] = [
-    "disabled",
-    "file",
-    "file-dependency",
-    "ignored",
-    "inherited-dependency",
-    "internal-package",
-    "local",
-    "local-chart",
-    "local-dependency",
-    "package-rules",
-    "path-dependency",
-];
+/// Why a dependency is left out without a loss: it is published nowhere. Any other reason but [`UNWANTED`] is one why Renovate could
+/// not tell.
+const UNPUBLISHED: [&str; 8] =
+    ["file", "file-dependency", "inherited-dependency", "internal-package", "local", "local-chart", "local-dependency", "path-dependency"];
+
+/// Why one is left out that the repository's configuration names.
+const UNWANTED: [&str; 3] = ["disabled", "ignored", "package-rules"];
 
 /// What is no newer release: a range or digest written out, a lock file renewed.
 const NO_RELEASE: [&str; 4] = ["pin", "pinDigest", "lockFileMaintenance", "bump"];
@@ -97,7 +89,8 @@ impl Dependency {
     fn count(&self, tally: &mut Tally) {
         let name = self.dep_name.as_deref().unwrap_or("one without a name");
         match self.skip_reason.as_deref() {
-            Some(reason) if LEFT_OUT.contains(&reason) => return,
+            Some(reason) if UNPUBLISHED.contains(&reason) => return,
+            Some(reason) if UNWANTED.contains(&reason) => return tally.left_out(name),
             Some(reason) => return tally.unknown(&format!("{name} ({reason})")),
             None => (),
         }
@@ -182,8 +175,12 @@ mod tests {
             assert_eq!(counts(&text)[0], 0.0, "{unknown}");
             assert!(read(text.as_bytes()).unwrap().notes[0].starts_with("1 of 2 could not be compared: "), "{unknown}");
         }
-        let left_out = |reason: &&str| counts(&report(&format!(r#"{CURRENT},{{"depName":"a","updates":[],"skipReason":"{reason}"}}"#)));
-        assert!(LEFT_OUT.iter().all(|reason| left_out(reason) == [1.0, 0.0, 0.0]));
+        let skipped = |reason: &str| report(&format!(r#"{CURRENT},{{"depName":"a","updates":[],"skipReason":"{reason}"}}"#));
+        let notes = |reason: &str| read(skipped(reason).as_bytes()).unwrap().notes;
+        assert!(UNPUBLISHED.iter().chain(&UNWANTED).all(|reason| counts(&skipped(reason)) == [1.0, 0.0, 0.0]));
+        // What the repository itself keeps out of sight, whoever signs is told.
+        assert!(UNPUBLISHED.iter().all(|reason| notes(reason).is_empty()));
+        assert!(UNWANTED.iter().all(|reason| notes(reason) == ["1 left out by the tool's own configuration: a"]));
         // Nothing but what is left out is nothing.
         assert_eq!(counts(&report(r#"{"depName":"a","updates":[],"skipReason":"ignored"}"#))[0], 0.0);
         assert_eq!(counts(r#"{"problems":[],"repositories":{}}"#)[0], 0.0);

@@ -2,7 +2,7 @@
 
 use super::Measures;
 
-/// How many names of packages that could not be compared are told.
+/// How many names of packages that were not compared are told.
 const TOLD: usize = 3;
 
 /// Returns the first number of a version: `8` of `8.3.2`, `v8.3.2` and `8`.
@@ -20,6 +20,7 @@ pub struct Tally {
     examined: u64,
     outdated: Vec<(u64, String)>,
     unknown: Vec<String>,
+    left_out: Vec<String>,
 }
 
 impl Tally {
@@ -38,6 +39,11 @@ impl Tally {
         self.unknown.push(short(name));
     }
 
+    /// Names one package that the project itself has left out of the comparison: whoever signs is told.
+    pub fn left_out(&mut self, name: &str) {
+        self.left_out.push(short(name));
+    }
+
     /// Returns the counts. What could not be compared makes the whole report no answer: `examined` is zero then, and the note says why.
     pub fn measures(mut self) -> Measures {
         self.outdated.sort_by_key(|(majors_behind, _)| std::cmp::Reverse(*majors_behind));
@@ -46,14 +52,20 @@ impl Tally {
         let mut measures =
             Measures::of([("examined", examined as f64), ("outdated", self.outdated.len() as f64), ("majors_behind", furthest as f64)]);
         if !self.unknown.is_empty() {
-            let named = self.unknown.iter().take(TOLD).cloned().collect::<Vec<_>>().join(", ");
-            let more = if self.unknown.len() > TOLD { " …" } else { "" };
             let all = self.examined + self.unknown.len() as u64;
-            measures.note(&format!("{} of {all} could not be compared: {named}{more}", self.unknown.len()));
+            measures.note(&format!("{} of {all} could not be compared: {}", self.unknown.len(), some(&self.unknown)));
+        }
+        if !self.left_out.is_empty() {
+            measures.note(&format!("{} left out by the tool's own configuration: {}", self.left_out.len(), some(&self.left_out)));
         }
         self.outdated.iter().for_each(|(_, told)| measures.note(told));
         measures
     }
+}
+
+fn some(names: &[String]) -> String {
+    let more = if names.len() > TOLD { " …" } else { "" };
+    format!("{}{more}", names[..names.len().min(TOLD)].join(", "))
 }
 
 fn short(text: &str) -> String {
