@@ -25,6 +25,10 @@ pub(super) async fn matter(engine: &Engine, question: &Question) -> Result<Matte
         return Err(Error::new(Code::WrongState, format!("`{}` is {} ({reason})", record.id, record.state.as_str()))
             .hint("call `plan_deployment` for a plan that stands"));
     }
+    // It would be void at execution: nobody is asked to sign what counts for nothing.
+    if let (DecisionVerdict::Approve, Some(why)) = (question.verdict, engine.overtaken(&record.plan).await?) {
+        return Err(why);
+    }
     let (id, verdict) = (record.id.clone(), question.verdict);
     let approval_expires_at = engine.present().plus(Duration::from_millis(required.expires_ms));
     Ok(Matter {

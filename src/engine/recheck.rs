@@ -6,11 +6,29 @@ use super::{
 };
 use crate::{
     error::{Code, Error, Result},
-    model::{Base, Caller, DecisionKind, DecisionVerdict, EnvironmentName, Plan, PlanState, Purpose, ServiceName, Sha256, quorum::Given},
+    model::{
+        Base, Caller, DecisionKind, DecisionVerdict, EnvironmentName, GateResult, Plan, PlanState, Purpose, ServiceName, ServiceSpec,
+        Sha256, data::PlannedMigration, quorum::Given,
+    },
     targets::release_store::ArtifactError,
 };
 use serde_json::json;
 use std::path::PathBuf;
+
+/// What a plan stands on, as it is now.
+struct Ground {
+    spec: ServiceSpec,
+    config_sha256: Sha256,
+    base: Option<Base>,
+    phase_sha256: Option<Sha256>,
+}
+
+impl Ground {
+    fn present<'a>(&'a self, plan: &'a Plan, migrations: &'a [PlannedMigration], gates: &'a [GateResult]) -> Present<'a> {
+        let (config_sha256, base, phase_sha256) = (&self.config_sha256, self.base.as_ref(), self.phase_sha256.as_ref());
+        Present { digest: &plan.digest, config_sha256, base, phase_sha256, migrations, gates }
+    }
+}
 
 impl Engine {
     /// Refuses unless the plan still fits the present; a plan that no longer does is void from then on.
@@ -29,27 +47,15 @@ impl Engine {
             };
         }
         self.check_signature(plan).await?;
-        let (applied, _, spec) = self.service(&plan.environment, &plan.service).await?;
-        let config_sha256 =
-            applied.config.effective_sha256(&plan.environment, &plan.service).ok_or_else(|| Error::not_found("service", &plan.service))?;
         let directive = self.open_directive(&plan.directive).await?;
         let gates = self.evaluate_gates(&directive).await?;
-        let base = self.base(&plan.service, &plan.environment).await?;
-        let phase = self.phase_of(&plan.environment).await?;
+        let ground = self.ground(plan).await?;
         // Under another configuration the plan is void anyway, and its commands may be others.
-        let migrations = match config_sha256 == plan.config_sha256 {
-            true => self.foreseen(&spec, &plan.digest, &plan.version).await?.migrations,
+        let migrations = match ground.config_sha256 == plan.config_sha256 {
+            true => self.foreseen(&ground.spec, &plan.digest, &plan.version).await?.migrations,
             false => plan.migrations.clone(),
         };
-        let present = Present {
-            digest: &plan.digest,
-            config_sha256: &config_sha256,
-            base: base.as_ref(),
-            phase_sha256: phase.as_ref().map(|phase| &phase.sha256),
-            migrations: &migrations,
-            gates: &gates,
-        };
-        let drifts = drifts(plan, &present);
+        let drifts = drifts(plan, &ground.present(plan, &migrations, &gates));
         let Some(first) = drifts.iter().find(|drift| !matches!(drift, Drift::Gate(_))).or(drifts.first()) else { return Ok(()) };
         let error = refusal(plan, first);
         if matches!(error.code, Code::StalePlan | Code::ApprovalVoid) {
@@ -57,6 +63,29 @@ impl Engine {
             self.store.move_plan(&Caller::server(), &plan.id(), &from, PlanState::Void, Some(&error.message)).await?;
         }
         Err(error)
+    }
+
+    /// Returns why nobody needs to approve a plan any more: the configuration, the phase or what serves is another than it starts from.
+    /// To look runs no gate and changes nothing; execution looks at all of it.
+    pub async fn overtaken(&self, plan: &Plan) -> Result<Option<Error>> {
+        let drifts = drifts(plan, &self.ground(plan).await?.present(plan, &plan.migrations, &[]));
+        let is_ground = |drift: &&Drift| match drift {
+            Drift::Base { .. } => true,
+            Drift::Field { field, .. } => field == "configuration" || field == "phase",
+            Drift::Gate(_) => false,
+        };
+        Ok(drifts.iter().find(is_ground).map(|drift| refusal(plan, drift)))
+    }
+
+    async fn ground(&self, plan: &Plan) -> Result<Ground> {
+        let (applied, _, spec) = self.service(&plan.environment, &plan.service).await?;
+        let config_sha256 = applied.config.effective_sha256(&plan.environment, &plan.service);
+        Ok(Ground {
+            config_sha256: config_sha256.ok_or_else(|| Error::not_found("service", &plan.service))?,
+            spec,
+            base: self.base(&plan.service, &plan.environment).await?,
+            phase_sha256: self.phase_of(&plan.environment).await?.map(|phase| phase.sha256),
+        })
     }
 
     /// Checks again that a person's key signed exactly this plan.

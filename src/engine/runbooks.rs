@@ -92,6 +92,8 @@ impl Engine {
             lint: serde_json::to_value(&findings).map_err(Error::internal)?,
             state: if is_blocked { RunbookState::Draft } else { RunbookState::InReview },
         };
+        // With the version its directive may be complete: what it hands on then has the file, too.
+        let _completing = self.completing.lock().await;
         let version = self.store.save_runbook_version(by, &new).await?;
         let path = format!("docs/runbooks/{}-{}.md", deployment.environment, deployment.service);
         let path = self.write_artifact(&deployment.directive, "runbook", &path, &text).await?;

@@ -3,8 +3,8 @@
 use crate::{
     engine::{Engine, git},
     error::Result,
-    model::{Deployment, DeploymentId, Plan, PlanState, ServiceSpec, Sha256, SignedDecision, Timestamp},
-    store::{DeploymentFilter, EvidenceRecord, MetricsScope, PlanRecord},
+    model::{DecisionKind, Deployment, DeploymentId, Plan, PlanState, ServiceSpec, Sha256, SignedDecision, Timestamp},
+    store::{Approvals, DeploymentFilter, EvidenceRecord, MetricsScope, PlanRecord},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -54,6 +54,10 @@ pub struct Known {
     pub quiet_hours: String,
     /// The decisions over its bytes, and whether each signature holds now.
     pub decisions: Vec<(SignedDecision, bool)>,
+    /// What there is of the approvals it needs.
+    pub approvals: Approvals,
+    /// Why an approval would count for nothing, where something it stands on has changed.
+    pub overtaken: Option<String>,
 }
 
 impl Known {
@@ -90,6 +94,8 @@ impl Known {
             client: principals.into_iter().find(|one| one.principal == record.created_by).and_then(|one| one.client),
             quiet_hours: engine.quiet_hours(&plan.service, &plan.environment).await?.summary(),
             decisions,
+            overtaken: engine.overtaken(plan).await.ok().flatten().map(|why| why.message),
+            approvals: store.approvals(&record, DecisionKind::Plan).await?,
             record,
             sha256,
             now,

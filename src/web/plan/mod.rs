@@ -17,6 +17,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     model::{DecisionVerdict, Plan, PlanId, PlanState, Reversibility, Sha256, canonical_json},
+    store::Approvals,
 };
 use known::Known;
 use maud::{Markup, html};
@@ -108,8 +109,13 @@ fn action(known: &Known, decider: &Decider) -> Markup {
                     "Nobody decided, or used the decision, in time. " code { "plan_deployment" }
                     " opens the request again."
                 },
+                (PlanState::AwaitingApproval | PlanState::Rejected, Some(_)) if known.overtaken.is_some() => {
+                    p { "Overtaken: " (line(known.overtaken.as_deref().unwrap_or_default(), 500)) "." }
+                    p class="quiet" { "An approval would count for nothing. " code { "plan_deployment" } " makes a plan that fits." }
+                }
                 (PlanState::AwaitingApproval, Some(role)) => {
                     p { "Waits for the signature of somebody with the role " strong { (line(role, 40)) } "." }
+                    (signatures(known))
                     @if let Some(until) = record.request_expires_at { p class="quiet" { "The request expires " (moment(now, until)) "." } }
                     (decider.form(&asked, &known.sha256))
                     p { "At the terminal, type in the workspace's folder, where the passphrase of your key is asked:" }
@@ -142,6 +148,19 @@ fn action(known: &Known, decider: &Decider) -> Markup {
                     (command(&format!("interlock execute-deployment {}", record.id)))
                 }
                 (state, _) => p { "It is " (state.as_str()) @if let Some(reason) = &record.reason { ": " (line(reason, 500)) } "." },
+            }
+        }
+    }
+}
+
+/// How many signatures are there, where it takes more than one.
+fn signatures(known: &Known) -> Markup {
+    let Approvals { given, needed, .. } = &known.approvals;
+    html! {
+        @if *needed > 1 {
+            p {
+                strong { (given.len()) " of " (needed) " signatures" } " are there"
+                @for (at, by) in given.iter().enumerate() { @if at == 0 { ": " } @else { ", " } (name(by)) } "."
             }
         }
     }
