@@ -8,6 +8,7 @@ pub mod adapters;
 mod addresses;
 pub mod alerts;
 pub mod analyse;
+pub mod asked;
 pub mod background;
 pub mod backup_proof;
 pub mod backups;

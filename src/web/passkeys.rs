@@ -4,13 +4,14 @@
 use super::{
     Pages,
     access::{self, Form},
-    decide::Asked,
+    decide,
     is_page, layout,
     sessions::Visit,
     shown::{Tone, chip, command, line},
 };
 use crate::{
     decisions::passkeys::{DecisionAsked, Enrolled, Invited, Passkeys},
+    engine::asked::Asked,
     error::{Code, Error, Result},
     model::{ApproverName, Caller, DecisionKind, Sha256},
 };
@@ -114,7 +115,7 @@ async fn begin_decision(
         let verdict = verdict.map_err(|_| Error::invalid("`verdict` is `approve` or `reject`"))?;
         let reason = form.said("reason").ok().map(str::trim).filter(|reason| !reason.is_empty());
         let asked = DecisionAsked {
-            question: asked.question(pages.engine()?, verdict).await?,
+            question: decide::question(&asked, pages.engine()?, verdict).await?,
             shown_sha256: Sha256(form.said("sha256")?.to_owned()),
             reason: reason.map(str::to_owned),
             approver: signed_in(&visit)?.clone(),

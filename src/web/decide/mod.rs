@@ -1,9 +1,9 @@
 //! The page of a decision of any kind but a plan, which has its own: the document as the terminal shows it, from the very bytes that are
 //! signed, and the form that has a passkey sign them.
 
-mod asked;
+mod question;
 
-pub use asked::Asked;
+pub use question::question;
 
 use super::{
     Ask,
@@ -13,10 +13,10 @@ use super::{
 use crate::{
     config::{Change, EnvironmentDifference},
     decisions::{Review, render, review},
+    engine::asked::{Asked, REASON},
     error::Result,
     model::{DecisionKind, DecisionVerdict},
 };
-use asked::REASON;
 use maud::{Markup, html};
 
 /// Makes the page.
@@ -47,7 +47,7 @@ pub fn offer(typed: &str, here: Option<&str>) -> Markup {
 
 async fn whole(ask: &Ask, asked: &Asked) -> Result<Markup> {
     let engine = &ask.engine;
-    let question = asked.question(engine, DecisionVerdict::Approve).await?;
+    let question = question(asked, engine, DecisionVerdict::Approve).await?;
     let review = review(engine, &question).await?;
     let proposal = match asked.kind() {
         // Of the text that is signed, and of none that came in since.

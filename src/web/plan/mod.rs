@@ -9,12 +9,12 @@ mod known;
 
 use super::{
     Ask,
-    decide::Asked,
     layout::Page,
     passkeys::Decider,
     shown::{Tone, chip, columns, command, line, moment, name, plan_state, short, sign, verdict},
 };
 use crate::{
+    engine::asked::Asked,
     error::{Error, Result},
     model::{DecisionVerdict, Plan, PlanId, PlanState, Reversibility, Sha256, canonical_json},
     store::Approvals,

@@ -8,12 +8,12 @@ mod rendered;
 
 use super::{
     Ask, Pages,
-    decide::Asked,
     layout::Page,
     shown::{Tone, chip, columns, command, counted, line, moment, name, short, sign, text, words},
 };
 use crate::{
     engine::{
+        asked::Asked,
         lint::{Finding, Level, RULES, score},
         markdown::Document,
         runbook_comments::Commented,

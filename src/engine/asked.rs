@@ -1,14 +1,11 @@
-//! What a page has somebody decide: a kind and what names its subject, as they stand in an address, in a form and in a command.
+//! What somebody is asked to decide: a kind and what names its subject, as they stand in an address, in a form and in a command.
 
 use crate::{
-    decisions::{Question, passkeys},
-    engine::Engine,
     error::{Error, Result},
-    model::{Choice, DecisionKind, DecisionVerdict, PlanId, RunbookId},
+    model::{DecisionKind, PlanId, RunbookId},
 };
-use serde_json::{Value, json};
 
-/// A kind of decision on the pages.
+/// A kind of decision.
 struct Kind {
     kind: DecisionKind,
     /// Its word in an address.
@@ -162,38 +159,6 @@ impl Asked {
         }
         command
     }
-
-    /// Returns what the decision is asked over.
-    pub async fn question(&self, engine: &Engine, verdict: DecisionVerdict) -> Result<Question> {
-        let field = |name: &str| self.field(name).map_or(Value::Null, |value| json!(value));
-        let subject = match self.kind.kind {
-            DecisionKind::Plan => field("plan"),
-            DecisionKind::Configuration => Value::Null,
-            DecisionKind::SignOff => json!({ "directive": field("directive"), "fact": field("fact") }),
-            DecisionKind::Runbook => field("runbook"),
-            DecisionKind::Approver => {
-                let fingerprint = self.field("fingerprint").unwrap_or_default();
-                let waiting = passkeys::waiting(engine).await?;
-                let found = waiting.into_iter().find(|enrolment| enrolment.public_key.fingerprint() == fingerprint);
-                json!(found.ok_or_else(|| {
-                    Error::not_found("passkey that waits", fingerprint)
-                        .hint("one that was made by a link waits for a day: `interlock approver list` shows them")
-                })?)
-            }
-            DecisionKind::Unfreeze => json!({ "freeze": field("freeze"), "environment": field("in") }),
-            DecisionKind::Resolve => {
-                let word = self.field("choice").unwrap_or_default();
-                let choice = Choice::ALL.into_iter().find(|choice| choice.word() == word);
-                let choice = choice.ok_or_else(|| {
-                    Error::invalid(format!("`choice` is one of {}, not `{word}`", Choice::ALL.map(Choice::word).join(", ")))
-                })?;
-                json!({ "deployment": field("deployment"), "choice": choice, "reason": field(REASON) })
-            }
-            DecisionKind::Restore => json!({ "deployment": field("deployment"), "reason": field(REASON) }),
-            DecisionKind::Rollback => json!({ "to": field("to"), "reason": field(REASON) }),
-        };
-        Ok(Question { kind: self.kind.kind, subject, verdict })
-    }
 }
 
 /// Tells whether a word of a command can be a name: no option, and no placeholder such as `PLAN` or `"…"`.
@@ -206,7 +171,10 @@ fn is_name(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{freezing, stuck};
+    use crate::{
+        engine::{freezing, stuck},
+        model::Choice,
+    };
 
     #[test]
     fn what_people_are_told_to_type_leads_to_the_page_that_signs_it() {
