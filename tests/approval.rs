@@ -10,6 +10,7 @@ use interlock::{
 use serde_json::{Value, json};
 use std::{os::unix::fs::PermissionsExt, time::Duration};
 use support::{
+    mcp::{Client, initialize, modern},
     on_both,
     shop::{APPROVAL, Approver, Database, PATIENCE, Shop, finish, http, line, served, text},
 };
@@ -27,6 +28,7 @@ on_both!(
     where_a_person_begins_every_step_an_agent_begins_none,
     an_agents_word_never_counts_in_production,
     no_edge_of_an_agent_knows_a_decision,
+    what_a_client_answers_to_an_offered_address_decides_nothing,
     a_freeze_is_declared_by_anybody_and_lifted_by_a_signature_only,
 );
 
@@ -500,4 +502,137 @@ async fn a_freeze_is_declared_by_anybody_and_lifted_by_a_signature_only(database
     lifts(&ada, json!("frz_1")).await.unwrap();
     assert!(run(&["freezes"]).await.contains("nothing is frozen"));
     shop.must("audit_verify", json!({})).await;
+}
+
+/// Sends one call of a tool by a client of 2026-07-28 over either way in; returns the whole answer.
+async fn called(shop: &Shop, way: &str, client: &str, capabilities: Value, mut params: Value) -> Value {
+    params = modern(params);
+    params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = capabilities;
+    params["_meta"]["io.modelcontextprotocol/clientInfo"]["name"] = client.into();
+    if way == "socket" {
+        return line(&shop.agent_socket(), "tools/call", params).await;
+    }
+    let (address, token) = shop.listens();
+    let headers = format!(
+        "authorization: Bearer {token}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\n\
+         mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: {}\r\n",
+        params["name"].as_str().unwrap()
+    );
+    let request = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+    let (_, body) = http(address, "POST", "/mcp", &headers, &request.to_string()).await.unwrap();
+    let answer = body.lines().map(|line| line.strip_prefix("data: ").unwrap_or(line)).find(|line| line.starts_with('{'));
+    serde_json::from_str(answer.unwrap_or_else(|| panic!("no answer in {body}"))).unwrap()
+}
+
+fn page_in(answer: &Value) -> Value {
+    answer["next_actions"].as_array().unwrap().iter().find_map(|action| action.get("page")).cloned().unwrap_or_default()
+}
+
+async fn what_a_client_answers_to_an_offered_address_decides_nothing(database: Database) {
+    let (mut shop, ada) = Shop::signed(database, standard).await;
+    let directive = shop.directive("production", "1.0.0").await;
+    let plan = shop.plan(&directive).await;
+    let (address, token) = shop.listens();
+    let page = format!("http://localhost:{}/plans/{plan}", address.port());
+    let execute = json!({ "name": "execute_deployment", "arguments": { "plan": plan } });
+    let with = |state: &Value, answers: Value| {
+        let mut again = execute.clone();
+        (again["requestState"], again["inputResponses"]) = (state.clone(), answers);
+        again
+    };
+    let opens = || json!({ "elicitation": { "form": {}, "url": {} } });
+    let waits = |answer: &Value| {
+        let (result, refusal) = (&answer["result"], &answer["result"]["structuredContent"]);
+        assert_eq!((&result["resultType"], &result["isError"]), (&json!("complete"), &json!(true)), "{answer:#}");
+        assert_eq!((&refusal["code"], &page_in(refusal)), (&json!("approval_required"), &json!(page)), "{answer:#}");
+    };
+    let offered = |answer: &Value| {
+        let (result, asked) = (&answer["result"], &answer["result"]["inputRequests"]["decision"]);
+        assert_eq!((&result["resultType"], &asked["method"]), (&json!("input_required"), &json!("elicitation/create")), "{answer:#}");
+        assert_eq!((&asked["params"]["mode"], &asked["params"]["url"]), (&json!("url"), &json!(page)), "{answer:#}");
+        assert!(!answer.to_string().contains(&token), "{answer:#}");
+        result["requestState"].clone()
+    };
+    let refused = |answer: &Value, why: &str| {
+        assert_eq!(answer["error"]["code"], -32602, "{answer:#}");
+        assert!(text(&answer["error"]["message"]).contains(why), "{why}: {answer:#}");
+    };
+    let accepts = || json!({ "decision": { "action": "accept" } });
+
+    // Who opens no addresses is told it; so is everybody who only looks, and a client of the revision before.
+    for way in ["socket", "http"] {
+        for capabilities in [json!({}), json!({ "elicitation": {} }), json!({ "elicitation": { "form": {} } })] {
+            waits(&called(&shop, way, "closed", capabilities, execute.clone()).await);
+        }
+        let looks = json!({ "name": "get_status", "arguments": { "directive": directive } });
+        let status = called(&shop, way, "looks", opens(), looks).await["result"].take();
+        assert_eq!((&status["resultType"], &status["structuredContent"]["next_actions"][0]["page"]), (&json!("complete"), &json!(page)));
+    }
+    let mut before = Client::over(tokio::net::UnixStream::connect(shop.agent_socket()).await.unwrap());
+    let mut hello = initialize();
+    hello["capabilities"] = opens();
+    before.ask("initialize", hello).await;
+    before.send(json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).await;
+    let told = before.ask("tools/call", execute.clone()).await["result"].take();
+    assert_eq!((&told["isError"], page_in(&told["structuredContent"])), (&json!(true), json!(page)), "{told:#}");
+
+    // The address alone opens nothing.
+    let (status, _) = http(address, "GET", &format!("/plans/{plan}"), "", "").await.unwrap();
+    assert_eq!(status, 401);
+
+    let answers = [
+        accepts(),
+        json!({ "decision": { "action": "decline" } }),
+        json!({ "decision": { "action": "cancel" } }),
+        json!({ "decision": { "action": "accept", "content": { "approved": true, "approver": "ada", "verdict": "approve" } } }),
+        json!({ "decision": { "action": "accept" }, "approval": { "role": "chairman", "signature": "yes" } }),
+        json!({}),
+    ];
+    for (way, other_way) in [("socket", "http"), ("http", "socket")] {
+        for (number, answers) in answers.iter().enumerate() {
+            let client = format!("{way}-{number}");
+            let state = offered(&called(&shop, way, &client, opens(), execute.clone()).await);
+            let again = with(&state, answers.clone());
+            // Another client, another way in, another call: none of them has it.
+            refused(&called(&shop, way, "mallory", opens(), again.clone()).await, "another client");
+            refused(&called(&shop, other_way, &client, opens(), again.clone()).await, "another client");
+            let mut elsewhere = again.clone();
+            elsewhere["arguments"]["plan"] = "plan_0".into();
+            refused(&called(&shop, way, &client, opens(), elsewhere).await, "another call");
+            let mut altered = text(&state);
+            let last = altered.pop().unwrap();
+            altered.push(if last == 'A' { 'B' } else { 'A' });
+            refused(&called(&shop, way, &client, opens(), with(&json!(altered), answers.clone())).await, "altered");
+
+            waits(&called(&shop, way, &client, opens(), again.clone()).await);
+            refused(&called(&shop, way, &client, opens(), again).await, "come back before");
+            // Asked once is enough; and answers to nothing that was asked are none.
+            waits(&called(&shop, way, &client, opens(), execute.clone()).await);
+            let mut unasked = execute.clone();
+            unasked["inputResponses"] = answers.clone();
+            waits(&called(&shop, way, &format!("{client}-unasked"), opens(), unasked).await);
+        }
+    }
+    let status = shop.must("get_status", json!({ "directive": directive })).await;
+    assert_eq!(status["state"], "awaiting_approval", "{status:#}");
+    assert_eq!(shop.must("list_deployments", json!({})).await["deployments"], json!([]));
+
+    // A server that was started anew has given nothing yet.
+    let lost = offered(&called(&shop, "socket", "late", opens(), execute.clone()).await);
+    shop.stop().await;
+    shop.serve(&[]).await;
+    refused(&called(&shop, "socket", "late", opens(), with(&lost, accepts())).await, "restarted");
+
+    // The positive control: a person signs, and the very call that was asked goes on, once.
+    let page = format!("http://localhost:{}/plans/{plan}", shop.listens().0.port());
+    let answer = called(&shop, "socket", "late", opens(), execute.clone()).await;
+    assert_eq!(answer["result"]["inputRequests"]["decision"]["params"]["url"], page, "{answer:#}");
+    let state = answer["result"]["requestState"].clone();
+    shop.approves(&ada, &plan).await.unwrap();
+    let begun = called(&shop, "socket", "late", opens(), with(&state, json!({ "decision": { "action": "decline" } }))).await;
+    let begun = &begun["result"]["structuredContent"];
+    assert_eq!(begun["existing"], false, "{begun:#}");
+    refused(&called(&shop, "socket", "late", opens(), with(&state, accepts())).await, "come back before");
+    assert_eq!(shop.settled(&text(&begun["deployment"])).await["state"], "succeeded");
+    assert_eq!(shop.must("list_deployments", json!({})).await["deployments"].as_array().unwrap().len(), 1);
 }

@@ -46,7 +46,8 @@ fn next(shown: &mut String, actions: &Value) {
             _ => String::new(),
         };
         let wait = action["after_seconds"].as_u64().map(|seconds| format!(" (after {seconds} s)")).unwrap_or_default();
-        let _ = writeln!(shown, "{mark} {}: {act}{}{wait}", line(&action["who"]), line(&action["why"]));
+        let page = action["page"].as_str().map(|page| format!(" (or {})", visible_line(page, LINE_CHARS))).unwrap_or_default();
+        let _ = writeln!(shown, "{mark} {}: {act}{}{wait}{page}", line(&action["who"]), line(&action["why"]));
     }
 }
 

@@ -2,19 +2,21 @@
 //!
 //! Legacy HTTP sessions are off (`legacy_session_mode(false)`): a session costs 50 kB, a short idle limit would cut off a
 //! client whose model thinks for a minute, and every session would die with a server restart. Legacy clients work without:
-//! progress comes on the answer's own stream, and nothing here asks the client anything. So there is no session to cap.
+//! progress comes on the answer's own stream, and nothing here asks the client anything but in an answer. So there is no session to cap.
 
 mod completion;
 #[cfg(feature = "conformance-fixtures")]
 mod fixtures;
+mod offers;
 mod resources;
 
 use crate::{
     error::{Code, Error},
-    model::{Caller, CallerKind, Via},
-    operations::{self, Entry, Progress, REQUEST_BYTES, Refused, Registry},
+    model::{Caller, CallerKind, Clock, SystemClock, Via},
+    operations::{self, Effect, Entry, Progress, REQUEST_BYTES, Refused, Registry},
     phases::{self, Argument, Prompt as PromptText},
 };
+use offers::{Call, Offers};
 use resources::Address;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler, ServiceExt,
@@ -56,12 +58,19 @@ pub struct Handler {
     phases: Arc<[PromptText]>,
     via: Via,
     watched: Watched,
+    offers: Arc<Offers>,
 }
 
 impl Handler {
     /// Returns a handler over a registry and the built-in phases; every caller is the agent, come this way.
     pub fn new(registry: Arc<Registry>, phases: Arc<[PromptText]>, via: Via) -> Self {
-        Handler { registry, phases, via, watched: Watched::default() }
+        let clock: Arc<dyn Clock> = registry.engine().map_or_else(|| Arc::new(SystemClock) as _, |engine| engine.clock.clone());
+        Handler { registry, phases, via, watched: Watched::default(), offers: Arc::new(Offers::new(clock)) }
+    }
+
+    /// Returns the handler of another way in, or of other operations, beside this one: what one was given is good once for both.
+    pub fn beside(&self, registry: Arc<Registry>, via: Via) -> Self {
+        Handler { registry, via, ..self.clone() }
     }
 
     /// Returns the built-in phases, then the project's own as they are applied now.
@@ -155,7 +164,13 @@ impl ServerHandler for Handler {
         }
         let (progress, mut told) = progress_of(&ctx);
         let arguments = request.arguments.map_or(serde_json::Value::Null, serde_json::Value::Object);
-        let call = self.registry.call(caller, progress, &request.name, arguments.clone());
+        let this = Call { caller: &caller, tool: &request.name, arguments: &arguments };
+        let is_retry = request.request_state.is_some() || request.input_responses.is_some();
+        // Without an engine every call is refused, and says why.
+        if let (Some(state), Some(_)) = (&request.request_state, self.registry.engine()) {
+            self.offers.redeem(&this, state)?;
+        }
+        let call = self.registry.call(caller.clone(), progress, &request.name, arguments.clone());
         tokio::pin!(call);
         let outcome = loop {
             tokio::select! {
@@ -169,6 +184,16 @@ impl ServerHandler for Handler {
         // What was told in the same breath as the answer.
         while let Ok(notification) = told.try_recv() {
             let _ = ctx.peer.notify_progress(notification).await;
+        }
+        let answer = outcome.as_ref().unwrap_or_else(|refused| &refused.body);
+        // To look asks nobody for anything, and a retry is answered, whatever it waits for.
+        let reads = self.registry.find(&caller, &request.name).is_none_or(|entry| entry.effect == Effect::Reads);
+        if !is_retry
+            && !reads
+            && offers::opens_addresses(&ctx)
+            && let Some(offer) = self.offers.of(&this, answer)
+        {
+            return Ok(offer.into());
         }
         Ok(match outcome {
             Ok(reply) => CallToolResult::structured(reply),

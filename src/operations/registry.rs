@@ -2,7 +2,7 @@
 
 use super::{Attempts, Context, Effect, Entry, Progress, RecentAttempts, Toolset, arguments, may_call, refusal};
 use crate::{
-    engine::Engine,
+    engine::{Engine, asked::Asked},
     error::{Code, Error},
     model::{Caller, text},
 };
@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::sync::Arc;
 
 /// The operations one server offers.
+#[derive(Clone)]
 pub struct Registry {
     entries: Arc<[Entry]>,
     /// What an agent is offered.
@@ -18,6 +19,8 @@ pub struct Registry {
     allowed: Vec<Toolset>,
     attempts: Arc<dyn Attempts>,
     engine: Result<Arc<Engine>, Error>,
+    /// Where the server's pages are: `http://localhost:4317`; none without a server.
+    pages: Option<Arc<str>>,
 }
 
 /// A call that was refused.
@@ -44,7 +47,7 @@ impl Registry {
     #[doc(hidden)]
     pub fn with_entries(entries: Vec<Entry>, engine: Result<Arc<Engine>, Error>) -> Self {
         let (toolsets, allowed) = (vec![Toolset::Core], Toolset::ALL.to_vec());
-        Registry { entries: entries.into(), toolsets, allowed, attempts: Arc::new(RecentAttempts::default()), engine }
+        Registry { entries: entries.into(), toolsets, allowed, attempts: Arc::new(RecentAttempts::default()), engine, pages: None }
     }
 
     /// Offers agents these toolsets, and no others to those who ask.
@@ -55,13 +58,13 @@ impl Registry {
 
     /// Returns the same operations for an agent that asks for these toolsets; what is not allowed it does not get.
     pub fn asked_for(&self, toolsets: &[Toolset]) -> Self {
-        Registry {
-            entries: self.entries.clone(),
-            toolsets: toolsets.iter().copied().filter(|toolset| self.allowed.contains(toolset)).collect(),
-            allowed: self.allowed.clone(),
-            attempts: self.attempts.clone(),
-            engine: self.engine.clone(),
-        }
+        let toolsets = toolsets.iter().copied().filter(|toolset| self.allowed.contains(toolset)).collect();
+        Registry { toolsets, ..self.clone() }
+    }
+
+    /// Returns the same operations, whose answers say beside each command that signs at which address of these pages the same is decided.
+    pub fn with_pages_at(&self, origin: &str) -> Self {
+        Registry { pages: Some(origin.into()), ..self.clone() }
     }
 
     /// Counts refusals elsewhere than in memory.
@@ -135,7 +138,7 @@ impl Registry {
         match outcome {
             Ok(reply) => {
                 self.attempts.forget(&refusal::name_of_call(&caller.principal, name, &arguments)).await;
-                Ok(reply)
+                Ok(self.addressed(reply))
             }
             Err(error) => Err(self.refuse(&caller, name, &arguments, error).await),
         }
@@ -146,6 +149,19 @@ impl Registry {
         let attempts = self.attempts.add(&refusal::name_of_call(&caller.principal, name, arguments), error.code).await;
         tracing::info!(operation = %text::visible_line(name, 60), principal = %caller.principal, code = %error.code, attempts, "refused: {}", error.message);
         let body = refusal(&error, name, arguments, attempts, |named| self.find(caller, named).is_some());
-        Refused { error, body }
+        Refused { error, body: self.addressed(body) }
+    }
+
+    /// Adds to each action that a person's signature takes the address of the page where it is given, as `page`.
+    fn addressed(&self, mut body: Value) -> Value {
+        if let (Some(origin), Some(Value::Array(actions))) = (&self.pages, body.get_mut("next_actions")) {
+            for action in actions.iter_mut().filter_map(Value::as_object_mut) {
+                let asked = action.get("command").and_then(Value::as_str).and_then(Asked::of_command);
+                if let Some(asked) = asked {
+                    action.insert("page".into(), format!("{origin}{}", asked.page()).into());
+                }
+            }
+        }
+        body
     }
 }

@@ -155,20 +155,23 @@ impl Bound {
     pub async fn serve(self, offer: Offer, stop: CancellationToken) -> Result<Hold, Error> {
         let Bound { workspace, token, tcp, address, agent, api, hold } = self;
         let Offer { registry, extras, phases } = offer;
+        let registry = Arc::new(registry.with_pages_at(&web::origin(address.port())));
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving `{}`", workspace.root.display());
 
         let connections = TaskTracker::new();
-        let (offered, texts) = (registry.clone(), phases.clone());
+        let over_http = mcp::Handler::new(registry.clone(), phases, Via::McpHttp);
+        let over_socket = over_http.beside(registry.clone(), Via::McpStdio);
+        let offered = registry.clone();
         connections.spawn(accept(agent, connections.clone(), stop.clone(), move |stream| {
             let (read, write) = stream.into_split();
-            let (offered, texts) = (offered.clone(), texts.clone());
+            let (offered, handler) = (offered.clone(), over_socket.clone());
             async move {
                 let mut read = BufReader::new(read);
-                let registry = match toolsets_of(&mut read).await {
-                    Some(toolsets) => Arc::new(offered.asked_for(&toolsets)),
-                    None => offered,
+                let handler = match toolsets_of(&mut read).await {
+                    Some(toolsets) => handler.beside(Arc::new(offered.asked_for(&toolsets)), Via::McpStdio),
+                    None => handler,
                 };
-                if let Err(err) = mcp::Handler::new(registry, texts, Via::McpStdio).serve_stream(read, write).await {
+                if let Err(err) = handler.serve_stream(read, write).await {
                     tracing::warn!("a connection to agent.sock ended: {err:#}");
                 }
             }
@@ -188,7 +191,7 @@ impl Bound {
         }));
 
         let (stop_handle, rpc_server) = rpc::stop_channel();
-        let over_http = mcp::Handler::new(registry.clone(), phases, Via::McpHttp).http_service(stop.clone());
+        let over_http = over_http.http_service(stop.clone());
         let guarding = guard::Guard { port: address.port(), token: Arc::new(Sha256::of(token.as_bytes())) };
         let (measured, known) = (workspace.clone(), registry.engine().cloned());
         let metrics = async move || ([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], metrics::text(&measured, known.as_deref()).await);

@@ -99,8 +99,7 @@ pub struct Ask {
 impl Pages {
     /// Returns the pages of a server that listens on this port.
     pub fn new(registry: Arc<Registry>, doors: Doors, port: u16) -> Arc<Self> {
-        let origin = format!("http://{}", passkeys::host(port));
-        let passkeys = registry.engine().and_then(|engine| Passkeys::at(engine.clone(), &origin).ok());
+        let passkeys = registry.engine().and_then(|engine| Passkeys::at(engine.clone(), &origin(port)).ok());
         Arc::new(Pages { registry, doors, port, passkeys })
     }
 
@@ -116,6 +115,11 @@ impl Pages {
     fn cookie_name(&self) -> String {
         format!("interlock_{}", self.port)
     }
+}
+
+/// Returns where the pages of the server at this port are.
+pub fn origin(port: u16) -> String {
+    format!("http://{}", passkeys::host(port))
 }
 
 /// Tells whether it is the address of a page of ours, and not of another site.
