@@ -3,7 +3,7 @@
 use interlock::{
     config::{self, GateOverride, OnApproval, Progression, ProjectConfig, ReportFormat, difference, parse, template},
     error::{Code, Error},
-    model::{Comparator, Origin, ci::CiPlace, data::OnRollback, migration::SqlDialect, service::HealthCheck},
+    model::{Comparator, DestinationKind, NoticeKind, Origin, ci::CiPlace, data::OnRollback, migration::SqlDialect, service::HealthCheck},
     operations, phases,
 };
 
@@ -99,6 +99,61 @@ fn a_progression_is_read_and_never_contradicts_the_approval() {
         let faults = faults(&wrong).join("\n");
         assert!(faults.contains(fault), "{wrong}\n{faults}");
     }
+}
+
+#[test]
+fn who_is_told_elsewhere_is_read_and_a_secret_is_never_written_there() {
+    let chat = "[notify.chat]\nkind = \"slack\"\nurl = \"env:SLACK_URL\"\n";
+    let pager = "[notify.pager]\nkind = \"webhook\"\nurl = \"https://pager.test/hook\"\nsecret = \"file:/run/secrets/pager\"\n";
+    let config = read(&format!("{SMALL}{chat}{pager}events = [\"asks\", \"stuck\"]\nenvironments = [\"staging\"]\n"));
+    let (chat_read, pager_read) = (&config.notify["chat"], &config.notify["pager"]);
+    assert_eq!((chat_read.kind, chat_read.events.len(), chat_read.private), (DestinationKind::Slack, NoticeKind::ALL.len(), false));
+    assert_eq!(pager_read.events, [NoticeKind::Asks, NoticeKind::Stuck].into());
+    assert!(chat_read.is_told_of(&"live".into()) && pager_read.is_told_of(&"staging".into()) && !pager_read.is_told_of(&"live".into()));
+
+    for (wrong, fault) in [
+        (chat.replace("slack", "mail"), "`mail` is unknown"),
+        (chat.replace("env:SLACK_URL", "https://hooks.slack.test/services/canary"), "is a secret written out"),
+        (format!("{chat}secret = \"env:X\"\n"), "Slack verifies no signature"),
+        (chat.replace("chat", "Chat"), "`Chat` is no name"),
+        (chat.replace("env:SLACK_URL", "env:"), "refers to nothing"),
+        (pager.replace("file:/run/secrets/pager", "whsec_canary"), "looks like a secret written out"),
+        (pager.lines().take(3).collect::<Vec<_>>().join("\n"), "`secret` is missing"),
+        (pager.replace("https://", "http://"), "would be told in the clear"),
+        (pager.replace("/hook", "/hook?token=canary"), "looks like a secret written out"),
+        (pager.replace("/hook", "/{version}"), "holds a place"),
+        (pager.replace("https://pager.test", "pager.test/canary"), "is no address to tell at"),
+        (format!("{pager}events = [\"ask\"]\n"), "`ask` is unknown"),
+        (format!("{pager}events = [\"asks\", \"asks\"]\n"), "stands here twice"),
+        (format!("{pager}events = []\n"), "names nothing"),
+        (format!("{pager}environments = [\"live\"]\n"), "there is no environment `live`"),
+        (format!("{pager}private = false\n"), "write true"),
+        (format!("{pager}retries = 3\n"), "unknown key"),
+    ] {
+        let faults = faults(&format!("{SMALL}{wrong}")).join("\n");
+        assert!(faults.contains(fault) && !faults.contains("canary"), "{wrong}\n{faults}");
+    }
+    // What is on this machine is told without TLS where that is said.
+    let inward = pager.replace("https://pager.test", "http://127.0.0.1:9000");
+    assert!(read(&format!("{SMALL}{inward}private = true\n")).notify["pager"].private);
+}
+
+#[test]
+fn who_is_told_of_an_environment_is_a_change_of_it_and_of_no_other_and_voids_no_plan() {
+    let told = |environment: &str| {
+        format!("{CONTRACT}\n[notify.chat]\nkind = \"slack\"\nurl = \"env:SLACK_URL\"\nenvironments = [\"{environment}\"]\n")
+    };
+    let (without, staging, production) = (read(CONTRACT), read(&told("staging")), read(&told("production")));
+    for (old, new, changed) in
+        [(&without, &staging, vec![("staging", false)]), (&production, &without, vec![("production", true)]), (&staging, &staging, vec![])]
+    {
+        let differences = difference(Some(old), new);
+        let seen: Vec<_> = differences.iter().map(|one| (one.environment.as_str(), one.needs_approval)).collect();
+        assert_eq!(seen, changed);
+        assert!(differences.iter().flat_map(|one| &one.changes).all(|change| change.path.starts_with("notify.chat.")));
+    }
+    let bound = |config: &ProjectConfig| config.effective_sha256(&"production".into(), &"web".into());
+    assert_eq!(bound(&without), bound(&production), "whoever is told, the plan is the same");
 }
 
 #[test]

@@ -65,7 +65,8 @@ impl ProjectConfig {
         self.effective(environment, service).map(|effective| Sha256::of_canonical(&effective))
     }
 
-    /// Returns everything that changes what happens in an environment: its own part, the environments before it, and the gates.
+    /// Returns everything that changes what happens in an environment: its own part, the environments before it, the gates, and who is
+    /// told of it elsewhere.
     ///
     /// An unknown environment gives `null`. The paths are those of the file, so that a difference reads like it.
     pub fn effective_environment(&self, environment: &EnvironmentName) -> Value {
@@ -84,6 +85,11 @@ impl ProjectConfig {
         let mut effective = json!({ "project": { "name": self.project }, "environments": environments, "gates": self.gates });
         if let Some(ci) = &self.ci {
             effective["ci"] = json!(ci);
+        }
+        let told: Map<String, Value> =
+            self.notify.values().filter(|told| told.is_told_of(environment)).map(|told| (told.name.clone(), json!(told))).collect();
+        if !told.is_empty() {
+            effective["notify"] = json!(told);
         }
         if !phases.is_empty() {
             effective["phases"] = json!({ "files": phases });

@@ -14,6 +14,7 @@ mod init;
 mod listeners;
 mod metrics;
 mod monitoring;
+mod notify;
 mod phases;
 mod reader;
 mod references;
@@ -32,7 +33,10 @@ pub use workspace::Workspace;
 
 use crate::{
     error::{Code, Error},
-    model::{Comparator, EnvironmentName, Fault, Faults, GateName, Origin, ServiceName, ServiceSpec, ci::CiConfig, plan::RequiredApproval},
+    model::{
+        Comparator, Destination, EnvironmentName, Fault, Faults, GateName, Origin, ServiceName, ServiceSpec, ci::CiConfig,
+        plan::RequiredApproval,
+    },
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,6 +64,8 @@ pub struct ProjectConfig {
     pub gates: GatesConfig,
     /// `[ci]`.
     pub ci: Option<CiConfig>,
+    /// `[notify]`: who is told elsewhere, by name.
+    pub notify: BTreeMap<String, Destination>,
     /// The texts of the project's own phase files, by name, as they were applied.
     pub phases: BTreeMap<String, String>,
 }
@@ -248,11 +254,12 @@ pub fn parse(file_name: &str, text: &str) -> Result<ProjectConfig, Faults> {
     let ci = ci::ci(&root);
     let phases = phases::phases(&root);
     let environments = environment::environments(&root, &environment::Declared { services: &services, ci: ci.as_ref() }, &gates, &phases);
+    let notify = notify::notify(&root, environments.keys());
     root.close();
     reader.finish()?;
 
     let services = services.into_iter().filter_map(|(name, service)| Some((name, service?))).collect();
-    Ok(ProjectConfig { project: project.unwrap_or_default(), services, environments, gates, ci, phases })
+    Ok(ProjectConfig { project: project.unwrap_or_default(), services, environments, gates, ci, notify, phases })
 }
 
 /// Tells whether a text is a name, and the fault if it is not.
