@@ -111,3 +111,10 @@ pub struct GateResult {
     /// When it was evaluated.
     pub checked_at: Timestamp,
 }
+
+impl GateResult {
+    /// Tells whether it waits for a person.
+    pub fn asks_a_person(&self) -> bool {
+        self.verdict != Verdict::Pass && self.who == Some(Who::Person)
+    }
+}

@@ -278,7 +278,7 @@ fn fits(row: &AnyRow, so_far: &AuditReport) -> Result<Sha256, String> {
     Ok(hash)
 }
 
-fn entry_of(row: &AnyRow) -> Result<AuditEntry> {
+pub(super) fn entry_of(row: &AnyRow) -> Result<AuditEntry> {
     Ok(AuditEntry {
         seq: row.read("seq")?,
         at: row.read("at")?,

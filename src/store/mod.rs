@@ -25,6 +25,7 @@ mod leases;
 mod measurements;
 mod metrics;
 mod open;
+mod outbox;
 mod phases;
 mod plans;
 mod proofs;
@@ -58,6 +59,7 @@ pub use jobs::{Job, JobState};
 pub use measurements::Measurement;
 pub use metrics::{MetricsScope, SettledDeployment};
 pub use open::{file_of as sqlite_file, sqlite_url};
+pub use outbox::{Delivery, Tally, Told, Untold};
 pub use phases::PhaseSkip;
 pub use plans::PlanRecord;
 pub use proofs::{NewProof, Proof, ProofKind};
@@ -69,7 +71,7 @@ pub use stages::{Completion, Stage, StageWork};
 pub use transitions::{DeploymentChange, Resolution, TrafficMove, UndoRequest};
 pub use ventures::Venture;
 
-use crate::model::{Caller, Clock, Sha256, Timestamp};
+use crate::model::{Caller, Clock, Sha256, Timestamp, notice};
 use connections::Connections;
 use query::{Read, sql};
 use sqlx::{Any, AnyConnection, Transaction};
@@ -148,15 +150,27 @@ impl Store {
 
     /// Begins a change. The audit head is updated first: from here on this is the only change in progress.
     async fn write(&self) -> Result<Write> {
-        let turn = tokio::time::timeout(TURN, self.shared.turn.clone().lock_owned())
-            .await
-            .map_err(|_| StoreError::Unavailable(anyhow::anyhow!("other changes take too long")))?;
+        let turn = self.turn().await?;
         let mut tx = self.pool().begin(self.shared.kind.begin_write()).await?;
         let head = sql("UPDATE audit_head SET seq = seq + 1 WHERE id = 1 RETURNING seq, hash")
             .one(&mut *tx)
             .await?
             .ok_or_else(|| StoreError::Altered("the audit log's head".into()))?;
-        Ok(Write { seq: head.read("seq")?, previous: head.read("hash")?, at: self.now(), tx, store: self.clone(), _turn: turn })
+        Ok(Write {
+            seq: head.read("seq")?,
+            previous: head.read("hash")?,
+            at: self.now(),
+            tx,
+            store: self.clone(),
+            is_told: false,
+            _turn: turn,
+        })
+    }
+
+    /// Waits for a change's turn among those of this process.
+    async fn turn(&self) -> Result<OwnedMutexGuard<()>> {
+        let turn = tokio::time::timeout(TURN, self.shared.turn.clone().lock_owned()).await;
+        turn.map_err(|_| StoreError::Unavailable(anyhow::anyhow!("other changes take too long")))
     }
 }
 
@@ -167,6 +181,8 @@ struct Write {
     seq: i64,
     previous: Sha256,
     store: Store,
+    /// Whether people elsewhere are told of it, whatever it is.
+    is_told: bool,
     // Dropped after the transaction: the next change begins when this one is over.
     _turn: OwnedMutexGuard<()>,
 }
@@ -203,7 +219,11 @@ impl Write {
             detail,
             previous_hash: self.previous.clone(),
         };
-        audit::append(self.on(), &entry).await
+        let hash = audit::append(self.on(), &entry).await?;
+        if std::mem::take(&mut self.is_told) || notice::is_told(&entry.action, &entry.detail) {
+            outbox::note(self, &hash).await?;
+        }
+        Ok(hash)
     }
 
     /// Appends the audit entry and commits.

@@ -250,6 +250,7 @@ columns! {
     String => String, |text| text;
     i64 => i64, |number| number;
     u64 => i64, |number| number.max(0) as u64;
+    u32 => i64, |number| u32::try_from(number.max(0)).unwrap_or(u32::MAX);
     Vec<u8> => Vec<u8>, |bytes| bytes;
     Timestamp => i64, |at| Timestamp(at);
     Epoch => i64, |epoch| Epoch(epoch);

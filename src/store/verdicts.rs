@@ -37,6 +37,7 @@ pub(super) async fn insert(write: &mut Write, directive: &DirectiveId, results: 
         .bind(result.checked_at)
         .run(write.on())
         .await?;
+        write.is_told |= result.asks_a_person();
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::{
     decisions::{Enrolment, passkeys},
     engine::{Engine, freezing, status::Place, stuck},
     error::Result,
-    model::{Choice, DeploymentState, PlanState, RunbookId, Timestamp, Verdict, Who},
+    model::{Choice, DeploymentState, PlanState, RunbookId, Timestamp},
     store::RunbookState,
 };
 use maud::{Markup, html};
@@ -117,7 +117,7 @@ async fn sign_offs(engine: &Engine) -> Result<Vec<Waiting>> {
     let mut waiting = Vec::new();
     for directive in engine.store.open_directives().await? {
         for gate in engine.store.verdicts(&directive.id).await? {
-            if gate.verdict == Verdict::Pass || gate.who != Some(Who::Person) {
+            if !gate.asks_a_person() {
                 continue;
             }
             waiting.push(Waiting {

@@ -11,6 +11,7 @@ mod directives;
 mod functions;
 mod metrics;
 mod open;
+mod outbox;
 mod phases;
 mod records;
 mod ventures;
