@@ -441,6 +441,8 @@ async fn no_edge_of_an_agent_knows_a_decision(database: Database) {
         "down",
         "sign_off",
         "measure",
+        "notified",
+        "notify_test",
         "audit_verify",
         "freeze",
         "freezes",

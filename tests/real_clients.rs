@@ -109,8 +109,7 @@ async fn opens_the_page(database: Database, program: &Path, script: &str) {
     let (shop, ada) = Shop::signed(database, |shop| shop.configuration(APPROVAL)).await;
     for (number, transport) in ["stdio", "http"].into_iter().enumerate() {
         let directive = shop.directive("production", &format!("1.{number}.0")).await;
-        let call =
-            |name: &str, tool: &str, arguments: Value| Host::calls(&shop, program, script, transport, name, tool, arguments);
+        let call = |name: &str, tool: &str, arguments: Value| Host::calls(&shop, program, script, transport, name, tool, arguments);
 
         let mut host = call("plans", "plan_deployment", json!({ "directive": directive }));
         let offered = host.hears().await["offered"].take();

@@ -23,7 +23,7 @@ pub use bridge::{Connection, bridge};
 pub use launch::connect;
 pub use reference::{codes, operations as operations_reference};
 
-use people::{apply, approver, freezes, verdicts};
+use people::{apply, approver, freezes, notify, verdicts};
 
 use crate::{
     config::Workspace,
@@ -54,6 +54,7 @@ const COMMANDS: &[Own] = &[
     Own { name: "resolve", command: verdicts::resolve_command, run: verdicts::resolve },
     Own { name: "restore", command: verdicts::restore_command, run: verdicts::restore },
     Own { name: "rollback", command: verdicts::rollback_command, run: verdicts::rollback },
+    Own { name: "notify", command: notify::command, run: notify::run },
     Own { name: "open", command: open::command, run: open::run },
     Own { name: "phase", command: phase::command, run: phase::run },
     Own { name: "audit", command: audit::command, run: audit::run },

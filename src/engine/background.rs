@@ -41,6 +41,11 @@ impl Engine {
             {
                 warn!("removing old reports: {error}");
             }
+            if round % REPORTS == 0
+                && let Err(error) = self.forget_told().await
+            {
+                warn!("removing old messages: {error}");
+            }
         }
     }
 

@@ -53,6 +53,8 @@ pub mod markdown;
 pub mod metrics;
 pub mod monitoring;
 pub mod necessity;
+mod notices;
+pub mod notify;
 pub mod outcome;
 pub mod own_gates;
 pub mod phase_rules;
@@ -135,6 +137,7 @@ pub struct Engine {
     recalled: phase_rules::Recalled,
     changed: change::Changed,
     noted_hour: quiet_hours::NotedHour,
+    notifying: notify::Notifying,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -163,6 +166,7 @@ impl Engine {
             recalled: phase_rules::Recalled::default(),
             changed: change::Changed::default(),
             noted_hour: quiet_hours::NotedHour::default(),
+            notifying: notify::Notifying::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         })
@@ -194,8 +198,9 @@ impl Engine {
         }
         self.take_up_unfinished(reconcile::Whose::Anybodys).await?;
         self.take_up_unconcluded().await?;
-        let engine = Arc::clone(self);
+        let (engine, telling) = (Arc::clone(self), Arc::clone(self));
         self.spawn(async move { engine.background().await });
+        self.spawn(async move { telling.notify().await });
         Ok(())
     }
 

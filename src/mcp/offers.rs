@@ -6,11 +6,7 @@
 //! them back needs a session, and over HTTP there is none.
 
 use crate::model::{Caller, Clock, Reading, Sha256, digest::hex, text};
-use rmcp::{
-    ErrorData, RoleServer,
-    model::*,
-    service::RequestContext,
-};
+use rmcp::{ErrorData, RoleServer, model::*, service::RequestContext};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{
@@ -250,7 +246,9 @@ mod tests {
                 assert!(offers.redeem(&call, &changed).unwrap_err().message.contains("altered"), "{changed}");
             }
         }
-        for changed in ["", ".", "null", &state[1..], &state[..state.len() - 1], &format!("{state}A"), &format!(" {state}"), &state.repeat(2)] {
+        for changed in
+            ["", ".", "null", &state[1..], &state[..state.len() - 1], &format!("{state}A"), &format!(" {state}"), &state.repeat(2)]
+        {
             assert!(offers.redeem(&call, changed).unwrap_err().message.contains("altered"), "{changed}");
         }
         assert!(tried > 1_000, "{tried}");

@@ -1,9 +1,12 @@
 //! The figures of deployments as Prometheus reads them (text format 0.0.4). Base units: seconds, and ratios from 0 to 1. All are gauges, as
 //! they look back over a window; what is unknown has no sample.
 
-use crate::engine::metrics::{
-    By, GroupFigures, Selection,
-    figure::{Figure, Unit},
+use crate::engine::{
+    metrics::{
+        By, GroupFigures, Selection,
+        figure::{Figure, Unit},
+    },
+    notify::Notified,
 };
 use std::fmt::Write;
 
@@ -56,6 +59,27 @@ pub fn text(groups: &[GroupFigures]) -> String {
     for (name, ..) in FAMILIES {
         for (labels, figure) in of(groups, name) {
             line(&mut text, "interlock_metric_readings", &format!("{labels},metric=\"{name}\""), figure.n as f64);
+        }
+    }
+    text
+}
+
+/// Returns how the messages to people elsewhere fare.
+pub fn notified(notified: &[Notified]) -> String {
+    let mut text = String::new();
+    let families = [
+        ("interlock_notifications_waiting", "Messages to people elsewhere that wait for their next try"),
+        ("interlock_notifications_delivered", "Messages that have arrived in the last 30 days"),
+        ("interlock_notifications_given_up", "Messages that were given up in the last 30 days"),
+        ("interlock_notification_delivered_timestamp_seconds", "When a message arrived last"),
+    ];
+    for (number, (family, help)) in families.into_iter().enumerate() {
+        let _ = writeln!(text, "# HELP {family} {help}.\n# TYPE {family} gauge");
+        for one in notified {
+            let values = [Some(one.waiting), Some(one.delivered), Some(one.given_up), one.delivered_at.map(|at| at.0 / 1000)];
+            if let Some(value) = values[number] {
+                line(&mut text, family, &format!("destination=\"{}\"", one.name), value as f64);
+            }
         }
     }
     text

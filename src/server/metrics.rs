@@ -35,5 +35,11 @@ pub async fn text(workspace: &Workspace, engine: Option<&Engine>) -> String {
         Ok(groups) => texts.extend(groups.map(|groups| exposition::text(&groups))),
         Err(error) => tracing::warn!("reading the record for /metrics: {error}"),
     }
+    if let Some(engine) = engine {
+        match engine.notified().await {
+            Ok(notified) => texts.push(exposition::notified(&notified)),
+            Err(error) => tracing::warn!("reading the record for /metrics: {error}"),
+        }
+    }
     metrics::merged(&texts)
 }

@@ -155,7 +155,8 @@ impl Bound {
     pub async fn serve(self, offer: Offer, stop: CancellationToken) -> Result<Hold, Error> {
         let Bound { workspace, token, tcp, address, agent, api, hold } = self;
         let Offer { registry, extras, phases } = offer;
-        let registry = Arc::new(registry.with_pages_at(&web::origin(address.port())));
+        let origin = web::origin(address.port());
+        let registry = Arc::new(registry.with_pages_at(&origin));
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving `{}`", workspace.root.display());
 
         let connections = TaskTracker::new();
@@ -178,6 +179,9 @@ impl Bound {
         }));
         let clock: Arc<dyn Clock> = registry.engine().map_or_else(|| Arc::new(SystemClock) as _, |engine| engine.clock.clone());
         let pages = Pages::new(registry.clone(), Doors::new(clock), address.port());
+        if let Some(engine) = registry.engine() {
+            engine.pages_are_at(&origin);
+        }
         let extras: Vec<Extra> = extras.into_iter().chain([people::open(pages.clone())]).collect();
         let methods = rpc::operator_methods(&registry, &extras);
         connections.spawn(accept(api, connections.clone(), stop.clone(), move |stream| {

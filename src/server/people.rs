@@ -32,6 +32,8 @@ pub fn methods() -> Vec<Extra> {
         Extra::new("approvers", |ctx, _| reply(async move { approvers(&ctx).await })),
         Extra::new("audit_verify", |ctx, _| reply(async move { audit(&ctx).await })),
         Extra::new("measure", |ctx, params| reply(async move { measure(&ctx, read(params)?).await })),
+        Extra::new("notified", |ctx, _| reply(async move { Ok(json!({ "destinations": ctx.engine.notified().await? })) })),
+        Extra::new("notify_test", |ctx, params| reply(async move { notify_test(&ctx, read(params)?).await })),
         Extra::new("down", |ctx, params| reply(async move { down(&ctx, read(params)?).await })),
     ]
 }
@@ -68,6 +70,12 @@ struct Decide {
 struct Measure {
     service: ServiceName,
     environment: EnvironmentName,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NotifyTest {
+    destination: String,
 }
 
 #[derive(Deserialize)]
@@ -115,6 +123,11 @@ async fn measure(ctx: &Context, Measure { service, environment }: Measure) -> Re
     let (_, _, spec) = ctx.engine.service(&environment, &service).await?;
     let samples = ctx.engine.adapters.router(&spec).measure().await;
     Ok(json!(samples.map_err(|error| Error::new(Code::RouterFailed, error.to_string()))?))
+}
+
+async fn notify_test(ctx: &Context, NotifyTest { destination }: NotifyTest) -> Result<Value> {
+    let said = ctx.engine.notify_test(&ctx.caller, &destination).await?;
+    Ok(json!({ "destination": destination, "said": said }))
 }
 
 async fn down(ctx: &Context, Down { environment }: Down) -> Result<Value> {

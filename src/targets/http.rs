@@ -5,10 +5,14 @@ use crate::model::metric::HttpAddress;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{HeaderMap, Method, Request, body::Bytes, header};
 use hyper_util::rt::TokioIo;
-use std::{fmt::Write, time::Duration};
+use std::{
+    fmt::Write,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, ToSocketAddrs},
+    net::{TcpStream, ToSocketAddrs, lookup_host},
 };
 
 /// What is asked.
@@ -65,14 +69,30 @@ impl Exchange<'_> {
 
     /// Asks at this address, over TLS where it says so.
     pub async fn at(&self, address: &HttpAddress) -> Result<Answer, ExchangeError> {
+        self.within(async { self.on(connect((address.name(), address.port), self.timeout).await?, address).await }).await
+    }
+
+    /// Asks at this address, as [`Exchange::at`], where everything that its name leads to may be asked. The name is looked up once: what is
+    /// connected to is what was looked at.
+    pub async fn at_allowed(&self, address: &HttpAddress, may_be_asked: fn(IpAddr) -> bool) -> Result<Answer, ExchangeError> {
+        let failed = |why: String| ExchangeError::Failed(format!("cannot connect: {why}"));
         let exchange = async {
-            let stream = connect((address.name(), address.port), self.timeout).await?;
-            match address.is_tls {
-                true => self.over(tls::secured(stream, address.name()).await?).await,
-                false => self.over(stream).await,
+            let found = lookup_host((address.name(), address.port)).await.map_err(|err| failed(err.to_string()))?;
+            let found: Vec<SocketAddr> = found.collect();
+            if !found.iter().all(|found| may_be_asked(found.ip())) {
+                let host = address.name();
+                return Err(failed(format!("`{host}` leads to this machine or into a private network, and it is not `private`")));
             }
+            self.on(connect(&found[..], self.timeout).await?, address).await
         };
         self.within(exchange).await
+    }
+
+    async fn on(&self, stream: TcpStream, address: &HttpAddress) -> Result<Answer, ExchangeError> {
+        match address.is_tls {
+            true => self.over(tls::secured(stream, address.name()).await?).await,
+            false => self.over(stream).await,
+        }
     }
 
     async fn within(&self, exchange: impl Future<Output = Result<Answer, ExchangeError>>) -> Result<Answer, ExchangeError> {

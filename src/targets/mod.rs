@@ -17,6 +17,7 @@ mod http;
 pub mod job;
 pub mod local;
 pub mod metrics;
+pub mod notify;
 pub mod probe;
 pub mod proxy_router;
 mod records;

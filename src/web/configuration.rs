@@ -4,6 +4,7 @@ use super::{
     Ask,
     decide::{differences, offer},
     layout::Page,
+    notifications,
     shown::{Tone, chip, columns, command, line, moment, name, short, text},
 };
 use crate::{error::Result, store::Revision};
@@ -24,6 +25,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
         };
         environments.push((environment, revision));
     }
+    let notifications = notifications::section(&ask).await?;
     let has_drifted = newest.as_ref().is_some_and(|newest| engine.is_drifted(newest));
     let body = html! {
         h1 { "Configuration" }
@@ -53,6 +55,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
                 }
             }
         }
+        (notifications)
         @if let Some(newest) = &newest {
             section {
                 h2 { "Revision " (newest.revision) ", the newest" }

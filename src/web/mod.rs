@@ -17,6 +17,7 @@ mod home;
 mod inbox;
 mod incidents;
 mod layout;
+mod notifications;
 mod passkeys;
 mod people;
 mod plan;
@@ -117,7 +118,7 @@ impl Pages {
     }
 }
 
-/// Returns where the pages of the server at this port are.
+/// Returns where the pages of the server at this port are: `http://localhost:8420`.
 pub fn origin(port: u16) -> String {
     format!("http://{}", passkeys::host(port))
 }

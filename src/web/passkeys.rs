@@ -4,8 +4,7 @@
 use super::{
     Pages,
     access::{self, Form},
-    decide,
-    is_page, layout,
+    decide, is_page, layout,
     sessions::Visit,
     shown::{Tone, chip, command, line},
 };

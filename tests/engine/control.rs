@@ -61,7 +61,7 @@ async fn nothing_holds_the_way_back() {
 
 /// Leaves a deployment at a step as a server does that ends: forward it has failed, on the way back its undo is under way. Steps before
 /// it are done.
-async fn left_at(shop: &Shop, version: &str, step: &str, direction: Direction, is_stuck: bool) -> (Deployment, String) {
+pub async fn left_at(shop: &Shop, version: &str, step: &str, direction: Direction, is_stuck: bool) -> (Deployment, String) {
     let directive = shop.order("staging", version).await;
     let plan = shop.plan_in_staging(&directive).await["plan"].as_str().unwrap().into();
     let (store, by) = (&shop.engine.store, Caller::server());

@@ -33,6 +33,7 @@ mod guards;
 mod logs;
 mod metrics;
 mod monitoring;
+mod notify;
 mod operations;
 mod outdated;
 mod passkeys;

@@ -12,6 +12,7 @@ pub mod passkeys;
 pub mod people;
 pub mod postgres;
 pub mod previous;
+pub mod receiver;
 pub mod required;
 pub mod shop;
 pub mod socket;

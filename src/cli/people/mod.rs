@@ -9,6 +9,7 @@ pub mod approver;
 pub mod decide;
 pub mod freezes;
 pub mod keys;
+pub mod notify;
 pub mod verdicts;
 
 use crate::error::{Code, Error, Result};

@@ -32,9 +32,8 @@ pub async fn question(asked: &Asked, engine: &Engine, verdict: DecisionVerdict) 
         DecisionKind::Resolve => {
             let word = asked.field("choice").unwrap_or_default();
             let choice = Choice::ALL.into_iter().find(|choice| choice.word() == word);
-            let choice = choice.ok_or_else(|| {
-                Error::invalid(format!("`choice` is one of {}, not `{word}`", Choice::ALL.map(Choice::word).join(", ")))
-            })?;
+            let choice = choice
+                .ok_or_else(|| Error::invalid(format!("`choice` is one of {}, not `{word}`", Choice::ALL.map(Choice::word).join(", "))))?;
             json!({ "deployment": field("deployment"), "choice": choice, "reason": field(REASON) })
         }
         DecisionKind::Restore => json!({ "deployment": field("deployment"), "reason": field(REASON) }),
