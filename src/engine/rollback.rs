@@ -7,18 +7,22 @@ use super::{
     data_steps::no_way_back,
     decide,
     planner::{PlanInput, plan},
+    steps::{GRACE, StepFailure},
 };
 use crate::{
     error::{Code, Error, Result},
     model::{
-        Base, Caller, Deployment, DeploymentId, DeploymentState, EnvironmentName, Plan, PlanState, Purpose, ServiceName, ServiceSpec,
-        Sha256, Split,
+        Base, Caller, Deployment, DeploymentId, DeploymentState, EnvironmentName, Lease, Plan, PlanState, Purpose, ServiceName,
+        ServiceSpec, Sha256, Split,
         data::{DataReturn, PlannedReturn},
         plan::RequiredApproval,
     },
     store::ServingSet,
 };
 use std::sync::Arc;
+
+/// How often a lease is taken for one withdrawal.
+const MOST_LEASES: u32 = 5;
 
 /// The release that a way back brings.
 pub(super) struct Earlier<'a> {
@@ -207,22 +211,37 @@ impl Engine {
         // Taking the lease would fence off a deployment of another service that runs in this environment.
         self.refuse_while_busy(&of.environment).await?;
         let (_, _, spec) = self.service(&of.environment, &of.service).await?;
-        let Some(lease) = self.store.take_idle_lease(by, &of.environment, &self.holder).await? else {
-            return Err(Error::new(Code::Conflict, format!("a deployment has just started in `{}`", of.environment)));
-        };
-        let router = self.adapters.router(&spec);
+        let mut lease = self.idle_lease(by, &of.environment).await?;
         // The record first: after a crash in between, reconciling takes the traffic away.
         self.store.mark_rolled_back(by, &of.id, &of.id).await?;
         self.store.withdraw_serving(by, lease.epoch, &of.service, &of.environment).await?;
-        router.set(&Split::default(), lease.epoch).await.map_err(|error| Error::new(Code::RouterFailed, error.to_string()))?;
         self.store.add_measurement(by, &of.id, "rollback_asked", &serde_json::json!({ "reason": reason, "by": by.principal })).await?;
-        let target = self.adapters.target(&spec);
-        for instance in &serving.instances {
-            let patience = std::time::Duration::from_millis(spec.drain_ms);
-            let _ = router.drain(instance, patience).await;
-            target.stop(&lease, instance, super::steps::GRACE).await.map_err(|error| Error::new(Code::TargetFailed, error.to_string()))?;
+        let mut tried = 1;
+        while let Err(failure) = self.empty(&spec, serving, &lease).await {
+            // The background has looked after the place meanwhile, under a later lease; now that the record says it, it does the same.
+            if failure.code != Code::StaleEpoch || tried == MOST_LEASES {
+                return Err(Error::new(failure.code, failure.message));
+            }
+            tried += 1;
+            lease = self.idle_lease(by, &of.environment).await?;
         }
         Ok((self.deployment(&of.id).await?, false))
+    }
+
+    async fn idle_lease(&self, by: &Caller, environment: &EnvironmentName) -> Result<Lease> {
+        let lease = self.store.take_idle_lease(by, environment, &self.holder).await?;
+        lease.ok_or_else(|| Error::new(Code::Conflict, format!("a deployment has just started in `{environment}`")))
+    }
+
+    /// Takes the traffic away, and stops what has served. Safe to do twice.
+    async fn empty(&self, spec: &ServiceSpec, serving: &ServingSet, lease: &Lease) -> Result<(), StepFailure> {
+        let (router, target) = (self.adapters.router(spec), self.adapters.target(spec));
+        router.set(&Split::default(), lease.epoch).await?;
+        for instance in &serving.instances {
+            let _ = router.drain(instance, std::time::Duration::from_millis(spec.drain_ms)).await;
+            target.stop(lease, instance, GRACE).await?;
+        }
+        Ok(())
     }
 
     /// Returns the configuration a rollback starts its instances with: the one its release was verified with.

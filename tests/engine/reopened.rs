@@ -1,7 +1,10 @@
 //! A directive whose release was taken back is open again, and says what is to be done.
 
 use crate::{support::databases::databases, world::Shop};
-use interlock::{model::DirectiveState, targets::fake::Behaviour};
+use interlock::{
+    model::{DirectiveState, Epoch},
+    targets::{Router, fake::Behaviour},
+};
 use serde_json::{Value, json};
 
 async fn state_of(shop: &Shop, directive: &Value) -> DirectiveState {
@@ -51,5 +54,24 @@ async fn a_release_withdrawn_before_it_was_completed_leaves_its_directive_open()
         assert_eq!(status["state"], "rolled_back", "{status:#}");
         assert!(status["next_actions"].as_array().unwrap().iter().any(|action| action["tool"] == "plan_deployment"), "{status:#}");
         assert_eq!(shop.production.serving(), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_withdrawal_goes_on_where_the_place_was_looked_after_meanwhile() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        shop.deploy("1.0.0").await;
+        let settled = shop.deploy_to_production("1.0.0").await;
+        let lease = shop.engine.store.lease(&"production".into()).await.unwrap().unwrap();
+        // The background has the router under a lease that comes after the withdrawal's first one.
+        let router = shop.production.router();
+        let (split, _) = router.observe().await.unwrap();
+        router.set(&split, Epoch(lease.epoch.0 + 2)).await.unwrap();
+
+        let asked = json!({ "deployment": settled["deployment"]["id"], "reason": "the till is empty" });
+        shop.must("rollback_deployment", asked).await;
+        assert_eq!(shop.production.serving(), [""; 0], "{}", database.name);
+        assert_eq!(shop.engine.store.lease(&"production".into()).await.unwrap().unwrap().epoch, Epoch(lease.epoch.0 + 2));
     }
 }
