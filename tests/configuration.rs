@@ -659,6 +659,21 @@ fn a_target_deployed_by_ci_is_told_which_release_and_no_secret() {
 }
 
 #[test]
+fn what_has_no_kind_is_refused_and_never_left_out() {
+    for (text, place) in [
+        (SMALL.replace("router = {", "strategy = { weights = [10, 100] }\nrouter = {"), "environments.staging.services.web.strategy"),
+        (
+            format!("{SMALL}[[services.web.metrics]]\nname = \"x\"\nsource = {{ run = [\"m\"] }}\nthreshold = \"<= 1\"\n"),
+            "metrics[0].source",
+        ),
+        (SMALL.replace("router = {", "target = {}\nrouter = {"), "environments.staging.services.web.target"),
+    ] {
+        let told = faults(&text);
+        assert!(told.len() == 1 && told[0].contains(place) && told[0].contains("`kind` is missing"), "{place}: {told:#?}");
+    }
+}
+
+#[test]
 fn a_file_that_is_no_toml_tells_its_places_without_echoes() {
     let broken = SMALL.replace("name = \"shop\"", "name = \"shop").replace("health = {", "helth = {");
     let told = faults(&broken);

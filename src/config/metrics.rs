@@ -68,7 +68,11 @@ fn metric(item: &Item<'_>, names: &mut BTreeSet<String>) -> Option<MetricSpec> {
 fn source(item: &Item<'_>) -> Option<MetricSource> {
     let table = item.table()?;
     let kinds = [("prometheus", Kind::Prometheus), ("json", Kind::Json), ("command", Kind::Command)];
-    let kind = table.require("kind", "write kind = \"prometheus\", \"json\" or \"command\"").and_then(|item| item.choice(&kinds, &[]))?;
+    let Some(kind) = table.get("kind") else {
+        table.missing("`kind` is missing", "write kind = \"prometheus\", \"json\" or \"command\"");
+        return None;
+    };
+    let kind = kind.choice(&kinds, &[])?;
     let source = match kind {
         Kind::Prometheus => {
             let address = table.require("address", "write address = \"http://127.0.0.1:9090\"").and_then(|item| address(&item));

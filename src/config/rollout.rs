@@ -10,7 +10,11 @@ const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
 pub fn rollout(item: &Item<'_>) -> Option<Rollout> {
     let table = item.table()?;
     let kinds = [Strategy::BlueGreen, Strategy::Canary, Strategy::Rolling].map(|strategy| (strategy.as_str(), strategy));
-    let strategy = table.require("kind", "write kind = \"canary\"").and_then(|item| item.choice(&kinds, &[]));
+    let Some(kind) = table.get("kind") else {
+        table.missing("`kind` is missing", "write kind = \"canary\"");
+        return None;
+    };
+    let strategy = kind.choice(&kinds, &[]);
     let mut rollout = Rollout { strategy, ..Rollout::default() };
     match strategy {
         Some(Strategy::Canary) => canary(&table, &mut rollout),
