@@ -2,7 +2,8 @@
 //!
 //! A file is read whole or refused whole, with every fault and its place. What comes out has every default filled in;
 //! `effective` says which part of it reaches one service in one environment, and that part's hash is what approvals bind.
-//! To add a key: read it in the file of its table (`service`, `environment`, `gates`), and show it in `template.toml`.
+//! To add a key: read it in the file of its table (`service`, `environment`, `gates`), show it in `template.toml`, and in an example of
+//! `docs/reference/configuration.md`, which then gets its row (`tests/docs`).
 
 mod about;
 mod ci;
@@ -28,6 +29,7 @@ mod workspace_tests;
 pub use effective::{Change, EnvironmentDifference, difference};
 pub use init::template;
 pub use phases::{phase_files, with_phases};
+pub use reader::Takes;
 pub use service::ServiceConfig;
 pub use workspace::Workspace;
 
@@ -239,7 +241,24 @@ impl ProjectConfig {
 pub fn parse(file_name: &str, text: &str) -> Result<ProjectConfig, Faults> {
     let (document, errors) = DeTable::parse_recoverable(text);
     let reader = reader::Reader::new(file_name, text, &errors);
-    let root = reader.root(document.get_ref());
+    let config = read(&reader, document.get_ref());
+    reader.finish()?;
+    Ok(config)
+}
+
+/// Returns every key that is looked for in this text, and what it takes: `services.*.drain` → a duration.
+///
+/// What the reference says of keys is held against it.
+pub fn keys(text: &str) -> BTreeMap<String, Takes> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let reader = reader::Reader::new(FILE_NAME, text, &errors).keeping_keys();
+    read(&reader, document.get_ref());
+    reader.keys()
+}
+
+/// Reads a configuration; it counts where the reader has found no fault.
+fn read<'a>(reader: &'a reader::Reader<'a>, document: &'a DeTable<'a>) -> ProjectConfig {
+    let root = reader.root(document);
 
     let project = root.require("project", "write [project] with a `name`").and_then(|item| {
         let table = item.table()?;
@@ -256,10 +275,9 @@ pub fn parse(file_name: &str, text: &str) -> Result<ProjectConfig, Faults> {
     let environments = environment::environments(&root, &environment::Declared { services: &services, ci: ci.as_ref() }, &gates, &phases);
     let notify = notify::notify(&root, environments.keys());
     root.close();
-    reader.finish()?;
 
     let services = services.into_iter().filter_map(|(name, service)| Some((name, service?))).collect();
-    Ok(ProjectConfig { project: project.unwrap_or_default(), services, environments, gates, ci, notify, phases })
+    ProjectConfig { project: project.unwrap_or_default(), services, environments, gates, ci, notify, phases }
 }
 
 /// Tells whether a text is a name, and the fault if it is not.

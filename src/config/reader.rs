@@ -8,6 +8,7 @@ use crate::model::{
 };
 use std::{
     cell::RefCell,
+    collections::BTreeMap,
     ops::{Range, RangeInclusive},
 };
 use toml::{
@@ -25,12 +26,39 @@ pub struct Reader<'a> {
     /// The file is no TOML: what seems missing may only be unreadable, so only faults of what is there are told.
     is_broken: bool,
     faults: RefCell<Vec<Fault>>,
+    /// What each key that was asked for takes; kept for who writes the reference.
+    keys: Option<RefCell<BTreeMap<String, Takes>>>,
+}
+
+/// What a key takes, as it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Takes {
+    /// Asked for, and not there: what it takes was not seen.
+    Unseen,
+    /// A table, or the name of one.
+    Table,
+    /// A list; what stands in it is a key of its own, `KEY[]`.
+    List,
+    /// An argv.
+    Argv,
+    /// A text.
+    Text,
+    /// A whole number from the first to the last.
+    Whole(i64, i64),
+    /// A duration from the first to the last, as configuration writes them.
+    Duration(String, String),
+    /// `true`, or nothing.
+    Yes,
+    /// One of these words.
+    Choice(Vec<String>),
 }
 
 /// A table of the file; [`Table::close`] tells the keys nobody asked for.
 pub struct Table<'a> {
     reader: &'a Reader<'a>,
     path: String,
+    /// The path with `*` for free names and `[]` for places in lists.
+    pattern: String,
     at: usize,
     entries: &'a DeTable<'a>,
     asked: RefCell<Vec<&'static str>>,
@@ -43,6 +71,7 @@ pub struct Table<'a> {
 pub struct Item<'a> {
     reader: &'a Reader<'a>,
     path: String,
+    pattern: String,
     key: Range<usize>,
     value: &'a Spanned<DeValue<'a>>,
 }
@@ -50,16 +79,46 @@ pub struct Item<'a> {
 impl<'a> Reader<'a> {
     /// Starts to read a text with the syntax errors its parser found.
     pub fn new(file: &'a str, text: &'a str, errors: &[toml::de::Error]) -> Self {
-        let reader = Reader { file, text, is_broken: !errors.is_empty(), faults: RefCell::default() };
+        let reader = Reader { file, text, is_broken: !errors.is_empty(), faults: RefCell::default(), keys: None };
         for error in errors {
             reader.push(error.span().map_or(0, |span| span.start), "", error.message().to_owned(), None);
         }
         reader
     }
 
+    /// Keeps every key that is asked for, and what it takes.
+    pub fn keeping_keys(mut self) -> Self {
+        self.keys = Some(RefCell::default());
+        self
+    }
+
+    /// Returns every key that was asked for, by its path with `*` for free names; none where they were not kept.
+    pub fn keys(&self) -> BTreeMap<String, Takes> {
+        self.keys.as_ref().map(|keys| keys.borrow().clone()).unwrap_or_default()
+    }
+
+    /// Keeps what a key takes: what was seen replaces what was not, and what says more replaces a list, a text or a table.
+    fn takes(&self, pattern: &str, takes: Takes) {
+        let Some(keys) = &self.keys else { return };
+        let mut keys = keys.borrow_mut();
+        let known = keys.entry(pattern.to_owned()).or_insert(Takes::Unseen);
+        let says_less = |takes: &Takes| matches!(takes, Takes::Unseen | Takes::List | Takes::Text | Takes::Table);
+        if *known == Takes::Unseen || (says_less(known) && !says_less(&takes)) {
+            *known = takes;
+        }
+    }
+
     /// Returns the table of the whole file.
     pub fn root(&'a self, entries: &'a DeTable<'a>) -> Table<'a> {
-        Table { reader: self, path: String::new(), at: 0, entries, asked: RefCell::default(), absent: RefCell::default() }
+        Table {
+            reader: self,
+            path: String::new(),
+            pattern: String::new(),
+            at: 0,
+            entries,
+            asked: RefCell::default(),
+            absent: RefCell::default(),
+        }
     }
 
     /// Returns every fault in the order of the lines; of a file that is no TOML at most one a line.
@@ -85,7 +144,8 @@ impl<'a> Table<'a> {
     /// Returns the value of a key.
     pub fn get(&self, key: &'static str) -> Option<Item<'a>> {
         self.asked.borrow_mut().push(key);
-        self.entries.iter().find(|(name, _)| name.get_ref() == key).map(|(name, value)| self.item(name, value))
+        self.reader.takes(&joined(&self.pattern, key), Takes::Unseen);
+        self.entries.iter().find(|(name, _)| name.get_ref() == key).map(|(name, value)| self.item(name, key, value))
     }
 
     /// Returns the value of a key; its absence is a fault, told by [`Table::close`].
@@ -99,7 +159,7 @@ impl<'a> Table<'a> {
 
     /// Returns every key of a table whose keys are free names.
     pub fn items(&self) -> Vec<(&'a str, Item<'a>)> {
-        self.entries.iter().map(|(name, value)| (name.get_ref().as_ref(), self.item(name, value))).collect()
+        self.entries.iter().map(|(name, value)| (name.get_ref().as_ref(), self.item(name, "*", value))).collect()
     }
 
     /// Tells that something is not there.
@@ -126,9 +186,9 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn item(&self, name: &'a Spanned<std::borrow::Cow<'a, str>>, value: &'a Spanned<DeValue<'a>>) -> Item<'a> {
-        let path = if self.path.is_empty() { name.get_ref().to_string() } else { format!("{}.{}", self.path, name.get_ref()) };
-        Item { reader: self.reader, path, key: name.span(), value }
+    fn item(&self, name: &'a Spanned<std::borrow::Cow<'a, str>>, pattern: &str, value: &'a Spanned<DeValue<'a>>) -> Item<'a> {
+        let (path, pattern) = (joined(&self.path, name.get_ref()), joined(&self.pattern, pattern));
+        Item { reader: self.reader, path, pattern, key: name.span(), value }
     }
 }
 
@@ -154,6 +214,7 @@ impl<'a> Item<'a> {
 
     /// Reads a text: not empty, without control characters.
     pub fn text(&self) -> Option<&'a str> {
+        self.reader.takes(&self.pattern, Takes::Text);
         let Some(text) = self.value.get_ref().as_str() else { return self.wrong("text", "\"…\"") };
         if text.is_empty() || text.chars().any(|character| character.is_control() && character != '\n' && character != '\t') {
             self.fault("is empty or holds control characters", None);
@@ -164,11 +225,13 @@ impl<'a> Item<'a> {
 
     /// Reads a text that may be empty.
     pub fn value(&self) -> Option<&'a str> {
+        self.reader.takes(&self.pattern, Takes::Text);
         if self.value.get_ref().as_str() == Some("") { Some("") } else { self.text() }
     }
 
     /// Reads an argv: a list of texts, not empty.
     pub fn argv(&self) -> Option<Vec<String>> {
+        self.reader.takes(&self.pattern, Takes::Argv);
         if self.value.get_ref().is_str() {
             self.fault("is one text", Some("write a list, [\"program\", \"argument\"]: there is no shell".into()));
             return None;
@@ -185,6 +248,7 @@ impl<'a> Item<'a> {
 
     /// Reads a whole number within a range.
     pub fn whole(&self, range: RangeInclusive<i64>) -> Option<i64> {
+        self.reader.takes(&self.pattern, Takes::Whole(*range.start(), *range.end()));
         let Some(number) = self.value.get_ref().as_integer() else { return self.wrong("a whole number", "3") };
         match i64::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) if range.contains(&number) => Some(number),
@@ -197,6 +261,7 @@ impl<'a> Item<'a> {
 
     /// Reads a duration, `"100ms"`, `"30s"`, `"10m"` or `"24h"`, as milliseconds within a range.
     pub fn duration(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        self.reader.takes(&self.pattern, Takes::Duration(shown(*range.start()), shown(*range.end())));
         let Some(text) = self.value.get_ref().as_str() else { return self.wrong("a duration", "\"30s\"") };
         match milliseconds(text) {
             Some(duration) if range.contains(&duration) => Some(duration),
@@ -213,6 +278,7 @@ impl<'a> Item<'a> {
 
     /// Reads `true`; `false` is a fault, the key is left out instead.
     pub fn yes(&self) -> Option<()> {
+        self.reader.takes(&self.pattern, Takes::Yes);
         match self.value.get_ref().as_bool() {
             Some(true) => Some(()),
             _ => self.wrong("`true`", "true"),
@@ -221,6 +287,7 @@ impl<'a> Item<'a> {
 
     /// Reads one of a few words.
     pub fn choice<T: Copy>(&self, choices: &[(&str, T)], reserved: &[&str]) -> Option<T> {
+        self.reader.takes(&self.pattern, Takes::Choice(choices.iter().map(|(name, _)| (*name).to_owned()).collect()));
         let word = self.text()?;
         if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == word) {
             return Some(*choice);
@@ -234,10 +301,12 @@ impl<'a> Item<'a> {
 
     /// Reads a list.
     pub fn list(&self) -> Option<Vec<Item<'a>>> {
+        self.reader.takes(&self.pattern, Takes::List);
         let Some(values) = self.value.get_ref().as_array() else { return self.wrong("a list", "[…]") };
         let item = |(index, value): (usize, &'a Spanned<DeValue<'a>>)| Item {
             reader: self.reader,
             path: format!("{}[{index}]", self.path),
+            pattern: format!("{}[]", self.pattern),
             key: value.span(),
             value,
         };
@@ -246,10 +315,12 @@ impl<'a> Item<'a> {
 
     /// Reads a table.
     pub fn table(&self) -> Option<Table<'a>> {
+        self.reader.takes(&self.pattern, Takes::Table);
         let Some(entries) = self.value.get_ref().as_table() else { return self.wrong("a table", "{ … }") };
         Some(Table {
             reader: self.reader,
             path: self.path.clone(),
+            pattern: self.pattern.clone(),
             at: self.key.start,
             entries,
             asked: RefCell::default(),
@@ -277,6 +348,11 @@ impl<'a> Item<'a> {
         self.fault(format!("is {}, not {wanted}", self.value.get_ref().type_str()), Some(format!("write {example}")));
         None
     }
+}
+
+/// Returns the path of a key in a table.
+fn joined(table: &str, key: &str) -> String {
+    if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") }
 }
 
 /// Reads a duration as milliseconds.
