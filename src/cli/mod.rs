@@ -21,7 +21,7 @@ mod stop;
 
 pub use bridge::{Connection, bridge};
 pub use launch::connect;
-pub use reference::{codes, operations as operations_reference};
+pub use reference::{codes, command_line as command_line_reference, operations as operations_reference};
 
 use people::{apply, approver, freezes, notify, verdicts};
 
@@ -72,8 +72,7 @@ pub fn main() -> ExitCode {
     if let Some(code) = processes::run() {
         return code;
     }
-    let words = with_named_id(std::env::args_os().collect(), &operations::all());
-    let matches = command().try_get_matches_from(words).unwrap_or_else(|err| err.exit());
+    let matches = parse(std::env::args_os()).unwrap_or_else(|err| err.exit());
     let (name, matches) = matches.subcommand().expect("a subcommand is required");
     let outcome = match COMMANDS.iter().find(|own| own.name == name) {
         Some(own) => (own.run)(matches),
@@ -83,6 +82,11 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
+}
+
+/// Reads a command line, its program first.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<ArgMatches, clap::Error> {
+    command().try_get_matches_from(with_named_id(words.into_iter().collect(), &operations::all()))
 }
 
 /// Returns the whole command line.
