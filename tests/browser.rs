@@ -17,6 +17,10 @@ use support::{
     shop::{APPROVAL, Database, Shop, text},
 };
 
+/// The pictures of the book: the page, the picture's name, and how much of the page it shows.
+const BOOK: &[(&str, &str, u64)] =
+    &[("", "home", 430), ("plans", "plan", 380), ("deployments", "deployment", 470), ("runbooks", "runbook", 480)];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_passkey_is_made_signs_in_and_decides_in_chromium() {
     let Some(browser) = Browser::open().await else { return };
@@ -119,6 +123,9 @@ async fn every_page_is_for_everybody_in_both_themes_at_both_widths() {
         }
         let name = address.trim_start_matches('/').split(['?', '/']).next().unwrap_or_default();
         browser.picture(&format!("page-{}", if name.is_empty() { "home" } else { name })).await;
+        if let Some((_, shown, height)) = BOOK.iter().find(|(page, ..)| *page == name) {
+            browser.for_the_book(shown, *height).await;
+        }
         // Whoever has no JavaScript reads the same: every heading and every cell.
         let read = "const said = (one) => { const copy = one.cloneNode(true); copy.querySelectorAll('time').forEach((age) => age.remove());
                 return copy.textContent; };

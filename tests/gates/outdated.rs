@@ -51,7 +51,7 @@ esac"#,
 /// Returns the lines of the documentation.
 fn lines() -> Vec<String> {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/outdated.md")).unwrap();
-    text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+    text.split("```sh needs=tools\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 
 fn write(folder: &Path, name: &str, script: &str) {

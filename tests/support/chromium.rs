@@ -14,6 +14,9 @@ use tokio::{
 /// Where screenshots go, for who looks at them.
 const SHOTS: &str = env!("CARGO_TARGET_TMPDIR");
 
+/// How wide a picture of the book is.
+const BOOK_WIDTH: u64 = 820;
+
 /// A browser with a profile of its own. Ends with its driver.
 pub struct Browser {
     driver: SocketAddr,
@@ -170,6 +173,19 @@ impl Browser {
             pictures.push(path);
         }
         pictures
+    }
+
+    /// Keeps the upper part of what stands in a page, so high, as a picture of the book, where `INTERLOCK_WRITE_DOCS` asks for it.
+    pub async fn for_the_book(&self, name: &str, height: u64) {
+        if env::var("INTERLOCK_WRITE_DOCS").is_err() {
+            return;
+        }
+        self.look(BOOK_WIDTH, "light").await;
+        let top = self.run("return document.querySelector('main').getBoundingClientRect().top").await;
+        let clip = json!({ "x": 0, "y": top, "width": BOOK_WIDTH, "height": height, "scale": 1 });
+        let shot = self.cdp("Page.captureScreenshot", json!({ "clip": clip, "captureBeyondViewport": true })).await;
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("docs/images/{name}.png"));
+        fs::write(&path, STANDARD.decode(shot["data"].as_str().unwrap()).unwrap()).unwrap();
     }
 
     /// Returns what the browser complained of since it was asked last: what the page's policy forbids, and scripts that failed.
