@@ -7,14 +7,18 @@ use interlock::{
     decisions::Enrolment,
     model::{DecisionKind, DecisionVerdict},
 };
-use serde_json::json;
+use serde_json::{Value, json};
+use std::time::Duration;
 use support::{
+    PATIENCE,
     authenticator::Authenticator,
     chromium::Browser,
+    configuration::{Times, demo_app, place, service},
     pages::Reader,
     passkeys::enrol,
     required,
-    shop::{APPROVAL, Database, Shop, text},
+    shop::{APPROVAL, Database, Shop, served, text},
+    workspace::signal,
 };
 
 /// The pictures of the book: the page, the picture's name, and how much of the page it shows.
@@ -180,4 +184,194 @@ async fn furnished(shop: &Shop) -> Vec<String> {
         "/audit?verify=1".into(),
     ];
     fixed.map(str::to_owned).into_iter().chain(of_one).collect()
+}
+
+/// Notes in the page when each step first stood there, and when it first stood there as done.
+const NOTES: &str = "window.noted = {};
+    const note = () => { for (const row of document.querySelectorAll('tr[id^=step-]')) {
+        const step = window.noted[row.id.slice(5)] ??= { there: Date.now() };
+        if (row.querySelector('[data-label=State]').textContent.includes('done')) step.done ??= Date.now(); } };
+    note(); new MutationObserver(note).observe(document.querySelector('main'), { childList: true, subtree: true });
+    return Date.now();";
+
+/// What somebody reads, without how long ago it was.
+const READ: &str = "const said = (one) => { const copy = one.cloneNode(true); copy.querySelectorAll('time').forEach((age) => age.remove());
+        return copy.textContent; };
+    return [...document.querySelectorAll('main h1, main h2, main td, main th, main p, main .command')]
+        .filter((one) => one.checkVisibility()).map(said);";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_is_followed_within_a_second_also_when_the_server_was_away() {
+    let Some(browser) = Browser::open().await else { return };
+    let times = Times { bake: "3s", ..Times::SHORT };
+    let both = |shop: &Shop| service(&demo_app(), times) + &place("staging", shop.staging);
+    let mut shop = Shop::configured(Database::Sqlite, both).await;
+    let (address, _) = shop.listens();
+    let origin = Reader::stranger(&shop).origin();
+    let link = shop.must("enrolment_link", json!({ "name": "ada", "role": "chairman" })).await;
+    browser.go(&format!("{origin}/enrol?link={}", text(&link["token"]))).await;
+    browser.click("form[data-passkey] button").await;
+    browser.until("It counts now").await;
+
+    // Home follows, too: what happens there was not there when it was opened.
+    browser.go(&origin).await;
+    browser.click("form[data-passkey] button").await;
+    browser.until("signed in as ada").await;
+    assert_eq!(shop.deploy("1.0.0", &shop.build("1.0.0")).await["state"], "succeeded");
+    browser.until("1 of 1 place serve").await;
+
+    let customers = tokio::spawn({
+        let staging = shop.staging;
+        async move {
+            let (mut answered, mut failed) = (0, Vec::new());
+            loop {
+                match served(staging).await {
+                    body if body.starts_with("hello from ") => answered += 1,
+                    other => failed.push(other),
+                }
+                if answered % 200 == 0 {
+                    println!("{answered} customers so far, {} refused", failed.len());
+                }
+                assert!(failed.is_empty(), "{failed:?}");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    });
+
+    // It is held where it is until the page is there, so that most of it happens under somebody's eyes.
+    let begun = async |version: &str| {
+        let directive = shop.directive("staging", version).await;
+        let started = shop.must("execute_deployment", json!({ "plan": shop.plan(&directive).await })).await;
+        let deployment = text(&started["deployment"]);
+        shop.must("hold_deployment", json!({ "deployment": deployment, "held": true })).await;
+        browser.go(&format!("{origin}/deployments/{deployment}")).await;
+        deployment
+    };
+    let titled = async |word: &str| {
+        let began = std::time::Instant::now();
+        while !browser.run("return document.querySelector('main .title')?.textContent ?? ''").await.as_str().unwrap().contains(word) {
+            assert!(began.elapsed() < PATIENCE, "the page never says `{word}`");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let deployment = begun("2.0.0").await;
+    titled("paused").await;
+    browser.type_into("#back-why", "the till rounds wrong").await;
+    let opened = browser.run(NOTES).await.as_i64().unwrap();
+    shop.must("hold_deployment", json!({ "deployment": deployment, "held": false })).await;
+    let settled = shop.settled(&deployment).await;
+    assert_eq!(settled["state"], "succeeded", "{settled:#}");
+    titled("succeeded").await;
+    let noted = browser.run("return window.noted").await;
+    let mut behind = Vec::new();
+    for step in settled["steps"].as_array().unwrap() {
+        let id = step["step"].as_str().unwrap();
+        for (event, at) in [("there", &step["started_at"]), ("done", &step["ended_at"])] {
+            // What had happened when the page was opened was in it from the start.
+            let Some(at) = at.as_i64().filter(|at| *at > opened) else { continue };
+            let seen = noted[id][event].as_i64().unwrap_or_else(|| panic!("`{id}` was never {event}: {noted:#}"));
+            behind.push((seen - at, format!("{id} {event}")));
+        }
+    }
+    behind.sort();
+    let (slowest, median) = (behind.last().expect("steps happened while the page was open"), &behind[behind.len() / 2]);
+    println!(
+        "figure: a page shows a step {} ms behind the record in the median, {} ms at most ({}), n = {}",
+        median.0,
+        slowest.0,
+        slowest.1,
+        behind.len()
+    );
+    assert!(behind.len() >= 8, "{behind:?}");
+    assert!(slowest.0 <= 1_000, "{behind:?}");
+    // What somebody types, and where they are, is theirs; what a reader hears is the state alone.
+    assert_eq!(
+        browser.run("return document.activeElement.id + ': ' + document.activeElement.value").await,
+        "back-why: the till rounds wrong"
+    );
+    assert!(browser.run("return document.querySelector('#state').textContent").await.as_str().unwrap().contains("2.0.0 in staging"));
+    assert_eq!(browser.complaints().await.iter().filter(|complaint| !complaint.contains("401")).count(), 0);
+    // What was kept for them follows once they have left it.
+    browser.run("const why = document.querySelector('#back-why'); why.value = ''; why.blur()").await;
+    let began = std::time::Instant::now();
+    while browser.run("return document.querySelector('#actions').textContent").await.as_str().unwrap().contains("Let it go on") {
+        assert!(began.elapsed() < PATIENCE, "the page does not follow");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let with = browser.run(READ).await;
+    browser.cdp("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
+    browser.go(&format!("{origin}/deployments/{deployment}")).await;
+    assert_eq!(with, browser.run(READ).await, "whoever has no JavaScript reads the same");
+    browser.cdp("Emulation.setScriptExecutionDisabled", json!({ "value": false })).await;
+
+    // A server that says nothing for a while: the page says so, and goes on by itself.
+    let deployment = begun("3.0.0").await;
+    titled("paused").await;
+    let server = interlock::server::Running::of(&shop).expect("a server runs").pid as i32;
+    signal(server, rustix::process::Signal::STOP);
+    browser.until("The connection to the server is lost").await;
+    browser.picture("connection-lost").await;
+    signal(server, rustix::process::Signal::CONT);
+    let says =
+        async |words: &str| browser.run("return document.querySelector('#following').textContent").await.as_str().unwrap().contains(words);
+    let began = std::time::Instant::now();
+    while says("is lost").await {
+        assert!(began.elapsed() < PATIENCE, "the page does not find the server again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(!says("signed out").await);
+    shop.must("hold_deployment", json!({ "deployment": deployment, "held": false })).await;
+    titled("succeeded").await;
+
+    // A server that was killed has forgotten its sessions: the page says both, keeps what it showed, and is back after one touch.
+    let deployment = begun("4.0.0").await;
+    titled("paused").await;
+    browser.complaints().await;
+    shop.kill_server().unwrap();
+    shop.ended().await.unwrap();
+    browser.until("The connection to the server is lost").await;
+    let restarted = shop.interlock(&["serve", "--listen", &address.to_string()]);
+    shop.start(restarted).await.unwrap();
+    browser.until("You are signed out").await;
+    browser.until("4.0.0 in staging").await;
+    let forbidden: Vec<String> = browser.complaints().await.into_iter().filter(|one| one.contains("Content Security Policy")).collect();
+    assert_eq!(forbidden, [""; 0]);
+    browser.click("#following a").await;
+    browser.until("Sign in with a passkey").await;
+    browser.click("form[data-passkey] button").await;
+    browser.until("signed in as ada").await;
+    shop.must("hold_deployment", json!({ "deployment": deployment, "held": false })).await;
+    titled("succeeded").await;
+    assert_eq!(shop.settled(&deployment).await["state"], "succeeded");
+    assert!(!customers.is_finished(), "a customer was refused: {:?}", customers.await);
+    customers.abort();
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_somebody_decides_on_says_that_it_has_changed_and_stays() {
+    let Some(browser) = Browser::open().await else { return };
+    let (shop, ada) = Shop::signed(Database::Sqlite, |shop| shop.configuration(APPROVAL)).await;
+    let origin = Reader::stranger(&shop).origin();
+    let plan = shop.plan(&shop.directive("production", "1.0.0").await).await;
+    browser.go(&text(&shop.must("open", json!({ "to": format!("/plans/{plan}") })).await["url"])).await;
+    browser.until(&format!("interlock approve {plan}")).await;
+    browser.run("window.stays = document.querySelector('main'); window.reads = stays.textContent").await;
+    let following = async || browser.run("return document.querySelector('#following').textContent").await;
+
+    // What happens elsewhere is nothing to this page.
+    shop.deploy("2.0.0", &shop.build("2.0.0")).await;
+    assert_eq!(following().await, "");
+    shop.approves(&ada, &plan).await.unwrap();
+    browser.until("What is shown here has changed since").await;
+    let stays: Value =
+        browser.run("return document.querySelector('main') === window.stays && window.stays.textContent === window.reads").await;
+    assert_eq!(stays, true, "what somebody reads before they decide stays as it is");
+    browser.picture("changed").await;
+    browser.click("#following a").await;
+    browser.until("Approved by ada").await;
+    assert_eq!(following().await, "");
+    assert_eq!(browser.complaints().await, [""; 0]);
+    assert!(origin.starts_with("http://localhost"));
+    browser.close().await;
 }

@@ -4,9 +4,17 @@ mod support;
 
 use interlock::model::{DecisionKind, DecisionVerdict};
 use serde_json::{Value, json};
+use std::time::Instant;
 use support::{
+    PATIENCE,
     pages::{MARKUP, Reader, foreign, link, send},
     shop::{APPROVAL, Database, Shop, text},
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    net::TcpStream,
+    time::{sleep, timeout},
 };
 
 /// The most a page may have, bytes.
@@ -322,4 +330,130 @@ async fn a_ventures_page_leads_through_its_stages() {
     // The stage's work, and what keeps it from the next one.
     let directive = text(&delivered["deployment"]["directive"]);
     assert!(vision.contains(&format!("href=\"/directives/{directive}\"")) && vision.contains("deployment_runbook"), "{vision}");
+}
+
+/// A page that is told what happens.
+struct Followed {
+    head: String,
+    lines: Lines<BufReader<TcpStream>>,
+}
+
+impl Followed {
+    async fn open(reader: &Reader, path: &str, headers: &[(&str, &str)]) -> Self {
+        let mut stream = TcpStream::connect(reader.address).await.unwrap();
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\naccept: text/event-stream\r\n{headers}\r\n", reader.host);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let (mut lines, mut head) = (BufReader::new(stream).lines(), String::new());
+        while let Some(line) = timeout(PATIENCE, lines.next_line()).await.expect("a head in time").unwrap().filter(|line| !line.is_empty())
+        {
+            head += &format!("{line}\n");
+        }
+        Followed { head, lines }
+    }
+
+    async fn by(reader: &Reader, path: &str) -> Self {
+        let followed = Followed::open(reader, path, &[("cookie", &reader.cookie)]).await;
+        assert!(
+            followed.head.starts_with("HTTP/1.1 200") && followed.head.contains("content-type: text/event-stream"),
+            "{}",
+            followed.head
+        );
+        assert!(followed.head.contains("content-security-policy: default-src 'none';"), "{}", followed.head);
+        followed
+    }
+
+    /// Returns the name of the next event and what it says; none when the stream has ended.
+    async fn hears(&mut self) -> Option<(String, String)> {
+        let mut name = None;
+        while let Some(line) = timeout(PATIENCE, self.lines.next_line()).await.expect("a word in time").ok()? {
+            // The last chunk: the connection itself stays open.
+            if line == "0" {
+                return None;
+            }
+            match (line.strip_prefix("event: "), line.strip_prefix("data: "), &name) {
+                (Some(event), _, _) => name = Some(event.to_owned()),
+                (_, Some(data), Some(event)) => return Some((event.clone(), data.to_owned())),
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// Returns the next event that is no beat.
+    async fn hears_news(&mut self) -> Option<(String, String)> {
+        let began = Instant::now();
+        loop {
+            match self.hears().await {
+                Some((event, _)) if event == "beat" => assert!(began.elapsed() < PATIENCE, "nothing but beats"),
+                other => return other,
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_follows_with_a_session_while_there_is_room_and_to_the_end_of_both() {
+    let (mut shop, ada) = Shop::signed(Database::Sqlite, standard).await;
+    let (reader, another, stranger) = (Reader::enter(&shop).await, Reader::enter(&shop).await, Reader::stranger(&shop));
+    let bearer = format!("Bearer {}", shop.listens().1);
+    for headers in [vec![], vec![("authorization", bearer.as_str())], vec![("cookie", "interlock=1")]] {
+        let refused = Followed::open(&stranger, "/", &headers).await;
+        assert!(refused.head.starts_with("HTTP/1.1 401"), "{}", refused.head);
+    }
+    let elsewhere = [("cookie", reader.cookie.as_str()), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "cors")];
+    assert!(Followed::open(&reader, "/", &elsewhere).await.head.starts_with("HTTP/1.1 403"));
+
+    // What the page shows already is not said again; what changes is, and a page that stands says so and ends.
+    let edition = |page: &str| page.split("data-edition=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
+    let directive = shop.directive("production", "1.0.0").await;
+    let plan = shop.plan(&directive).await;
+    let decided = format!("/plans/{plan}");
+    let mut plans = Followed::by(&reader, &format!("{decided}?seen={}", edition(&reader.page(&decided).await))).await;
+    let mut stale = Followed::by(&reader, &format!("{decided}?seen=00")).await;
+    assert_eq!(stale.hears_news().await.unwrap().0, "changed");
+    assert!(stale.hears().await.is_none());
+    let mut home = Followed::by(&reader, "/").await;
+    let (event, html) = home.hears_news().await.unwrap();
+    assert!(event == "page" && html.contains(&plan) && !html.contains("<nav"), "{event} {html}");
+    let mut still = Followed::by(&reader, "/?still=1").await;
+    assert_eq!(still.hears_news().await.unwrap().0, "end");
+    assert!(still.hears().await.is_none());
+    let began = Instant::now();
+    assert_eq!(plans.hears().await.unwrap().0, "beat");
+    assert!(began.elapsed().as_secs() < 30, "it beats while nothing happens");
+    shop.must("freeze", json!({ "environment": "staging", "reason": "a look at the till" })).await;
+    let began = Instant::now();
+    while !home.hears_news().await.unwrap().1.contains("a look at the till") {
+        assert!(began.elapsed() < PATIENCE, "home does not say what is frozen");
+    }
+    shop.approves(&ada, &plan).await.unwrap();
+    assert_eq!(plans.hears_news().await.unwrap(), ("changed".to_owned(), "-".to_owned()), "by the approval, and by nothing before it");
+    assert!(plans.hears().await.is_none(), "whoever decides loads it again");
+
+    // Four of a session, and others beside them; a place is free again when a page is closed.
+    let mut more = Vec::new();
+    for _ in 0..3 {
+        more.push(Followed::by(&reader, "/").await);
+    }
+    let mut fifth = Followed::by(&reader, "/").await;
+    assert_eq!(fifth.hears_news().await.unwrap().0, "full");
+    assert!(fifth.hears().await.is_none());
+    let mut other = Followed::by(&another, "/").await;
+    assert_eq!(other.hears_news().await.unwrap().0, "page");
+    drop(more);
+    let began = Instant::now();
+    while Followed::by(&reader, "/").await.hears_news().await.unwrap().0 == "full" {
+        assert!(began.elapsed() < PATIENCE, "a closed page keeps its place");
+        sleep(std::time::Duration::from_millis(100)).await;
+    }
+
+    let token = reader.form_token().await;
+    assert_eq!(reader.post("/leave", &[("form_token", &token)]).await.status, 303);
+    while home.hears().await.is_some_and(|(event, _)| event != "over") {}
+    assert!(home.hears().await.is_none(), "it ends with the session");
+    let began = Instant::now();
+    shop.stop().await;
+    assert!(began.elapsed().as_secs() < 4, "the server waits for no page: {:?}", began.elapsed());
+    assert!(other.hears_news().await.is_none());
 }

@@ -178,7 +178,7 @@ impl Bound {
             }
         }));
         let clock: Arc<dyn Clock> = registry.engine().map_or_else(|| Arc::new(SystemClock) as _, |engine| engine.clock.clone());
-        let pages = Pages::new(registry.clone(), Doors::new(clock), address.port());
+        let pages = Pages::new(registry.clone(), Doors::new(clock), address.port(), stop.clone());
         if let Some(engine) = registry.engine() {
             engine.pages_are_at(&origin);
         }

@@ -3,6 +3,7 @@
 use super::{
     Ask,
     layout::Page,
+    live::Follows,
     shown::{Tone, chip, columns, count, line, moment, short},
 };
 use crate::error::{Error, Result};
@@ -64,5 +65,5 @@ pub async fn page(ask: Ask) -> Result<Page> {
         }
         @if from > 0 { p { a href={ "/audit?before=" (from + 1) } { "Older" } } }
     };
-    Ok(Page { title: "Audit".into(), section: "/audit", is_live: false, body })
+    Ok(Page { title: "Audit".into(), section: "/audit", follows: Follows::Not, body })
 }

@@ -4,6 +4,7 @@ use super::{
     Ask,
     decide::{differences, offer},
     layout::Page,
+    live::Follows,
     notifications,
     shown::{Tone, chip, columns, command, line, moment, name, short, text},
 };
@@ -63,7 +64,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
             }
         }
     };
-    Ok(Page { title: "Configuration".into(), section: "/configuration", is_live: false, body })
+    Ok(Page { title: "Configuration".into(), section: "/configuration", follows: Follows::Not, body })
 }
 
 fn row(revision: Option<&Revision>, now: crate::model::Timestamp) -> Markup {

@@ -5,6 +5,7 @@ use super::{
     decide::offer,
     home::deployments,
     layout::Page,
+    live::Follows,
     shown::{self, Tone, chip, columns, commit, line, moment, name, plan_state, short, sign, text, verdict},
 };
 use crate::{
@@ -32,7 +33,7 @@ pub async fn list(ask: Ask) -> Result<Page> {
             section { h2 { "Waiting for a mended release" } (table(&waiting, ask.now)) }
         }
     };
-    Ok(Page { title: "Directives".into(), section: "/directives", is_live: false, body })
+    Ok(Page { title: "Directives".into(), section: "/directives", follows: Follows::Not, body })
 }
 
 fn table(directives: &[Directive], now: Timestamp) -> Markup {
@@ -131,7 +132,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
     Ok(Page {
         title: directive.id.to_string(),
         section: "/directives",
-        is_live: view.under_way().is_some() || view.checking.is_some(),
+        follows: if view.under_way().is_some() || view.checking.is_some() { Follows::Runs } else { Follows::Not },
         body,
     })
 }

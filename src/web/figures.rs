@@ -3,6 +3,7 @@
 use super::{
     Ask,
     layout::Page,
+    live::Follows,
     shown::{Tone, chip, columns, lasting, line, words},
 };
 use crate::{
@@ -48,7 +49,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
             format!("{} in {}", service.map_or("all", |name| name.as_str()), environment.map_or("all", |name| name.as_str()))
         })) }
     };
-    Ok(Page { title: "Figures".into(), section: "/figures", is_live: false, body })
+    Ok(Page { title: "Figures".into(), section: "/figures", follows: Follows::Not, body })
 }
 
 fn table(figures: &[Figure]) -> Markup {

@@ -5,6 +5,7 @@ use super::{
     actions::{asks_why, form},
     decide::offer,
     layout::Page,
+    live::Follows,
     shown::{Tone, chip, columns, command, line, moment, name},
 };
 use crate::{engine::freezing, error::Result};
@@ -79,5 +80,5 @@ pub async fn page(ask: Ask) -> Result<Page> {
             }
         }
     };
-    Ok(Page { title: "Freezes".into(), section: "/freezes", is_live: false, body })
+    Ok(Page { title: "Freezes".into(), section: "/freezes", follows: Follows::Not, body })
 }

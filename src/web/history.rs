@@ -1,6 +1,6 @@
 //! History: every deployment, newest first, by service, environment and state.
 
-use super::{Ask, home::deployments, layout::Page, shown::line};
+use super::{Ask, home::deployments, layout::Page, live::Follows, shown::line};
 use crate::{
     error::{Error, Result},
     model::{DeploymentState, EnvironmentName, ServiceName},
@@ -68,5 +68,5 @@ pub async fn page(ask: Ask) -> Result<Page> {
         (deployments(&found, now))
         @if let Some(older) = older { p { a href=(older) { "Older" } } }
     };
-    Ok(Page { title: "History".into(), section: "/history", is_live: false, body })
+    Ok(Page { title: "History".into(), section: "/history", follows: Follows::Not, body })
 }

@@ -3,6 +3,7 @@
 use super::{
     Ask, inbox,
     layout::Page,
+    live::Follows,
     shown::{Tone, chip, columns, command, counted, deployment_state, lasting, line, moment, name, roughly, sign},
 };
 use crate::{
@@ -89,7 +90,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
             p { a href="/history" { "All of them" } }
         }
     };
-    Ok(Page { title: "Home".into(), section: "/", is_live: !under_way.is_empty(), body })
+    Ok(Page { title: "Home".into(), section: "/", follows: if under_way.is_empty() { Follows::Record } else { Follows::Runs }, body })
 }
 
 /// Returns environments in the order releases pass them: each after the one it names.

@@ -3,6 +3,7 @@
 use super::{
     Ask,
     layout::Page,
+    live::Follows,
     shown::{Tone, chip, columns, line, moment},
 };
 use crate::error::Result;
@@ -34,5 +35,5 @@ pub async fn page(ask: Ask) -> Result<Page> {
             @if incidents.len() == MOST as usize { p class="quiet" { "The newest " (MOST) "; each deployment's page has its own." } }
         }
     };
-    Ok(Page { title: "Incidents".into(), section: "/incidents", is_live: false, body })
+    Ok(Page { title: "Incidents".into(), section: "/incidents", follows: Follows::Not, body })
 }

@@ -1,6 +1,7 @@
 //! The frame of every page: head, navigation, foot, and the headers that let nothing from elsewhere in.
 
 use super::{
+    live::{Follows, edition},
     sessions::Visit,
     shown::{Tone, chip, command, line},
 };
@@ -16,7 +17,7 @@ use maud::{DOCTYPE, Markup, html};
 use std::sync::LazyLock;
 
 const STYLE: &str = include_str!("style.css");
-const SCRIPT: &str = concat!(include_str!("pages.js"), include_str!("passkeys.js"));
+const SCRIPT: &str = concat!(include_str!("pages.js"), include_str!("live.js"), include_str!("passkeys.js"));
 const ICON: &str = include_str!("icon.svg");
 
 /// A name that changes with the files, so that a browser may keep them.
@@ -58,8 +59,8 @@ pub struct Page {
     pub title: String,
     /// The address of the section it belongs to.
     pub section: &'static str,
-    /// Whether it changes while somebody looks.
-    pub is_live: bool,
+    /// Whether and how it changes while somebody looks.
+    pub follows: Follows,
     /// What stands between head and foot.
     pub body: Markup,
 }
@@ -67,7 +68,8 @@ pub struct Page {
 impl Page {
     /// Returns it in its frame.
     pub fn framed(self, visit: &Visit, project: &str, path: &str) -> Response {
-        let Page { title, section, is_live, body } = self;
+        let edition = edition(&self);
+        let Page { title, section, follows, body } = self;
         let top = html! {
             nav aria-label="Sections" {
                 @for (key, word, address) in SECTIONS {
@@ -84,10 +86,10 @@ impl Page {
         };
         let foot = html! {
             span class="keys-hint" { " · press " kbd { "?" } " for keys" }
-            @if is_live { span class="live-hint" { " · this page follows by itself; " a href={ (path) "?still=1" } { "stand still" } } }
+            @if matches!(follows, Follows::Record | Follows::Runs) { span class="live-hint" { " · this page follows by itself; " a href={ (path) "?still=1" } { "stand still" } } }
         };
-        let head = html! { @if is_live { noscript { meta http-equiv="refresh" content="2"; } } };
-        sent(StatusCode::OK, &frame(Framed { title: &title, project, head, top, body, foot, is_live }))
+        let head = html! { @if follows == Follows::Runs { noscript { meta http-equiv="refresh" content="2"; } } };
+        sent(StatusCode::OK, &frame(Framed { title: &title, project, head, top, body, foot, follows, edition }))
     }
 }
 
@@ -101,11 +103,13 @@ struct Framed<'a> {
     top: Markup,
     body: Markup,
     foot: Markup,
-    is_live: bool,
+    follows: Follows,
+    edition: String,
 }
 
 fn frame(framed: Framed<'_>) -> Markup {
-    let Framed { title, project, head, top, body, foot, is_live } = framed;
+    let Framed { title, project, head, top, body, foot, follows, edition } = framed;
+    let live = follows.word();
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -131,7 +135,8 @@ fn frame(framed: Framed<'_>) -> Markup {
                     }
                     (top)
                 }
-                main id="main" tabindex="-1" data-live=[is_live.then_some("1")] { (body) }
+                @if live.is_some() { div id="following" role="status" {} p id="state" role="status" {} }
+                main id="main" tabindex="-1" data-live=[live] data-edition=[live.map(|_| edition)] { (body) }
                 footer { "Interlock " (env!("CARGO_PKG_VERSION")) (foot) }
             }
         }
@@ -213,7 +218,7 @@ pub fn raw(media_type: &'static str, bytes: Vec<u8>) -> Response {
     response
 }
 
-fn with_headers(mut response: Response) -> Response {
+pub(super) fn with_headers(mut response: Response) -> Response {
     for (name, value) in HEADERS {
         response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }

@@ -17,6 +17,7 @@ mod home;
 mod inbox;
 mod incidents;
 mod layout;
+mod live;
 mod notifications;
 mod passkeys;
 mod people;
@@ -39,16 +40,18 @@ use crate::{
 use axum::{
     Extension, Router,
     extract::{Path, RawQuery},
-    http::Uri,
+    http::{HeaderMap, Uri, header},
     middleware,
     response::Response,
     routing::{get, post},
 };
 use futures_util::future::BoxFuture;
 use layout::Page;
+use live::{Asked, Follows, Streams};
 use serde_json::Value;
 use sessions::Visit;
 use std::{collections::BTreeMap, sync::Arc};
+use tokio_util::sync::CancellationToken;
 
 /// What makes a page.
 type Make = fn(Ask) -> BoxFuture<'static, Result<Page>>;
@@ -79,6 +82,7 @@ pub struct Pages {
     registry: Arc<Registry>,
     doors: Doors,
     port: u16,
+    streams: Arc<Streams>,
     /// None where no workspace is behind the server.
     passkeys: Option<Passkeys>,
 }
@@ -98,10 +102,10 @@ pub struct Ask {
 }
 
 impl Pages {
-    /// Returns the pages of a server that listens on this port.
-    pub fn new(registry: Arc<Registry>, doors: Doors, port: u16) -> Arc<Self> {
+    /// Returns the pages of a server that listens on this port; those that follow what happens do so until `stop`.
+    pub fn new(registry: Arc<Registry>, doors: Doors, port: u16, stop: CancellationToken) -> Arc<Self> {
         let passkeys = registry.engine().and_then(|engine| Passkeys::at(engine.clone(), &origin(port)).ok());
-        Arc::new(Pages { registry, doors, port, passkeys })
+        Arc::new(Pages { registry, doors, port, streams: Streams::until(stop), passkeys })
     }
 
     /// Returns a link that opens one session, leading to a page of ours.
@@ -131,14 +135,23 @@ fn is_page(address: &str) -> bool {
 
 /// Returns the routes of the pages; Host, `Origin` and size are checked before them.
 pub fn routes(pages: Arc<Pages>) -> Router {
-    let inside = PAGES.iter().fold(Router::new(), |router, (address, make)| {
-        let pages = pages.clone();
-        let answer = move |visit: Extension<Visit>, uri: Uri, id: Option<Path<String>>, RawQuery(query): RawQuery| async move {
-            let id = id.map(|Path(id)| id).unwrap_or_default();
-            pages.answer(*make, visit.0, &uri, id, query.as_deref().unwrap_or_default()).await
-        };
-        router.route(address, get(answer))
-    });
+    let inside =
+        PAGES.iter().fold(Router::new(), |router, (address, make)| {
+            let pages = pages.clone();
+            let answer = move |visit: Extension<Visit>,
+                               headers: HeaderMap,
+                               uri: Uri,
+                               id: Option<Path<String>>,
+                               RawQuery(query): RawQuery| async move {
+                let (id, query) = (id.map(|Path(id)| id).unwrap_or_default(), query.unwrap_or_default());
+                let wants = headers.get(header::ACCEPT).and_then(|accepts| accepts.to_str().ok()).unwrap_or_default();
+                match wants.contains(live::MEDIA_TYPE) {
+                    true => live::follow(Asked { pages, make: *make, visit: visit.0, id, query }),
+                    false => pages.answer(*make, visit.0, &uri, id, &query).await,
+                }
+            };
+            router.route(address, get(answer))
+        });
     let raw = raw::routes(pages.registry.clone());
     let inside = inside.merge(raw).merge(runbooks::routes(pages.clone()));
     let inside = inside.merge(passkeys::inside(pages.clone())).merge(actions::routes(pages.clone()));
@@ -154,20 +167,22 @@ pub fn routes(pages: Arc<Pages>) -> Router {
 
 impl Pages {
     async fn answer(&self, make: Make, visit: Visit, uri: &Uri, id: String, query: &str) -> Response {
-        let made = async {
-            let ask = self.ask(&visit, id, query)?;
-            let project = ask.engine.newest().await?.map(|newest| newest.config.project).unwrap_or_default();
-            let is_still = ask.asked("still").is_some();
-            let page = make(ask).await?;
-            Ok::<_, Error>((Page { is_live: page.is_live && !is_still, ..page }, project))
-        };
-        match made.await {
+        match self.made(make, &visit, id, query).await {
             Ok((page, project)) => page.framed(&visit, &project, uri.path()),
             Err(error) => {
                 tracing::info!(code = %error.code, "no page `{}`: {}", uri.path(), error.message);
                 layout::failed(&error)
             }
         }
+    }
+
+    /// Makes a page, and says of which project it is.
+    async fn made(&self, make: Make, visit: &Visit, id: String, query: &str) -> Result<(Page, String)> {
+        let ask = self.ask(visit, id, query)?;
+        let project = ask.engine.newest().await?.map(|newest| newest.config.project).unwrap_or_default();
+        let is_still = ask.asked("still").is_some();
+        let page = make(ask).await?;
+        Ok((Page { follows: if is_still { Follows::Not } else { page.follows }, ..page }, project))
     }
 
     fn engine(&self) -> Result<&Arc<Engine>> {

@@ -1,4 +1,4 @@
-// Keys, and pages that follow by themselves. Every page is whole without it, and nothing here decides.
+// Keys. Every page is whole without them, and nothing here decides.
 (() => {
   "use strict";
   const go = (address) => { location.href = address; };
@@ -47,28 +47,4 @@
     const action = { "?": show, j: () => step(1), k: () => step(-1), g: () => { began = true; setTimeout(() => { began = false; }, 1500); } }[event.key];
     if (action) { event.preventDefault(); action(); }
   });
-
-  const live = () => document.querySelector("main[data-live]");
-  const follow = async () => {
-    const main = live();
-    if (!main) return;
-    // What somebody reads, marks or types in stays as it is.
-    const isInUse = document.hidden || !getSelection().isCollapsed || (document.activeElement !== document.body && main.contains(document.activeElement) && document.activeElement !== main);
-    if (!isInUse) {
-      try {
-        const answer = await fetch(location.pathname + location.search, { credentials: "same-origin" });
-        if (answer.status === 401) return go(location.href);
-        if (answer.ok) {
-          const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
-          const open = [...main.querySelectorAll("details")].map((one) => one.open);
-          if (fresh) {
-            main.replaceWith(fresh);
-            [...fresh.querySelectorAll("details")].forEach((one, at) => { one.open = open[at] ?? one.open; });
-          }
-        }
-      } catch { /* The server is away for a moment; the next look finds it. */ }
-    }
-    setTimeout(follow, 1000);
-  };
-  if (live()) setTimeout(follow, 1000);
 })();

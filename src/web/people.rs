@@ -4,6 +4,7 @@ use super::{
     Ask,
     decide::offer,
     layout::Page,
+    live::Follows,
     shown::{Tone, chip, columns, command, line, moment, name},
 };
 use crate::{decisions::passkeys, error::Result};
@@ -60,5 +61,5 @@ pub async fn page(ask: Ask) -> Result<Page> {
             }
         }
     };
-    Ok(Page { title: "People".into(), section: "/people", is_live: false, body })
+    Ok(Page { title: "People".into(), section: "/people", follows: Follows::Not, body })
 }

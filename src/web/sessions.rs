@@ -59,6 +59,8 @@ pub struct Entered {
 /// A session that is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Visit {
+    /// Which session it is: the hash of its cookie.
+    pub session: Sha256,
     /// Who has signed in with a passkey; nobody in a session that a link has opened.
     pub who: Option<ApproverName>,
     /// The host it was opened at, with its port.
@@ -103,13 +105,20 @@ impl Doors {
     /// Returns the session of this cookie where it is in force at this host, and notes that it is used.
     pub fn visit(&self, cookie: &str, host: &str) -> Option<Visit> {
         let now = self.clock.reading();
+        let name = Sha256::of(cookie.as_bytes());
         let mut open = self.open();
-        let session = open.sessions.get_mut(&Sha256::of(cookie.as_bytes()))?;
+        let session = open.sessions.get_mut(&name)?;
         if !session.is_in_force(&now) || session.host != host {
             return None;
         }
         session.used = now;
-        Some(Visit { who: session.who.clone(), host: session.host.clone(), form_token: session.form_token.clone() })
+        Some(Visit { session: name, who: session.who.clone(), host: session.host.clone(), form_token: session.form_token.clone() })
+    }
+
+    /// Tells whether a session is still in force; to watch a page is no use of it.
+    pub fn holds(&self, visit: &Visit) -> bool {
+        let now = self.clock.reading();
+        self.open().sessions.get(&visit.session).is_some_and(|session| session.is_in_force(&now))
     }
 
     /// Ends the session of this cookie.
@@ -193,7 +202,11 @@ mod tests {
         clock.advance(IDLE - Duration::from_secs(1));
         assert!(doors.visit(&cookie, "localhost:7").is_none(), "it is more than eight hours old");
         let idle = enter();
-        clock.advance(IDLE);
+        let watched = doors.visit(&idle, "localhost:7").unwrap();
+        clock.advance(IDLE - Duration::from_secs(1));
+        assert!(doors.holds(&watched), "to watch does not make it last");
+        clock.advance(Duration::from_secs(1));
+        assert!(!doors.holds(&watched));
         assert!(doors.visit(&idle, "localhost:7").is_none());
         let left = enter();
         doors.leave(&left);

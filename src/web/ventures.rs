@@ -3,6 +3,7 @@
 use super::{
     Ask,
     layout::Page,
+    live::Follows,
     shown::{Tone, chip, command, line, name, sign, words},
 };
 use crate::{
@@ -65,7 +66,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
 }
 
 fn page_of(title: &str, body: Markup) -> Page {
-    Page { title: title.to_owned(), section: "/ventures", is_live: false, body }
+    Page { title: title.to_owned(), section: "/ventures", follows: Follows::Not, body }
 }
 
 /// The stage it stands at.

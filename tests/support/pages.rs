@@ -140,7 +140,7 @@ pub fn foreign(page: &str) -> Vec<String> {
          section aside h1 h2 h3 p ul ol li dl dt dd div table thead tbody tr th td code pre strong b i small kbd time progress details summary \
          select option label figure figcaption del ins textarea em s hr blockquote h4 h5";
     const ATTRIBUTES: &str = "lang charset name content rel href type src defer class id tabindex aria-label aria-labelledby aria-hidden \
-         aria-current role data-key data-label data-live method action value scope colspan viewBox width height d x y preserveAspectRatio \
+         aria-current role data-key data-label data-live data-edition method action value scope colspan viewBox width height d x y preserveAspectRatio \
          datetime title open start max maxlength placeholder selected http-equiv data-passkey hidden for rows type min required";
     const AWAY: &str = " rel=\"external nofollow noopener noreferrer\"";
     let mut found = Vec::new();

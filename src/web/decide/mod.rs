@@ -8,6 +8,7 @@ pub use question::question;
 use super::{
     Ask,
     layout::Page,
+    live::Follows,
     shown::{Tone, chip, columns, command, count, line, name, sign, text},
 };
 use crate::{
@@ -33,7 +34,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
         h1 { (line(&title, 200)) }
         (content)
     };
-    Ok(Page { title, section: section(asked.kind()), is_live: false, body })
+    Ok(Page { title, section: section(asked.kind()), follows: Follows::Told, body })
 }
 
 /// Returns a command that signs, and the page that does the same by passkey where there is one, unless that is where somebody looks.

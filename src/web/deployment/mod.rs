@@ -9,6 +9,7 @@ use super::{
     actions::{asks_why, form},
     decide::offer,
     layout::Page,
+    live::Follows,
     passkeys::Decider,
     shown::{Tone, chip, command, deployment_state, lasting, line, moment, name, short, sign, verdict},
 };
@@ -73,7 +74,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
         (log)
     };
     let title = format!("{} {} in {}", deployment.service, deployment.version, deployment.environment);
-    Ok(Page { title, section: "/history", is_live: !is_over, body })
+    Ok(Page { title, section: "/history", follows: if is_over { Follows::Not } else { Follows::Runs }, body })
 }
 
 fn head(deployment: &Deployment, course: &Course, asked_back: Option<&str>, now: Timestamp) -> Markup {

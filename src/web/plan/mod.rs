@@ -10,6 +10,7 @@ mod known;
 use super::{
     Ask,
     layout::Page,
+    live::Follows,
     passkeys::Decider,
     shown::{Tone, chip, columns, command, line, moment, name, plan_state, short, sign, verdict},
 };
@@ -73,7 +74,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
         }
     };
     let title = format!("{} {} in {}", plan.service, plan.version, plan.environment);
-    Ok(Page { title, section: "/directives", is_live: false, body })
+    Ok(Page { title, section: "/directives", follows: Follows::Told, body })
 }
 
 fn head(known: &Known) -> Markup {

@@ -9,6 +9,7 @@ mod rendered;
 use super::{
     Ask, Pages,
     layout::Page,
+    live::Follows,
     shown::{Tone, chip, columns, command, counted, line, moment, name, short, sign, text, words},
 };
 use crate::{
@@ -61,7 +62,7 @@ pub async fn list(ask: Ask) -> Result<Page> {
             }
         }
     };
-    Ok(Page { title: "Runbooks".into(), section: "/runbooks", is_live: false, body })
+    Ok(Page { title: "Runbooks".into(), section: "/runbooks", follows: Follows::Not, body })
 }
 
 fn state(state: RunbookState) -> Markup {
@@ -135,7 +136,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
             }
         } } } }
     };
-    Ok(Page { title: format!("Runbook {id}"), section: "/runbooks", is_live: false, body })
+    Ok(Page { title: format!("Runbook {id}"), section: "/runbooks", follows: Follows::Not, body })
 }
 
 /// Shows the text as it reads, each comment on it below the block it is about.
