@@ -5,6 +5,7 @@
 
 mod approver;
 mod configuration;
+mod exact;
 pub mod passkeys;
 mod plan;
 mod record;
@@ -18,8 +19,9 @@ mod unfreeze;
 
 pub use crate::model::decision::Enrolment;
 pub use approver::enrol_first;
+pub use exact::{Field, fields};
 pub use record::verify_signatures;
-pub use rendered::render;
+pub use rendered::{render, whole};
 
 use crate::{
     engine::Engine,

@@ -1,26 +1,36 @@
 //! Shows a document as a person reads it, from the very bytes that are signed. What an agent wrote is marked, and nothing is invisible.
 
-use super::Review;
+use super::{Review, fields};
 use crate::{
     error::{Error, Result},
     model::{DecisionKind, Plan, Purpose, plan::MOST_RISK, text},
 };
 use serde_json::Value;
 
-/// Returns the document as lines, at the terminal and on a page.
+/// The longest line of a plan, characters: twelve threats of an assessment.
+const LINE: usize = 8_000;
+
+/// Returns the document as lines, at the terminal and on a page. Of a plan it is what to look at first: [`whole`] has all of it.
 pub fn render(review: &Review) -> Result<String> {
-    let mut lines = match review.kind {
-        DecisionKind::Plan | DecisionKind::Rollback => plan(&serde_json::from_str(&review.document).map_err(Error::internal)?),
+    let lines = match (review.kind, serde_json::from_str::<Plan>(&review.document)) {
         // The text itself is what is signed; nothing of it is left out.
-        DecisionKind::Configuration | DecisionKind::Runbook => vec![text::visible(&review.document, usize::MAX)],
-        DecisionKind::Restore if serde_json::from_str::<Plan>(&review.document).is_ok() => {
-            plan(&serde_json::from_str(&review.document).map_err(Error::internal)?)
+        (DecisionKind::Configuration | DecisionKind::Runbook, _) => vec![text::unmistakable(&review.document)],
+        (DecisionKind::Plan | DecisionKind::Rollback | DecisionKind::Restore, Ok(read)) => {
+            let mut lines: Vec<String> = plan(&read).iter().map(|line| text::visible_line(line, LINE)).collect();
+            // Said again where the terminal asks, however long the rest is.
+            let (fields, bytes) = (fields(&review.document)?.len(), review.document.len());
+            lines.push(format!("all of it is signed, {fields} fields in {bytes} bytes: {}", subject(&read)));
+            lines
         }
-        DecisionKind::SignOff | DecisionKind::Approver | DecisionKind::Unfreeze | DecisionKind::Resolve | DecisionKind::Restore => {
+        (DecisionKind::Plan | DecisionKind::Rollback, Err(error)) => return Err(Error::internal(error)),
+        _ => {
             let document: Value = serde_json::from_str(&review.document).map_err(Error::internal)?;
             document.as_object().into_iter().flatten().flat_map(|(name, value)| fact(name, value, 0)).collect()
         }
     };
+    // Whatever stands in a line, it stays one, and hides nothing.
+    let is_text = matches!(review.kind, DecisionKind::Configuration | DecisionKind::Runbook);
+    let mut lines = if is_text { lines } else { lines.iter().map(|line| text::unmistakable_line(line)).collect() };
     lines.push(format!("sha256 {}", review.subject_sha256));
     if let Some(advice) = &review.advice {
         lines.push(format!("advice, no part of what is signed: {}", text::visible_line(advice, 300)));
@@ -28,11 +38,28 @@ pub fn render(review: &Review) -> Result<String> {
     Ok(lines.join("\n") + "\n")
 }
 
+/// Returns every field of a plan that is to be signed, one on a line; nothing for what [`render`] shows whole.
+pub fn whole(review: &Review) -> Result<String> {
+    let may_be = matches!(review.kind, DecisionKind::Plan | DecisionKind::Rollback | DecisionKind::Restore);
+    if !may_be || serde_json::from_str::<Plan>(&review.document).is_err() {
+        return Ok(String::new());
+    }
+    let fields = fields(&review.document)?;
+    let lines = fields.iter().map(|field| format!("  {}: {}\n", field.name(), field.value));
+    Ok(format!("Exactly what is signed, field by field:\n{}", lines.collect::<String>()))
+}
+
+/// Returns what a plan changes: `web in production: 1.0.0 (dep_1) -> 1.1.0`.
+fn subject(plan: &Plan) -> String {
+    let version = |version: &str| text::visible_line(version, 80);
+    let from = plan.base.as_ref().map_or("nothing".to_owned(), |base| format!("{} ({})", version(&base.version), base.deployment));
+    format!("{} in {}: {from} -> {}", plan.service, plan.environment, version(&plan.version))
+}
+
 fn plan(plan: &Plan) -> Vec<String> {
-    let from = plan.base.as_ref().map_or("nothing".to_owned(), |base| format!("{} ({})", base.version, base.deployment));
     let mut lines = vec![
         format!("Plan {}", plan.id()),
-        format!("  {} in {}: {from} -> {}", plan.service, plan.environment, text::visible_line(&plan.version, 80)),
+        format!("  {}", subject(plan)),
         format!("  directive {}, attempt {}, commit {}", plan.directive, plan.attempt, plan.commit.as_deref().unwrap_or("unknown")),
         format!("  release {}", plan.digest),
         format!("  configuration {}", plan.config_sha256),
@@ -86,11 +113,11 @@ fn fact(name: &str, value: &Value, depth: usize) -> Vec<String> {
             [head].into_iter().chain(fields.iter().flat_map(|(name, value)| fact(name, value, depth + 1))).collect()
         }
         Value::Array(items) if !items.is_empty() => {
-            let line = |item: &Value| format!("{}{}", "  ".repeat(depth + 1), text::visible_line(&plain(item), 600));
+            let line = |item: &Value| format!("{}{}", "  ".repeat(depth + 1), text::visible_line(&plain(item), usize::MAX));
             [head].into_iter().chain(items.iter().map(line)).collect()
         }
         Value::Null => vec![format!("{head} none")],
-        value => vec![format!("{head} {}", text::visible_line(&plain(value), 600))],
+        value => vec![format!("{head} {}", text::visible_line(&plain(value), usize::MAX))],
     }
 }
 

@@ -181,6 +181,12 @@ impl Decider {
         Decider { form_token: visit.form_token.clone(), who: visit.who.clone(), port: pages.port, is_there }
     }
 
+    /// Returns it for a session that only reads.
+    #[cfg(test)]
+    pub fn reading() -> Self {
+        Decider { form_token: String::new(), who: None, port: 7000, is_there: true }
+    }
+
     /// Returns who is signed in, and what a form of that session carries.
     pub fn signed_in(&self) -> Option<(&ApproverName, &str)> {
         self.who.as_ref().map(|who| (who, self.form_token.as_str()))

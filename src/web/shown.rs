@@ -1,7 +1,10 @@
 //! What pages are made of: text from outside, times, hashes, states. [`text`] and [`line`] are the one way for text from outside into
 //! a page.
 
-use crate::model::{DeploymentState, PlanState, Sha256, StepState, Timestamp, Verdict, text::is_hidden};
+use crate::model::{
+    DeploymentState, PlanState, Sha256, StepState, Timestamp, Verdict,
+    text::{Look, looks, unmistakable_line},
+};
 use maud::{Markup, PreEscaped, Render, html};
 use std::{fmt::Write, time::Duration};
 
@@ -25,41 +28,30 @@ pub fn name(said: &impl ToString) -> Markup {
 }
 
 fn written(said: &str, most: usize, keeps_lines: bool) -> Markup {
-    let (mut html, mut count) = (String::with_capacity(said.len() + 16), 0);
-    for word in said.split_inclusive(|character: char| !character.is_alphanumeric()) {
-        let is_mixed = word.contains(|character: char| character.is_ascii_alphabetic()) && word.contains(looks_like_another);
-        for character in word.chars() {
-            if count == most {
-                let _ = write!(html, "<i class=\"cut\">… ({} more characters)</i>", said.chars().count() - most);
-                return PreEscaped(html);
+    let mut html = String::with_capacity(said.len() + 16);
+    for (count, (character, look)) in looks(said).enumerate() {
+        if count == most {
+            let _ = write!(html, "<i class=\"cut\">… ({} more characters)</i>", said.chars().count() - most);
+            break;
+        }
+        match (character, look) {
+            (hidden, Look::Hidden) => {
+                let _ = write!(html, "<b class=\"hid\">{}</b>", hidden.escape_unicode());
             }
-            count += 1;
-            match character {
-                '&' => html.push_str("&amp;"),
-                '<' => html.push_str("&lt;"),
-                '>' => html.push_str("&gt;"),
-                '"' => html.push_str("&quot;"),
-                '\'' => html.push_str("&#39;"),
-                '\n' if !keeps_lines => html.push_str("<b class=\"hid\">⏎</b>"),
-                '\t' if !keeps_lines => html.push(' '),
-                hidden if is_hidden(hidden) => {
-                    let _ = write!(html, "<b class=\"hid\">{}</b>", hidden.escape_unicode());
-                }
-                odd if is_mixed && looks_like_another(odd) => {
-                    let _ = write!(html, "<b class=\"hid\">{odd}<small>{}</small></b>", odd.escape_unicode());
-                }
-                plain => html.push(plain),
+            (odd, Look::Borrowed) => {
+                let _ = write!(html, "<b class=\"hid\">{odd}<small>{}</small></b>", odd.escape_unicode());
             }
+            ('&', _) => html.push_str("&amp;"),
+            ('<', _) => html.push_str("&lt;"),
+            ('>', _) => html.push_str("&gt;"),
+            ('"', _) => html.push_str("&quot;"),
+            ('\'', _) => html.push_str("&#39;"),
+            ('\n', _) if !keeps_lines => html.push_str("<b class=\"hid\">⏎</b>"),
+            ('\t', _) if !keeps_lines => html.push(' '),
+            (plain, Look::Plain) => html.push(plain),
         }
     }
     PreEscaped(html)
-}
-
-/// Tells whether a letter is of a script whose letters look like Latin ones: between Latin letters it is there to deceive.
-fn looks_like_another(character: char) -> bool {
-    matches!(character,
-        '\u{370}'..='\u{3ff}' | '\u{400}'..='\u{58f}' | '\u{13a0}'..='\u{13ff}' | '\u{2100}'..='\u{214f}'
-        | '\u{a4d0}'..='\u{a4ff}' | '\u{ff00}'..='\u{ff5e}' | '\u{1d400}'..='\u{1d7ff}')
 }
 
 /// How something stands; each has a sign and a colour beside its word.
@@ -196,7 +188,7 @@ pub fn short(sha256: &Sha256) -> Markup {
 
 /// Returns a commit in short.
 pub fn commit(id: Option<&str>) -> Markup {
-    html! { @match id { Some(id) => code title=(id) { (line(id.get(..12).unwrap_or(id), 40)) }, None => "unknown" } }
+    html! { @match id { Some(id) => code title=(unmistakable_line(id)) { (line(id.get(..12).unwrap_or(id), 40)) }, None => "unknown" } }
 }
 
 /// Returns a number with its thousands apart.

@@ -3,7 +3,7 @@
 use super::{decide, keys::SealedKey, passphrase};
 use crate::{
     cli::{block_on, workspace},
-    decisions::{Question, render},
+    decisions::{Question, render, whole},
     error::{Error, Result},
     model::{Choice, DecisionKind, DecisionVerdict},
 };
@@ -126,6 +126,8 @@ pub(super) fn decided(
     let sealed = SealedKey::load(&workspace.approvers_dir(), matches.get_one::<String>("as").map(String::as_str))?;
     block_on(async {
         let review = decide::fetch(&workspace, &question).await?;
+        // What to look at first stands last, where it is asked.
+        println!("{}", whole(&review)?);
         println!("{}", render(&review)?);
         println!("{} signs with {}", sealed.name, sealed.public_key.fingerprint());
         let key = sealed.open(&passphrase("passphrase: ")?)?;

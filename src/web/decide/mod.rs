@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::{Change, EnvironmentDifference},
-    decisions::{Review, render, review},
+    decisions::{Review, render, review, whole as every_field},
     engine::asked::{Asked, REASON},
     error::Result,
     model::{DecisionKind, DecisionVerdict},
@@ -74,7 +74,10 @@ async fn whole(ask: &Ask, asked: &Asked) -> Result<Markup> {
                         (count(review.document.len() as u64)) " bytes, shown here as the terminal shows them"
                     }
                     pre class="document" tabindex="0" { (text(&render(&review)?, usize::MAX)) }
-                    @if !matches!(asked.kind(), DecisionKind::Configuration | DecisionKind::Runbook) {
+                    @let every_field = every_field(&review)?;
+                    @if !every_field.is_empty() {
+                        pre class="document" tabindex="0" { (text(&every_field, usize::MAX)) }
+                    } @else if !matches!(asked.kind(), DecisionKind::Configuration | DecisionKind::Runbook) {
                         details {
                             summary { "The very bytes" }
                             pre class="document" tabindex="0" { (text(&review.document, usize::MAX)) }

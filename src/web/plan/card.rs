@@ -33,7 +33,7 @@ pub fn card(known: &Known) -> Markup {
                 dd {
                     (name(&plan.service)) " " strong { (line(&plan.version, 80)) }
                     @match &plan.base { Some(base) => { " in place of " (line(&base.version, 80)) } None => ", the first deployment there" }
-                    @if let Purpose::Rollback { of } = &plan.purpose { ": the way back from " a href={ "/deployments/" (of) } { (of) } }
+                    @if let Purpose::Rollback { of } = &plan.purpose { ": the way back from " a href={ "/deployments/" (of) } { (name(of)) } }
                     div class="quiet" { "release " (short(&plan.digest)) ", commit " (commit(plan.commit.as_deref())) }
                 }
                 dt { "Where" }

@@ -1,12 +1,12 @@
 //! What differs, field by field, from the plan that brought what serves: the last one that was approved and worked.
 
-use super::{document::flatten, known::Known};
+use super::known::Known;
 use crate::{
     model::Plan,
-    web::shown::{columns, counted, line},
+    web::shown::{columns, counted, line, name},
 };
 use maud::{Markup, html};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// How many differences are shown.
@@ -26,7 +26,7 @@ pub fn section(known: &Known) -> Markup {
         p class="quiet" {
             (counted(differences.len(), "field")) " of this plan differ from that of what serves now, "
             @if let Some(replaced) = &known.record.plan.base {
-                a href={ "/deployments/" (replaced.deployment) } { (replaced.deployment) }
+                a href={ "/deployments/" (replaced.deployment) } { (name(&replaced.deployment)) }
             }
             "."
         }
@@ -71,4 +71,40 @@ fn differences(old: &Plan, new: &Plan) -> Vec<Difference> {
     paths.dedup();
     let differs = paths.into_iter().filter(|path| old.get(*path) != new.get(*path));
     differs.map(|path| (path.clone(), old.get(path).cloned(), new.get(path).cloned())).collect()
+}
+
+/// Writes every leaf with its path, in the order of the bytes.
+fn flatten(value: &Value, path: &mut Vec<String>, fields: &mut Vec<(String, String)>) {
+    let mut inside = |name: String, value: &Value| {
+        path.push(name);
+        flatten(value, path, fields);
+        path.pop();
+    };
+    match value {
+        Value::Object(entries) if !entries.is_empty() => entries.iter().for_each(|(name, value)| inside(name.clone(), value)),
+        Value::Array(items) if !items.is_empty() => {
+            for (at, item) in items.iter().enumerate() {
+                // What has a name is found again by it where its place in the list has changed.
+                let named = ["id", "gate", "name"].iter().find_map(|field| item[field].as_str());
+                inside(named.map_or_else(|| (at + 1).to_string(), str::to_owned), item);
+            }
+        }
+        leaf => {
+            let said = leaf.as_str().map_or_else(|| leaf.to_string(), str::to_owned);
+            fields.push((path.join(" › "), said));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_leaf_is_there_with_its_path() {
+        let mut fields = Vec::new();
+        flatten(&json!({"a": {"b": [1, {"id": "x", "c": null}]}, "d": [], "e": "\u{202e}"}), &mut Vec::new(), &mut fields);
+        let said: Vec<String> = fields.iter().map(|(path, value)| format!("{path}={value}")).collect();
+        assert_eq!(said, ["a › b › 1=1", "a › b › x › c=null", "a › b › x › id=x", "d=[]", "e=\u{202e}"]);
+    }
 }

@@ -4,8 +4,12 @@
 mod card;
 mod changes;
 mod document;
+#[cfg(test)]
+mod drawn_plan;
 mod gates;
 mod known;
+#[cfg(test)]
+mod seen_tests;
 
 use super::{
     Ask,
@@ -15,6 +19,7 @@ use super::{
     shown::{Tone, chip, columns, command, line, moment, name, plan_state, short, sign, verdict},
 };
 use crate::{
+    decisions,
     engine::asked::Asked,
     error::{Error, Result},
     model::{DecisionVerdict, Plan, PlanId, PlanState, Reversibility, Sha256, canonical_json},
@@ -31,13 +36,21 @@ pub async fn page(ask: Ask) -> Result<Page> {
     let bytes = canonical_json(&record.plan);
     let sha256 = Sha256::of(&bytes);
     let known = Known::of(engine, record, sha256, ask.now).await?;
-    let (plan, now) = (&known.record.plan, ask.now);
-    let unproven = gates::unproven(&known);
-    let body = html! {
-        (head(&known))
+    let plan = &known.record.plan;
+    let title = format!("{} {} in {}", plan.service, plan.version, plan.environment);
+    let body = body(&known, &bytes, &ask.decider)?;
+    Ok(Page { title, section: "/directives", follows: Follows::Told, body })
+}
+
+fn body(known: &Known, bytes: &[u8], decider: &Decider) -> Result<Markup> {
+    let (plan, now) = (&known.record.plan, known.now);
+    let unproven = gates::unproven(known);
+    let fields = decisions::fields(&String::from_utf8_lossy(bytes))?;
+    Ok(html! {
+        (head(known))
         div class="decision" {
-            (card::card(&known))
-            (action(&known, &ask.decider))
+            (card::card(known))
+            (action(known, decider))
         }
         section id="unproven" {
             h2 { "What is not proven" }
@@ -45,11 +58,11 @@ pub async fn page(ask: Ask) -> Result<Page> {
         }
         section id="gates" {
             h2 { "Gates this plan rests on" }
-            (gates::table(&known))
+            (gates::table(known))
         }
         section id="changes" {
             h2 { "What changes in the plan" }
-            (changes::section(&known))
+            (changes::section(known))
         }
         section id="steps" {
             h2 { "Steps" }
@@ -66,21 +79,19 @@ pub async fn page(ask: Ask) -> Result<Page> {
         }
         section id="document" {
             h2 { "The exact plan" }
-            (document::section(&known.record.id, &bytes, &known.sha256))
+            (document::section(&known.record.id, bytes, &fields, &known.sha256))
         }
         section id="decisions" {
             h2 { "Decisions over these bytes" }
-            (decisions(&known, now))
+            (decisions(known, now))
         }
-    };
-    let title = format!("{} {} in {}", plan.service, plan.version, plan.environment);
-    Ok(Page { title, section: "/directives", follows: Follows::Told, body })
+    })
 }
 
 fn head(known: &Known) -> Markup {
     let (record, plan) = (&known.record, &known.record.plan);
     html! {
-        p class="crumbs" { a href={ "/directives/" (plan.directive) } { (plan.directive) } " / " (record.id) }
+        p class="crumbs" { a href={ "/directives/" (plan.directive) } { (name(&plan.directive)) } " / " (record.id) }
         div class="title" {
             h1 {
                 (name(&plan.service)) " "
