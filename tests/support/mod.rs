@@ -6,6 +6,7 @@ pub mod authenticator;
 pub mod chromium;
 pub mod configuration;
 pub mod databases;
+pub mod evil;
 pub mod mcp;
 pub mod pages;
 pub mod passkeys;
