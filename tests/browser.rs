@@ -298,6 +298,11 @@ async fn a_deployment_is_followed_within_a_second_also_when_the_server_was_away(
         assert!(began.elapsed() < PATIENCE, "the page does not follow");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    let began = std::time::Instant::now();
+    while browser.run("return document.querySelector('.live-hint') !== null").await == true {
+        assert!(began.elapsed() < PATIENCE, "the page of a settled deployment comes to no end");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let with = browser.run(READ).await;
     browser.cdp("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
     browser.go(&format!("{origin}/deployments/{deployment}")).await;

@@ -19,6 +19,10 @@ use crate::{
     model::{Caller, Choice, DecisionVerdict, Deployment, DeploymentId, DeploymentState, Purpose, SignedDecision, Timestamp, Verdict},
 };
 use maud::{Markup, html};
+use std::time::Duration;
+
+/// How long the page of a settled deployment still follows: its counters and files are recorded once it is settled.
+const AFTERWARDS: Duration = Duration::from_secs(5);
 
 /// Makes the page.
 pub async fn page(ask: Ask) -> Result<Page> {
@@ -26,6 +30,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
     let deployment = engine.deployment(&DeploymentId::from(ask.id.as_str())).await?;
     let course = engine.course(&deployment).await?;
     let is_over = deployment.state.is_settled();
+    let is_fresh = deployment.settled_at.is_some_and(|at| now.since(at) < AFTERWARDS);
     let report = engine.report(&deployment, !is_over).await?;
     let felt = engine.felt(&deployment, !is_over).await?;
     let mut approvals = Vec::new();
@@ -74,7 +79,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
         (log)
     };
     let title = format!("{} {} in {}", deployment.service, deployment.version, deployment.environment);
-    Ok(Page { title, section: "/history", follows: if is_over { Follows::Not } else { Follows::Runs }, body })
+    Ok(Page { title, section: "/history", follows: if is_over && !is_fresh { Follows::Not } else { Follows::Runs }, body })
 }
 
 fn head(deployment: &Deployment, course: &Course, asked_back: Option<&str>, now: Timestamp) -> Markup {

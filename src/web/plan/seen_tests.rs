@@ -9,7 +9,7 @@ use super::{
 use crate::{
     decisions::{self, Review},
     model::{DecisionKind, Plan, PlanState, Sha256, Timestamp, canonical_json},
-    store::PlanRecord,
+    store::{Approvals, PlanRecord},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Map, Value};
@@ -66,6 +66,8 @@ fn known(plan: &Plan) -> Known {
         client: None,
         quiet_hours: String::new(),
         decisions: Vec::new(),
+        approvals: Approvals { given: Vec::new(), needed: 1, asked_by: Default::default() },
+        overtaken: None,
     }
 }
 
