@@ -33,6 +33,7 @@ const TABLES: &[(&str, &str)] = &[
     ("gates", "[gates]"),
     ("ci", "[ci]"),
     ("phases", "[phases]"),
+    ("notify", "[notify.NAME]"),
 ];
 
 /// The order in which they stand on the page.
@@ -48,6 +49,7 @@ const ORDER: &[&str] = &[
     "[monitoring]",
     "[ci]",
     "[phases]",
+    "[notify.NAME]",
 ];
 
 /// What is looked for and written by nobody: texts that `apply` puts there, and a key that is always refused.
@@ -336,7 +338,7 @@ fn kinds(example: &Table) -> Vec<(String, String)> {
         match value {
             Value::Array(items) => items.iter().for_each(|item| walk(item, &format!("{path}[]"), found)),
             Value::Table(table) => {
-                let is_free = ["services", "environments"].iter().any(|name| path == *name || path.ends_with(&format!("*.{name}")));
+                let is_free = ["services", "environments", "notify"].iter().any(|name| path == *name || path.ends_with(&format!("*.{name}")));
                 for (name, value) in table {
                     let name = if is_free { "*" } else { name };
                     let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
