@@ -338,7 +338,8 @@ fn kinds(example: &Table) -> Vec<(String, String)> {
         match value {
             Value::Array(items) => items.iter().for_each(|item| walk(item, &format!("{path}[]"), found)),
             Value::Table(table) => {
-                let is_free = ["services", "environments", "notify"].iter().any(|name| path == *name || path.ends_with(&format!("*.{name}")));
+                let is_free =
+                    ["services", "environments", "notify"].iter().any(|name| path == *name || path.ends_with(&format!("*.{name}")));
                 for (name, value) in table {
                     let name = if is_free { "*" } else { name };
                     let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
