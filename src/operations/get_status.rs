@@ -12,15 +12,18 @@ use crate::{
     error::Error,
     model::{DirectiveId, DirectiveState, PlanId, Sha256, Verdict, Who, text},
 };
+use clap::Args;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// How many places and directives an overview shows; the rest is counted.
 const SHOWN: usize = 5;
 /// How many questions are shown.
 const ASKED: usize = 3;
-use clap::Args;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+/// How long an answer is (design: `get_status` at most 2 KB), and what the address of a page takes of it.
+const MOST_BYTES: usize = 2_048;
+const ADDRESS_BYTES: usize = 128;
 
 /// The operation.
 pub struct GetStatus;
@@ -156,7 +159,7 @@ impl Operation for GetStatus {
                     close_watch: view.close_watch.clone(),
                     ..Output::default()
                 };
-                Ok(standing.reply(output))
+                Ok(within(standing.reply(output)))
             }
             None => {
                 let asked = &params;
@@ -171,6 +174,15 @@ impl Operation for GetStatus {
             }
         }
     }
+}
+
+/// Leaves the last of the actions out where they make the answer too long: what is not asked now is asked when the first are done.
+fn within(mut reply: Reply<Output>) -> Reply<Output> {
+    let bytes = |reply: &Reply<Output>| serde_json::to_vec(reply).map_or(0, |json| json.len()) + ADDRESS_BYTES;
+    while reply.next_actions.len() > 2 && bytes(&reply) > MOST_BYTES {
+        reply.next_actions.pop();
+    }
+    reply
 }
 
 /// Returns what is missing of what a deployment needs around it, one line each.

@@ -14,7 +14,7 @@ use crate::{
 use serde_json::json;
 
 /// How many actions are named.
-const MOST_ACTIONS: usize = 6;
+const MOST_ACTIONS: usize = 5;
 
 /// Where something stands, in words.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]

@@ -62,7 +62,8 @@ impl Registry {
         Registry { toolsets, ..self.clone() }
     }
 
-    /// Returns the same operations, whose answers say beside each command that signs at which address of these pages the same is decided.
+    /// Returns the same operations, whose answers say beside the first command that signs at which address of these pages the same is
+    /// decided.
     pub fn with_pages_at(&self, origin: &str) -> Self {
         Registry { pages: Some(origin.into()), ..self.clone() }
     }
@@ -152,14 +153,13 @@ impl Registry {
         Refused { error, body: self.addressed(body) }
     }
 
-    /// Adds to each action that a person's signature takes the address of the page where it is given, as `page`.
+    /// Adds to the first action that takes a person's signature the address of the page where it is given, as `page`. Others have theirs
+    /// there, too; an answer is short.
     fn addressed(&self, mut body: Value) -> Value {
         if let (Some(origin), Some(Value::Array(actions))) = (&self.pages, body.get_mut("next_actions")) {
-            for action in actions.iter_mut().filter_map(Value::as_object_mut) {
-                let asked = action.get("command").and_then(Value::as_str).and_then(Asked::of_command);
-                if let Some(asked) = asked {
-                    action.insert("page".into(), format!("{origin}{}", asked.page()).into());
-                }
+            let asked = |action: &Value| action["command"].as_str().and_then(Asked::of_command);
+            if let Some((action, asked)) = actions.iter_mut().find_map(|action| asked(action).map(|asked| (action, asked))) {
+                action["page"] = format!("{origin}{}", asked.page()).into();
             }
         }
         body
