@@ -36,21 +36,7 @@ pub(super) enum Of {
 
 impl Telling {
     fn of(entry: &AuditEntry, kind: NoticeKind, about: &str, title: String, page: String) -> Self {
-        let notice = Notice {
-            kind,
-            about: about.to_owned(),
-            subject: visible_line(&entry.subject, 2 * NAME),
-            title,
-            service: None,
-            environment: None,
-            version: None,
-            code: None,
-            verdict: None,
-            by: None,
-            said: None,
-            page,
-            at: entry.at,
-        };
+        let notice = Notice::of(kind, about, &visible_line(&entry.subject, 2 * NAME), title, &page, entry.at);
         Telling { notice, of: Of::All, topic: None }
     }
 

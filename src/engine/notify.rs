@@ -334,19 +334,6 @@ impl Notified {
 
 /// Returns a notice of nothing but that notices arrive.
 fn test(now: Timestamp) -> Notice {
-    Notice {
-        kind: NoticeKind::Test,
-        about: "test".into(),
-        subject: "test".into(),
-        title: "somebody tries whether messages of Interlock arrive here".into(),
-        service: None,
-        environment: None,
-        version: None,
-        code: None,
-        verdict: None,
-        by: None,
-        said: None,
-        page: "/configuration".into(),
-        at: now,
-    }
+    let title = "somebody tries whether messages of Interlock arrive here".to_owned();
+    Notice::of(NoticeKind::Test, "test", "test", title, "/configuration", now)
 }

@@ -83,6 +83,15 @@ pub struct Notice {
     pub at: Timestamp,
 }
 
+impl Notice {
+    /// Returns one that says no more than this.
+    pub fn of(kind: NoticeKind, about: &str, subject: &str, title: String, page: &str, at: Timestamp) -> Self {
+        let (about, subject, page) = (about.to_owned(), subject.to_owned(), page.to_owned());
+        let (service, environment, version, code, verdict, by, said) = Default::default();
+        Notice { kind, about, subject, title, service, environment, version, code, verdict, by, said, page, at }
+    }
+}
+
 /// How somebody elsewhere is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -55,21 +55,9 @@ mod tests {
     #[test]
     fn nothing_that_others_write_mentions_links_or_formats() {
         let hostile = "1.0 <!channel> <https://evil.example|approve> *x* & `y`";
-        let notice = Notice {
-            kind: NoticeKind::Asks,
-            about: "plan".into(),
-            subject: "plan_1".into(),
-            title: format!("web {hostile} waits"),
-            service: None,
-            environment: None,
-            version: None,
-            code: None,
-            verdict: None,
-            by: None,
-            said: Some(format!("please <!here> {hostile}")),
-            page: "/plans/plan_1".into(),
-            at: Timestamp(0),
-        };
+        let said = Some(format!("please <!here> {hostile}"));
+        let title = format!("web {hostile} waits");
+        let notice = Notice { said, ..Notice::of(NoticeKind::Asks, "plan", "plan_1", title, "/plans/plan_1", Timestamp(0)) };
         let sent = body(&Message { id: "m", at: Timestamp(0), notice: &notice, pages: "http://localhost:1" });
         let sent: Value = serde_json::from_str(&sent).unwrap();
         let line = sent["text"].as_str().unwrap();
