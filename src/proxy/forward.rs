@@ -15,15 +15,11 @@ use super::{
     websocket,
 };
 use crate::model::Stickiness;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use hyper::{
-    body::{Body, Incoming},
-    upgrade::OnUpgrade,
-};
-use hyper_util::rt::TokioIo;
+use hyper::body::Body;
 use interlock_wire::{
-    Connection, Download, Progress, Tunnel, Unanswered, Upload,
+    Connection, Download, Incoming, Progress, Reply, Unanswered, Upload,
     headers::{self, Ask},
 };
 use std::{
@@ -31,7 +27,7 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
-use tokio::time::sleep_until;
+use tokio::{sync::oneshot, time::sleep_until};
 
 /// How long an instance may be silent before its response begins.
 const RESPONSE_HEAD: Duration = Duration::from_secs(60);
@@ -48,28 +44,27 @@ pub struct Origin {
     pub timer: Timer,
     /// Hears when an instance's requests are told to end.
     pub ear: Arc<Ear>,
-    /// Set when the connection becomes a tunnel.
-    pub tunnel: Tunnel,
 }
 
 /// Answers one request.
-pub async fn serve(origin: Arc<Origin>, request: Request<Incoming>) -> Response<Answer> {
-    let mut response = respond(&origin, request).await;
-    if origin.listener.routes.is_leaving() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+pub async fn serve(origin: Arc<Origin>, request: Request<Incoming>) -> Reply {
+    let mut reply = respond(&origin, request).await;
+    if let Reply::Response(response) = &mut reply
+        && origin.listener.routes.is_leaving()
+    {
         // The client's next request comes over a new connection, to the worker that has taken over.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response
+    reply
 }
 
-async fn respond(origin: &Origin, mut request: Request<Incoming>) -> Response<Answer> {
-    let on_upgrade = hyper::upgrade::on(&mut request);
+async fn respond(origin: &Origin, request: Request<Incoming>) -> Reply {
     let (head, body) = request.into_parts();
     let mut ask = headers::prepare(head, &origin.forwarded_for);
     let is_synthetic = ask.probe.as_ref().is_some_and(|probe| probe.as_bytes() == origin.listener.routes.probe_secret.as_bytes());
     let switch = match origin.route(&ask).await {
         Ok(switch) => switch,
-        Err(failure) => return failure.answer(),
+        Err(failure) => return Reply::Response(failure.answer()),
     };
     let rules = switch.rules.load_full();
     let wish = sticky::wish(&rules.stickiness, &ask);
@@ -96,11 +91,10 @@ async fn respond(origin: &Origin, mut request: Request<Incoming>) -> Response<An
     response.headers_mut().remove(headers::ERROR);
     response.headers_mut().extend(cookie.map(|cookie| (header::SET_COOKIE, cookie)));
     if is_tunnel {
-        return tunnel(origin, switch, response, claim, on_upgrade);
+        return tunnel(switch, response, claim);
     }
-    *response.version_mut() = Version::HTTP_11;
     let is_event_stream = headers::is_event_stream(response.headers());
-    response.map(|body| Relayed::new(body, claim, told, is_event_stream).boxed_unsync())
+    Reply::Response(response.map(|body| Relayed::new(body, claim, told, is_event_stream).boxed_unsync()))
 }
 
 /// Why the proxy answers by itself.
@@ -138,7 +132,7 @@ impl Failure {
 }
 
 /// Answers by itself, and counts it where it is the router's fault.
-fn fail(switch: &Switch, failure: Failure, is_synthetic: bool, record: Option<Record>) -> Response<Answer> {
+fn fail(switch: &Switch, failure: Failure, is_synthetic: bool, record: Option<Record>) -> Reply {
     let is_ours = matches!(failure, Failure::NothingServes | Failure::Held(_) | Failure::Gateway | Failure::Timeout);
     if is_ours && switch.is_serving() && !is_synthetic {
         switch.totals.router_failures.fetch_add(1, Relaxed);
@@ -147,7 +141,7 @@ fn fail(switch: &Switch, failure: Failure, is_synthetic: bool, record: Option<Re
     if let Some(record) = record {
         record.ended(Some(response.status().as_u16()), None, "router", 0);
     }
-    response
+    Reply::Response(response)
 }
 
 impl Origin {
@@ -301,23 +295,22 @@ fn is_idempotent(method: &Method) -> bool {
 }
 
 /// Answers 101 and relays frames until either side ends, or the instance is retired.
-fn tunnel(origin: &Origin, switch: Arc<Switch>, response: Response<Download>, mut claim: Claim, client: OnUpgrade) -> Response<Answer> {
+fn tunnel(switch: Arc<Switch>, response: Response<Download>, mut claim: Claim) -> Reply {
     let (mut head, instance) = response.into_parts();
     head.headers.remove(header::CONTENT_LENGTH);
     headers::upgrade(&mut head.headers);
-    // Set before the 101 leaves: from then on the client sends frames.
-    origin.tunnel.store(true, Relaxed);
+    let (whose, client) = oneshot::channel();
     tokio::spawn(async move {
         let (Ok(client), Some(instance)) = (client.await, instance.upgraded()) else {
             return;
         };
         let told = claim.endings.websockets.clone();
-        match websocket::relay(TokioIo::new(client), instance, told).await {
+        match websocket::relay(client, instance, told).await {
             websocket::Ended::Told => claim.end(Outcome::Drained),
             // An instance in force may hang up without a word: that is its own way. One out of force was ended by us.
             websocket::Ended::BrokenByInstance if !switch.is_in_force(&claim.instance) => claim.end(Outcome::Cut),
             websocket::Ended::BrokenByInstance | websocket::Ended::Closed => {}
         }
     });
-    Response::from_parts(head, answer::full(""))
+    Reply::Tunnel(Response::from_parts(head, ()), whose)
 }

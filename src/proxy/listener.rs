@@ -6,7 +6,7 @@ use super::{
     switch::Switch,
     timer::Timer,
 };
-use interlock_wire::{Service, Tunnel, headers};
+use interlock_wire::{Service, headers};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -59,10 +59,9 @@ impl Listener {
 
 async fn connection(listener: Arc<Listener>, stream: TcpStream, client: SocketAddr) {
     let _ = stream.set_nodelay(true);
-    let tunnel = Tunnel::default();
     let stop = listener.stop.clone();
     let forwarded_for = headers::address_of(client.ip());
-    let origin = Arc::new(Origin { listener, client, forwarded_for, timer: Timer::default(), ear: Arc::default(), tunnel: tunnel.clone() });
+    let origin = Arc::new(Origin { listener, client, forwarded_for, timer: Timer::default(), ear: Arc::default() });
     let service: Service = Arc::new(move |request| Box::pin(forward::serve(origin.clone(), request)));
-    interlock_wire::serve(stream, tunnel, stop, service).await;
+    interlock_wire::serve(stream, stop, service).await;
 }

@@ -1,7 +1,8 @@
-//! A body in chunks, read from the bytes of an instance (RFC 9112, 7.1).
+//! A body in chunks (RFC 9112, 7.1). Of a client's nothing is taken that two parsers could read in two ways.
 
-use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use super::left::Piece;
+use bytes::{Buf, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// The longest line of a chunk's size.
 const MAX_LINE: usize = 1024;
@@ -12,63 +13,67 @@ const MAX_TRAILERS: usize = 16 * 1024;
 /// The most trailers.
 const MOST_TRAILERS: usize = 64;
 
-/// Follows chunks.
-#[derive(Debug, Default)]
-pub struct Chunks(State);
+/// What no client may say behind its body: where it goes and ends.
+const NEVER: [HeaderName; 4] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::HOST, header::CONNECTION];
 
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+/// Follows chunks.
+#[derive(Debug)]
+pub struct Chunks {
+    state: State,
+    is_strict: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    #[default]
     Size,
     Data(u64),
     DataEnd,
     Trailers,
 }
 
-/// What comes next of a body.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Piece {
-    /// A part of it.
-    Data(Bytes),
-    /// Its end, with its trailers.
-    End(Option<HeaderMap>),
-    /// Nothing before more bytes have come.
-    Unknown,
-}
-
 impl Chunks {
+    /// Returns the chunks of a request.
+    pub fn of_client() -> Self {
+        Chunks { state: State::Size, is_strict: true }
+    }
+
+    /// Returns the chunks of an answer.
+    pub fn of_instance() -> Self {
+        Chunks { state: State::Size, is_strict: false }
+    }
+
     /// Takes the next piece out of the buffer.
     pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Piece, &'static str> {
         loop {
-            match self.0 {
+            match self.state {
                 State::Size => {
                     let Some(line) = line(buffer, MAX_LINE)? else { return Ok(Piece::Unknown) };
-                    let size = size(&buffer[..line]).ok_or("a chunk's size that is not a number")?;
+                    let size = size(&buffer[..line], self.is_strict).ok_or("a chunk's size that is not a number")?;
                     buffer.advance(line + 2);
-                    self.0 = if size == 0 { State::Trailers } else { State::Data(size) };
+                    self.state = if size == 0 { State::Trailers } else { State::Data(size) };
                 }
                 State::Data(_) if buffer.is_empty() => return Ok(Piece::Unknown),
                 State::Data(left) => {
                     let count = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
                     let left = left - count as u64;
-                    self.0 = if left == 0 { State::DataEnd } else { State::Data(left) };
+                    self.state = if left == 0 { State::DataEnd } else { State::Data(left) };
                     return Ok(Piece::Data(buffer.split_to(count).freeze()));
                 }
                 State::DataEnd => match &buffer[..] {
                     [b'\r', b'\n', ..] => {
                         buffer.advance(2);
-                        self.0 = State::Size;
+                        self.state = State::Size;
                     }
                     [] | [b'\r'] => return Ok(Piece::Unknown),
                     _ => return Err("a chunk longer than it says"),
                 },
-                State::Trailers => return trailers(buffer),
+                State::Trailers => return trailers(buffer, self.is_strict),
             }
         }
     }
 }
 
-fn trailers(buffer: &mut BytesMut) -> Result<Piece, &'static str> {
+fn trailers(buffer: &mut BytesMut, is_strict: bool) -> Result<Piece, &'static str> {
     if buffer.starts_with(b"\r\n") {
         buffer.advance(2);
         return Ok(Piece::End(None));
@@ -79,7 +84,13 @@ fn trailers(buffer: &mut BytesMut) -> Result<Piece, &'static str> {
             let mut trailers = HeaderMap::with_capacity(found.len());
             for one in found {
                 let name = HeaderName::from_bytes(one.name.as_bytes()).map_err(|_| "a trailer that is none")?;
+                if is_strict && NEVER.contains(&name) {
+                    return Err("a trailer that says where the request goes or ends");
+                }
                 trailers.append(name, HeaderValue::from_bytes(one.value).map_err(|_| "a trailer that is none")?);
+            }
+            if has_bare_line_feed(&buffer[..length]) {
+                return Err("a bare line feed");
             }
             buffer.advance(length);
             Ok(Piece::End(Some(trailers)))
@@ -87,6 +98,10 @@ fn trailers(buffer: &mut BytesMut) -> Result<Piece, &'static str> {
         Ok(httparse::Status::Partial) if buffer.len() < MAX_TRAILERS => Ok(Piece::Unknown),
         _ => Err("trailers that cannot be read"),
     }
+}
+
+fn has_bare_line_feed(bytes: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', bytes).any(|at| at == 0 || bytes[at - 1] != b'\r')
 }
 
 /// Returns how long the next line is, without its end; `None` while it is not whole.
@@ -99,11 +114,12 @@ fn line(bytes: &[u8], longest: usize) -> Result<Option<usize>, &'static str> {
     }
 }
 
-/// Reads a chunk's size; what is said beside it (`;…`) is of no concern.
-fn size(line: &[u8]) -> Option<u64> {
+/// Reads a chunk's size; what is said beside it (`;…`) is of no concern. Some servers write blanks behind it, no client does.
+fn size(line: &[u8], is_strict: bool) -> Option<u64> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    let rest = line[digits..].trim_ascii_start();
-    let is_readable = (1..=15).contains(&digits) && (rest.is_empty() || rest[0] == b';') && !rest.contains(&b'\r');
+    let rest = if is_strict { &line[digits..] } else { line[digits..].trim_ascii_start() };
+    let is_said = |byte: &u8| if is_strict { !byte.is_ascii_control() } else { *byte != b'\r' };
+    let is_readable = (1..=15).contains(&digits) && (rest.is_empty() || rest[0] == b';') && rest.iter().all(is_said);
     is_readable.then(|| u64::from_str_radix(std::str::from_utf8(&line[..digits]).ok()?, 16).ok()).flatten()
 }
 
@@ -116,7 +132,7 @@ mod tests {
 
     /// Reads a body that comes `step` bytes at a time; returns it with its trailers and what is left.
     fn read(bytes: &[u8], step: usize) -> Result<Option<Whole>, &'static str> {
-        let (mut chunks, mut buffer, mut body, mut come) = (Chunks::default(), BytesMut::new(), Vec::new(), 0);
+        let (mut chunks, mut buffer, mut body, mut come) = (Chunks::of_instance(), BytesMut::new(), Vec::new(), 0);
         loop {
             match chunks.next(&mut buffer)? {
                 Piece::Data(data) => body.extend_from_slice(&data),

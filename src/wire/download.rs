@@ -1,15 +1,19 @@
 //! The body of an instance's answer, read as it is wanted, and the connection it comes on.
 
-use super::{chunks::Piece, response::Left, server::BoxError, upstream::Connection};
+use super::{
+    left::{Left, Piece},
+    server::BoxError,
+    upgraded::Upgraded,
+    upstream::Connection,
+};
 use bytes::{Bytes, BytesMut};
-use hyper::body::{Body, Frame, SizeHint};
+use http_body::{Body, Frame, SizeHint};
 use std::{
     io,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, tcp::OwnedReadHalf},
     task::JoinHandle,
 };
@@ -66,7 +70,7 @@ impl Download {
     /// Returns the connection as a stream of bytes, after an answer with which it became one.
     pub fn upgraded(mut self) -> Option<Upgraded> {
         let Stream::Whole(stream) = std::mem::replace(&mut self.stream, Stream::Gone) else { return None };
-        Some(Upgraded { stream, buffer: std::mem::take(&mut self.buffer) })
+        Some(Upgraded::new(stream, std::mem::take(&mut self.buffer)))
     }
 
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -98,25 +102,10 @@ impl Body for Download {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let body = &mut *self;
         loop {
-            match &mut body.left {
-                Left::Sized(0) => return Poll::Ready(None),
-                Left::Sized(left) if !body.buffer.is_empty() => {
-                    let count = usize::try_from(*left).unwrap_or(usize::MAX).min(body.buffer.len());
-                    *left -= count as u64;
-                    return Poll::Ready(Some(Ok(Frame::data(body.buffer.split_to(count).freeze()))));
-                }
-                Left::UntilClose if !body.buffer.is_empty() => {
-                    return Poll::Ready(Some(Ok(Frame::data(body.buffer.split().freeze()))));
-                }
-                Left::Chunked(chunks) => match chunks.next(&mut body.buffer)? {
-                    Piece::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                    Piece::End(trailers) => {
-                        body.left = Left::Sized(0);
-                        return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
-                    }
-                    Piece::Unknown => {}
-                },
-                Left::Sized(_) | Left::UntilClose => {}
+            match body.left.next(&mut body.buffer)? {
+                Piece::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Piece::End(trailers) => return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers)))),
+                Piece::Unknown => {}
             }
             if ready!(body.poll_more(cx))? == 0 {
                 if matches!(body.left, Left::UntilClose) {
@@ -129,14 +118,11 @@ impl Body for Download {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.left, Left::Sized(0))
+        self.left.is_over()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.left {
-            Left::Sized(left) => SizeHint::with_exact(left),
-            _ => SizeHint::default(),
-        }
+        self.left.size()
     }
 }
 
@@ -147,38 +133,5 @@ impl Drop for Download {
         {
             sending.abort();
         }
-    }
-}
-
-/// A connection that has become a stream of bytes.
-#[derive(Debug)]
-pub struct Upgraded {
-    stream: TcpStream,
-    buffer: BytesMut,
-}
-
-impl AsyncRead for Upgraded {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        // What came with the answer comes first.
-        if !self.buffer.is_empty() {
-            let count = into.remaining().min(self.buffer.len());
-            into.put_slice(&self.buffer.split_to(count));
-            return Poll::Ready(Ok(()));
-        }
-        Pin::new(&mut self.stream).poll_read(cx, into)
-    }
-}
-
-impl AsyncWrite for Upgraded {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

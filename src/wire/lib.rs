@@ -1,22 +1,30 @@
-//! The proxy's two ends: a client's connection, read strictly, and an instance's, with the HTTP library between them.
+//! The proxy's two ends: a client's connection, read strictly, and an instance's.
 //!
-//! A package of its own because of how it is compiled: the HTTP library's state machines are generic, so they are compiled where their
-//! types are named, and all else here is compiled for size. Nothing that this package offers is generic, so they are compiled here, for
-//! speed. It knows nothing of services, splits or counters.
+//! Both are driven by whoever waits for them: one task a client, no channel for an answer. Bytes are read by parsers of their own, each the
+//! twin of another (`request` and `response`, `incoming` and `download`, `reply` and `outgoing`), and what they share is `left` and `chunks`:
+//! where a body ends. A package of its own because of how it is compiled: for speed, where all else here is compiled for size. It knows
+//! nothing of services, splits or counters.
 
 mod chunks;
 mod download;
-pub mod framing;
-mod guard;
 pub mod headers;
+mod incoming;
+mod left;
 mod outgoing;
+mod reply;
+pub mod request;
 mod response;
 mod server;
+#[cfg(test)]
+mod server_test;
+mod upgraded;
 mod upload;
 mod upstream;
 
-pub use download::{Download, Upgraded};
-pub use guard::Tunnel;
-pub use server::{Body, BoxError, Reply, Service, serve};
+pub use download::Download;
+pub use incoming::Incoming;
+pub use left::{Left, Piece};
+pub use server::{Answering, Body, BoxError, Reply, Service, serve};
+pub use upgraded::Upgraded;
 pub use upload::{Progress, Upload};
 pub use upstream::{Connection, Unanswered};

@@ -6,7 +6,7 @@ use super::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, header};
-use hyper::body::Body;
+use http_body::Body;
 use std::{
     io::{self, Write},
     pin::Pin,
@@ -195,7 +195,7 @@ fn written(ask: &Ask, end: End) -> Vec<u8> {
     bytes
 }
 
-fn field(bytes: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+pub(super) fn field(bytes: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     bytes.extend_from_slice(name.as_str().as_bytes());
     bytes.extend_from_slice(b": ");
     bytes.extend_from_slice(value);
@@ -204,7 +204,7 @@ fn field(bytes: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
 
 /// Returns the trailers that a head says will come. Where a message goes and ends, whom it comes from and how it is read is never said at
 /// its end.
-fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
+pub(super) fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
     let never = [
         header::AUTHORIZATION,
         header::CACHE_CONTROL,
@@ -237,7 +237,7 @@ mod tests {
     use super::*;
     use crate::headers::prepare;
     use http::{HeaderValue, Request};
-    use hyper::body::Frame;
+    use http_body::Frame;
     use std::future::poll_fn;
 
     const FORWARDED: &str = "x-forwarded-for: c\r\nx-forwarded-host: a\r\nx-forwarded-proto: http\r\n";

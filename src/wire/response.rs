@@ -1,9 +1,8 @@
 //! The head of an instance's answer, and where its body ends (RFC 9112, 6.3).
 
-use super::chunks::Chunks;
+use super::{chunks::Chunks, left::Left};
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
-use hyper::ext::ReasonPhrase;
 use std::{
     io,
     mem::MaybeUninit,
@@ -22,16 +21,9 @@ const MAX_HEADERS: usize = 100;
 /// How much is read at once.
 const READ: usize = 8 * 1024;
 
-/// How much of a body is still to come.
-#[derive(Debug)]
-pub enum Left {
-    /// So many bytes.
-    Sized(u64),
-    /// Chunks, until the last.
-    Chunked(Chunks),
-    /// All that comes until the connection is closed.
-    UntilClose,
-}
+/// What an instance calls its status, where that is not the usual name.
+#[derive(Debug, Clone)]
+pub struct Reason(pub Bytes);
 
 /// An answer's head.
 #[derive(Debug)]
@@ -152,7 +144,7 @@ fn answer(
         _ if *method == Method::HEAD => Left::Sized(0),
         _ if is_chunked => {
             headers.remove(header::CONTENT_LENGTH);
-            Left::Chunked(Chunks::default())
+            Left::Chunked(Chunks::of_instance())
         }
         _ => length.map_or(Left::UntilClose, Left::Sized),
     };
@@ -162,8 +154,8 @@ fn answer(
     *head.status_mut() = status;
     *head.version_mut() = if is_http_11 { Version::HTTP_11 } else { Version::HTTP_10 };
     *head.headers_mut() = headers;
-    if let Some(reason) = reason.and_then(|reason| ReasonPhrase::try_from(reason).ok()) {
-        head.extensions_mut().insert(reason);
+    if let Some(reason) = reason {
+        head.extensions_mut().insert(Reason(reason));
     }
     Ok(Answer { head, left, is_kept })
 }
@@ -199,8 +191,8 @@ mod tests {
     fn where_an_answer_ends_is_what_its_head_says() {
         assert_eq!(get("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"), is("Sized(5)", true));
         assert_eq!(get("HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\nContent-Length: 5\r\n\r\n"), is("Sized(5)", true));
-        assert_eq!(get("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n"), is("Chunked(Chunks(Size))", true));
-        assert_eq!(get("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n"), is("Chunked(Chunks(Size))", false));
+        assert_eq!(get("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n"), is("Chunked(Chunks", true));
+        assert_eq!(get("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n"), is("Chunked(Chunks", false));
         assert_eq!(get("HTTP/1.1 200 OK\r\n\r\n"), is("UntilClose", false));
         for status in ["101", "204", "304"] {
             let is_kept = status != "101";

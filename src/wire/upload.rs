@@ -1,8 +1,8 @@
 //! A request's body on its way to an instance, and what is known of its progress.
 
-use super::server::BoxError;
-use http_body_util::BodyExt;
-use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use super::{incoming::Incoming, server::BoxError};
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
 use std::{
     pin::Pin,
     sync::{
@@ -12,20 +12,11 @@ use std::{
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
-use tokio::{runtime::Handle, time::timeout};
-
-/// How long the rest of an upload is read that nobody wants (nginx: `lingering_time`).
-const LINGERING: Duration = Duration::from_secs(30);
-
-/// How long its client may be silent meanwhile (nginx: `lingering_timeout`).
-const SILENT: Duration = Duration::from_secs(5);
 
 /// A body, streamed and never kept.
 #[derive(Debug)]
 pub struct Upload {
     source: Source,
-    /// Whether some of it has been taken.
-    is_begun: bool,
     /// A piece that was taken for an instance that never saw it.
     put_back: Option<Bytes>,
     /// None without a body.
@@ -69,12 +60,12 @@ impl Progress {
 impl Upload {
     /// Returns the client's body.
     pub fn of(body: Incoming, progress: Progress) -> Self {
-        Upload { source: Source::Client(body), is_begun: false, put_back: None, progress: Some(progress) }
+        Upload { source: Source::Client(body), put_back: None, progress: Some(progress) }
     }
 
     /// Returns no body.
     pub fn none() -> Self {
-        Upload { source: Source::Nothing, is_begun: false, put_back: None, progress: None }
+        Upload { source: Source::Nothing, put_back: None, progress: None }
     }
 
     /// Takes it out, and leaves none.
@@ -88,25 +79,6 @@ impl Upload {
     }
 }
 
-impl Drop for Upload {
-    /// Reads on where a client still sends what nobody wants any more: it may have read its answer already, and ask on over the same
-    /// connection, which the HTTP library would close without a word. A body that was never begun is the library's: it says so in time.
-    fn drop(&mut self) {
-        if let Source::Client(body) = std::mem::replace(&mut self.source, Source::Nothing)
-            && self.is_begun
-            && !body.is_end_stream()
-            && let Ok(runtime) = Handle::try_current()
-        {
-            runtime.spawn(timeout(LINGERING, discard(body)));
-        }
-    }
-}
-
-/// Reads a body to its end, or until its client is silent.
-async fn discard(mut body: Incoming) {
-    while let Ok(Some(Ok(_))) = timeout(SILENT, body.frame()).await {}
-}
-
 impl Body for Upload {
     type Data = Bytes;
     type Error = BoxError;
@@ -117,11 +89,10 @@ impl Body for Upload {
         }
         let polled: Option<Result<Frame<Bytes>, BoxError>> = match &mut self.source {
             Source::Nothing => None,
-            Source::Client(body) => ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Into::into)),
+            Source::Client(body) => ready!(Pin::new(body).poll_frame(cx)),
             #[cfg(test)]
             Source::Fed(fed) => ready!(fed.poll_frame(cx)),
         };
-        self.is_begun = true;
         if !matches!(polled, Some(Ok(_))) {
             self.source = Source::Nothing;
         }
@@ -165,15 +136,7 @@ pub(super) mod fed {
         /// Returns a body that says its length if it is given, and what feeds it.
         pub fn fed(length: Option<u64>) -> (Feeder, Upload) {
             let (feeder, pieces) = channel(1);
-            (
-                Feeder(feeder),
-                Upload {
-                    source: Source::Fed(Fed { pieces, length }),
-                    is_begun: false,
-                    put_back: None,
-                    progress: Some(Progress::begin(true)),
-                },
-            )
+            (Feeder(feeder), Upload { source: Source::Fed(Fed { pieces, length }), put_back: None, progress: Some(Progress::begin(true)) })
         }
     }
 

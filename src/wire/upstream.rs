@@ -142,8 +142,8 @@ mod tests {
     use super::*;
     use crate::headers::prepare;
     use http::{HeaderValue, Request, StatusCode};
+    use http_body::Frame;
     use http_body_util::BodyExt;
-    use hyper::body::Frame;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -204,7 +204,7 @@ mod tests {
             assert!(connection.is_free());
             let mut response = connection.send(&get(), none()).await.unwrap();
             assert_eq!((response.status(), response.headers().len()), (StatusCode::OK, 1));
-            assert_eq!(response.extensions().get::<hyper::ext::ReasonPhrase>().unwrap().as_bytes(), b"Fine");
+            assert_eq!(response.extensions().get::<crate::response::Reason>().unwrap().0, "Fine");
             let body = response.body_mut().collect().await.unwrap().to_bytes();
             assert_eq!(body, "abc");
             connection = response.into_body().release().expect("it can be used again");

@@ -4,7 +4,7 @@ use super::world::{Backend, World};
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Bytes, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use interlock_wire::framing::Framing;
+use interlock_wire::{Piece, request::Heads};
 use std::{
     convert::Infallible,
     net::SocketAddr,
@@ -16,6 +16,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::timeout,
 };
+use tokio_util::bytes::BytesMut;
 
 /// A small generator (xorshift): the same cases in every run.
 struct Dice(u64);
@@ -127,22 +128,24 @@ fn case(number: u64) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Where requests end, as far as a reader passes them on.
+/// Where requests end, as far as they are read, and whether what follows is refused.
 fn strict(stream: &[u8]) -> (Vec<usize>, bool) {
-    let (mut framing, mut at, mut ends) = (Framing::default(), 0, Vec::new());
+    let (mut heads, mut buffer, mut ends) = (Heads::default(), BytesMut::from(stream), Vec::new());
     loop {
-        let is_blank = framing.is_between_requests() && stream[at..].starts_with(b"\r\n");
-        match framing.check(&stream[at..]) {
-            Ok(0) => return (ends, false),
-            Ok(passed) => at += passed,
+        let mut left = match heads.next(&mut buffer) {
+            Ok(Some(head)) => head.left,
+            Ok(None) => return (ends, false),
             Err(_) => return (ends, true),
+        };
+        loop {
+            match left.next(&mut buffer) {
+                Ok(Piece::Data(_)) => {}
+                Ok(Piece::End(_)) => break,
+                Ok(Piece::Unknown) => return (ends, false),
+                Err(_) => return (ends, true),
+            }
         }
-        if framing.is_between_requests() && !is_blank {
-            ends.push(at);
-        }
-        if at == stream.len() {
-            return (ends, false);
-        }
+        ends.push(stream.len() - buffer.len());
     }
 }
 
