@@ -2,7 +2,8 @@
 //!
 //! Both are driven by whoever waits for them: one task a client, no channel for an answer. Bytes are read by parsers of their own, each the
 //! twin of another (`request` and `response`, `incoming` and `download`, `reply` and `outgoing`), and what they share is `left` and `chunks`:
-//! where a body ends. A package of its own because of how it is compiled: for speed, where all else here is compiled for size. It knows
+//! where a body ends. A package of its own because of how it is compiled: for speed, where all else here is compiled for size; so nothing it
+//! offers is generic or an async function, which are compiled where they are used. It knows
 //! nothing of services, splits or counters.
 
 mod chunks;

@@ -58,18 +58,21 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// Serves a client until it leaves or the connection breaks; after `stop` ends with the request it is at.
 ///
 /// How a connection ends is the client's affair, or was counted where it failed.
-pub async fn serve(stream: TcpStream, stop: CancellationToken, service: Service) {
-    let (read, write) = stream.into_split();
-    let client = Client {
-        side: Side::Here(Reading::new(read)),
-        write,
-        stopped: Box::pin(stop.clone().cancelled_owned()),
-        stop,
-        alarm: Box::pin(sleep_until(Instant::now() + IDLE)),
-        head_began: None,
-    };
-    // An error is the end: of what had to be said, all has been.
-    let _ = client.serve(service).await;
+pub fn serve(stream: TcpStream, stop: CancellationToken, service: Service) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    // Boxed: an async function is compiled where it is waited for.
+    Box::pin(async move {
+        let (read, write) = stream.into_split();
+        let client = Client {
+            side: Side::Here(Reading::new(read)),
+            write,
+            stopped: Box::pin(stop.clone().cancelled_owned()),
+            stop,
+            alarm: Box::pin(sleep_until(Instant::now() + IDLE)),
+            head_began: None,
+        };
+        // An error is the end: of what had to be said, all has been.
+        let _ = client.serve(service).await;
+    })
 }
 
 /// A client's connection.

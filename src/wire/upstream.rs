@@ -62,7 +62,12 @@ impl Connection {
     }
 
     /// Sends a request and returns the head of its response with what reads the rest. Given up halfway, the connection is closed.
-    pub async fn send(self, ask: &Ask, upload: Upload) -> Result<Response<Download>, Unanswered> {
+    pub fn send(self, ask: &Ask, upload: Upload) -> Pin<Box<dyn Future<Output = Result<Response<Download>, Unanswered>> + Send + '_>> {
+        // Boxed: an async function is compiled where it is waited for, and this is the package that is compiled for speed.
+        Box::pin(self.exchange(ask, upload))
+    }
+
+    async fn exchange(self, ask: &Ask, upload: Upload) -> Result<Response<Download>, Unanswered> {
         let mut wait = Turn::default();
         poll_fn(|cx| wait.poll(cx)).await;
         // It may have been left, or have spoken unasked, while others went first.

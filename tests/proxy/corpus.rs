@@ -7,13 +7,13 @@ use hyper_util::rt::TokioIo;
 use interlock_wire::{Piece, request::Heads};
 use std::{
     convert::Infallible,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
     time::Duration,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     time::timeout,
 };
 use tokio_util::bytes::BytesMut;
@@ -230,13 +230,21 @@ fn a_hundred_thousand_streams_end_where_others_say_they_end() {
     assert!(caught > 1_000, "the same harness sees a reader with a hole: {caught}");
 }
 
-type Seen = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+/// Whole requests: whom they come from, as the proxy says, their lines and bodies.
+type Seen = Arc<Mutex<Vec<(String, (String, Vec<u8>))>>>;
+
+/// Takes what was seen of one client; what another sent may come late.
+fn of(seen: &Seen, client: &str) -> Vec<(String, Vec<u8>)> {
+    seen.lock().unwrap().iter().filter(|(from, _)| from == client).map(|(_, request)| request.clone()).collect()
+}
 
 /// Notes each whole request.
 async fn note(seen: Seen, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let line = format!("{} {}", request.method(), request.uri().path_and_query().map_or("/", |path| path.as_str()));
+    let from =
+        request.headers().get("x-forwarded-for").map_or_else(String::new, |from| String::from_utf8_lossy(from.as_bytes()).into_owned());
     if let Ok(body) = request.into_body().collect().await {
-        seen.lock().unwrap().push((line, body.to_bytes().to_vec()));
+        seen.lock().unwrap().push((from, (line, body.to_bytes().to_vec())));
     }
     Ok(Response::new(Full::from("ok")))
 }
@@ -247,8 +255,10 @@ async fn serve(seen: Seen, stream: TcpStream) {
 }
 
 /// Sends a stream and waits until the other side has nothing more to say.
-async fn send(address: SocketAddr, bytes: &[u8], ends: bool) {
-    let mut stream = TcpStream::connect(address).await.unwrap();
+async fn send(from: Ipv4Addr, address: SocketAddr, bytes: &[u8], ends: bool) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
     let _ = stream.write_all(bytes).await;
     if ends {
         let _ = stream.shutdown().await;
@@ -276,10 +286,10 @@ async fn an_instance_sees_no_request_that_hyper_alone_would_not_see() {
     let (mut same, mut fewer, mut requests) = (0, 0, 0);
     for number in 1_000_000..1_000_240 {
         let stream = case(number);
-        behind.lock().unwrap().clear();
         alone.lock().unwrap().clear();
-        tokio::join!(send(world.listen, &stream, false), send(plain, &stream, true));
-        let (behind, alone) = (behind.lock().unwrap().clone(), alone.lock().unwrap().clone());
+        let from = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 1, 0, 0)) + u32::try_from(number - 1_000_000).unwrap());
+        tokio::join!(send(from, world.listen, &stream, false), send(Ipv4Addr::LOCALHOST, plain, &stream, true));
+        let (behind, alone) = (of(&behind, &from.to_string()), of(&alone, ""));
         let shown = String::from_utf8_lossy(&stream);
         assert!(alone.starts_with(&behind), "case {number}: {behind:?} beside {alone:?} in {shown:?}");
         requests += behind.len();
