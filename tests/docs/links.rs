@@ -1,7 +1,10 @@
 //! Links, pictures, and the list of chapters.
 
-use super::book::{Page, chapters, markdown_under, none, pages, read, root};
-use std::{collections::BTreeSet, path::Path};
+use super::{
+    book::{Page, chapters, markdown_under, none, pages, read, root},
+    support::required::runtime,
+};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 /// A picture that costs more is not looked at on a slow line.
 const PICTURE_BYTES: u64 = 60 * 1024;
@@ -16,10 +19,38 @@ fn the_summary_lists_every_page_once_and_nothing_else() {
 }
 
 #[test]
-fn the_book_is_where_mdbook_looks_for_it() {
-    let book: toml::Table = toml::from_str(&read("docs/book.toml")).unwrap();
-    let source = root().join("docs").join(book["book"]["src"].as_str().unwrap());
-    assert!(source.join("SUMMARY.md").is_file());
+fn mdbook_makes_a_page_of_every_chapter() {
+    let Some(mdbook) = runtime("mdbook", "INTERLOCK_MDBOOK") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (docs, made) = (folder.path().join("docs"), folder.path().join("made"));
+    copy(&root().join("docs"), &docs);
+    let build = || Command::new(&mdbook).arg("build").arg(&docs).arg("-d").arg(&made).output().unwrap();
+    let built = build();
+    let said = String::from_utf8_lossy(&[built.stdout, built.stderr].concat()).into_owned();
+    assert!(built.status.success() && !said.contains("WARN") && !said.contains("ERROR"), "{said}");
+    let chapters = chapters(&read("docs/SUMMARY.md")).unwrap();
+    for chapter in &chapters {
+        let page = made.join(chapter.path.replace("README.md", "index.md")).with_extension("html");
+        let html = fs::read_to_string(&page).unwrap_or_else(|err| panic!("{}: {err}", page.display()));
+        let title = read(&format!("docs/{}", chapter.path)).lines().next().unwrap().trim_start_matches("# ").to_owned();
+        assert!(html.contains("<main>") && html.contains(&title), "{}", page.display());
+    }
+    fs::read_dir(docs.join("images")).unwrap().for_each(|one| assert!(made.join("images").join(one.unwrap().file_name()).is_file()));
+    println!("figure: mdBook made {} pages", chapters.len());
+    // The same build sees a chapter that is not there.
+    fs::write(docs.join("SUMMARY.md"), "# Summary\n\n[Gone](gone.md)\n").unwrap();
+    assert!(!build().status.success());
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &to.join(entry.file_name())),
+            false => _ = fs::copy(entry.path(), to.join(entry.file_name())).unwrap(),
+        }
+    }
 }
 
 #[test]
@@ -32,7 +63,7 @@ fn every_link_leads_somewhere_and_every_picture_is_there_and_says_what_it_shows(
     assert!(links > 100 && pictures > 0, "{links} links, {pictures} pictures");
     none(pages.iter().flat_map(faults).collect());
     let shown: BTreeSet<String> = pages.iter().flat_map(Page::links).filter(|link| link.is_picture).map(|link| link.target).collect();
-    for picture in std::fs::read_dir(root().join("docs/images")).unwrap() {
+    for picture in fs::read_dir(root().join("docs/images")).unwrap() {
         let name = picture.unwrap().file_name().into_string().unwrap();
         assert!(shown.iter().any(|target| target.ends_with(&format!("images/{name}"))), "nobody shows docs/images/{name}");
     }
