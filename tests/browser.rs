@@ -380,3 +380,82 @@ async fn a_page_somebody_decides_on_says_that_it_has_changed_and_stays() {
     assert!(origin.starts_with("http://localhost"));
     browser.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployments_page_prints_as_a_proof_on_two_sheets() {
+    let Some(browser) = Browser::open().await else { return };
+    let feeds = r#"
+[gates]
+tests    = { run = ">= 1", failed = "<= 0", command = ["cat", "junit.xml"], report = "-", format = "junit" }
+coverage = { lines_percent = ">= 80", command = ["cat", "lcov.info"], report = "-", format = "lcov" }
+load     = { p95_ms = "<= 500", command = ["cat", "load.json"], report = "-", format = "k6" }
+"#;
+    let asks = |shop: &Shop| {
+        let on = ["tests           ", "coverage        ", "load            ", "promoted_from   ", "sign_off        "];
+        let text = shop.configuration(APPROVAL).replace("phase    = \"phase-06\"", "phase    = \"phase-06\"\nafter    = \"staging\"");
+        on.iter().fold(text, |text, gate| text.replace(&format!("{gate}= \"off\"\n"), "")) + feeds
+    };
+    let (shop, ada) = Shop::signed(Database::Sqlite, asks).await;
+    shop.write(
+        "junit.xml",
+        r#"<testsuites><testsuite name="a" tests="2" failures="0"><testcase name="b"/><testcase name="c"/></testsuite></testsuites>"#,
+    );
+    shop.write("lcov.info", "SF:src/till.rs\nDA:1,1\nDA:2,1\nLF:2\nLH:2\nend_of_record\n");
+    shop.write("load.json", include_str!("fixtures/reports/k6-summary-export.json"));
+    shop.commit();
+    let mut delivered = json!({});
+    for version in ["1.0.0", "1.1.0"] {
+        assert_eq!(shop.deploy(version, &shop.build(version)).await["state"], "succeeded");
+        let directive = shop.directive("production", version).await;
+        shop.must("run_predeploy_checks", json!({ "directive": directive })).await;
+        let uat = json!({ "directive": directive, "fact": "uat" });
+        shop.decides(&ada, DecisionKind::SignOff, uat, DecisionVerdict::Approve, None).await.unwrap();
+        shop.until(&directive, "checked").await;
+        let plan = shop.plan(&directive).await;
+        shop.approves(&ada, &plan).await.unwrap();
+        delivered = shop.execute(&plan).await;
+        assert_eq!(delivered["state"], "succeeded", "{delivered:#}");
+        for _ in 0..20 {
+            assert!(served(shop.production).await.starts_with("hello from "));
+        }
+    }
+    let deployment = &delivered["deployment"];
+    let page = format!("/deployments/{}", text(&deployment["id"]));
+    browser.go(&text(&shop.must("open", json!({ "to": page })).await["url"])).await;
+    browser.until("On whose word").await;
+    let sheets = browser.printed("proof").await;
+    println!("figure: the proof of a deployment takes {sheets} sheets of A4");
+    assert!((1..=2).contains(&sheets), "{sheets} sheets");
+
+    // What stands on them: who, which bytes, on what evidence, what customers felt, every step, and when; and nothing else.
+    browser.cdp("Emulation.setEmulatedMedia", json!({ "media": "print" })).await;
+    let on_paper = browser.run("return document.body.innerText").await.as_str().unwrap().to_owned();
+    let shown = "return [...document.querySelectorAll('nav, form, button, input, select, #log, pre')].filter((one) => one.checkVisibility()).map((one) => one.outerHTML)";
+    assert_eq!(browser.run(shown).await, json!([]));
+    let instants = "return [...document.querySelectorAll('.lead time')].map((one) => [getComputedStyle(one).fontSize, getComputedStyle(one, '::after').content])";
+    let instants = browser.run(instants).await;
+    assert!(
+        instants[0][0] == "0px" && instants[0][1].as_str().is_some_and(|at| at.starts_with("\"20") && at.ends_with("Z\"")),
+        "{instants}"
+    );
+    let mut expected =
+        vec![text(&deployment["digest"]), text(&deployment["plan"]), "none measured".into(), "signature verified now".into()];
+    expected.extend(["tests", "coverage", "load", "promoted_from", "sign_off", "ada approved", "rehearsed:"].map(str::to_owned));
+    expected.extend(delivered["steps"].as_array().unwrap().iter().map(|step| text(&step["step"])));
+    for said in &expected {
+        assert!(on_paper.contains(said), "`{said}` is not on paper: {on_paper}");
+    }
+    assert!(expected.len() > 18, "{expected:?}");
+    let evidence =
+        browser.run("return [...document.querySelectorAll('.gates a')].map((one) => getComputedStyle(one, '::after').content)").await;
+    assert!(evidence.as_array().unwrap().len() >= 3 && evidence.to_string().contains("/evidence/"), "{evidence}");
+    let sheet = json!({ "width": 690, "height": 1000, "deviceScaleFactor": 1, "mobile": false });
+    browser.cdp("Emulation.setDeviceMetricsOverride", sheet).await;
+    assert!(browser.run("return document.documentElement.scrollWidth").await.as_u64().unwrap() <= 690, "something is wider than the sheet");
+
+    // The positive control: without the style of paper it takes more.
+    browser.run("for (const rule of [...document.styleSheets[0].cssRules]) if (rule.media?.mediaText === 'print') rule.media.mediaText = 'speech'").await;
+    let otherwise = browser.printed("proof-control").await;
+    assert!(otherwise > 2, "{otherwise} sheets");
+    browser.close().await;
+}

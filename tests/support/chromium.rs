@@ -175,6 +175,16 @@ impl Browser {
         pictures
     }
 
+    /// Prints the page on A4 and keeps it; returns how many sheets that takes.
+    pub async fn printed(&self, name: &str) -> usize {
+        let printed = self.cdp("Page.printToPDF", json!({ "paperWidth": 8.27, "paperHeight": 11.69, "preferCSSPageSize": true })).await;
+        let pdf = STANDARD.decode(printed["data"].as_str().unwrap()).unwrap();
+        fs::write(PathBuf::from(SHOTS).join(format!("{name}.pdf")), &pdf).unwrap();
+        // Chromium writes a page's dictionary as plain text; that of all pages is `/Pages`.
+        let text = String::from_utf8_lossy(&pdf);
+        text.match_indices("/Type /Page").filter(|(at, found)| !text[at + found.len()..].starts_with('s')).count()
+    }
+
     /// Keeps the upper part of what stands in a page, so high, as a picture of the book, where `INTERLOCK_WRITE_DOCS` asks for it.
     pub async fn for_the_book(&self, name: &str, height: u64) {
         if env::var("INTERLOCK_WRITE_DOCS").is_err() {

@@ -171,13 +171,13 @@ fn proof(report: &Report, approvals: &[(SignedDecision, bool, Option<String>)]) 
             }
             dt { "Gates" }
             dd {
-                (passed) " of " (plan.gates.len()) " passed: "
-                @for gate in &plan.gates {
-                    span class="gate" {
-                        (verdict(gate.verdict)) " " (name(&gate.gate))
-                        @if let Some(sha256) = &gate.evidence_sha256 { " " a href={ "/evidence/" (sha256) } { "evidence" } }
-                    }
-                }
+                (passed) " of " (plan.gates.len()) " passed"
+                ul class="plain gates" { @for gate in &plan.gates { li {
+                    (verdict(gate.verdict)) " " strong { (name(&gate.gate)) } " "
+                    @if let Some(value) = &gate.value { (line(value, 120)) " " }
+                    span class="quiet" { (line(&gate.rule, 120)) }
+                    @if let Some(sha256) = &gate.evidence_sha256 { " " a href={ "/evidence/" (sha256) } { "evidence" } }
+                } } }
             }
             dt { "Way back" }
             dd {
