@@ -12,7 +12,10 @@ use support::{
     shop::{APPROVAL, Database, Shop, text},
 };
 
-on_both! { a_person_enrols_signs_in_and_decides_on_the_pages }
+on_both! {
+    a_person_enrols_signs_in_and_decides_on_the_pages,
+    a_cloned_passkey_ends_every_session_of_its_person_and_opens_none_again,
+}
 
 async fn a_person_enrols_signs_in_and_decides_on_the_pages(database: Database) {
     let (shop, ada) = Shop::signed(database, |shop| shop.configuration(APPROVAL)).await;
@@ -228,5 +231,77 @@ async fn nothing_but_a_fresh_signature_over_what_the_page_shows_decides() {
     let signed = ada.get(&asked.options, &of_ada.origin()).to_string();
     assert_eq!(decider.finish(&asked.handle, &signed).await.status, 303);
     assert_eq!(decider.finish(&asked.handle, &signed).await.status, 403, "it is replayed");
+    assert_eq!(shop.execute(&plan).await["deployment"]["state"], "succeeded");
+}
+
+async fn a_cloned_passkey_ends_every_session_of_its_person_and_opens_none_again(database: Database) {
+    let (shop, key) = Shop::signed(database, |shop| shop.configuration(APPROVAL)).await;
+    let (mut ada, mut bob) = (admitted(&shop, &key, "ada").await, admitted(&shop, &key, "bob").await);
+    let plan = shop.plan(&shop.directive("production", "1.0.0").await).await;
+    let (desk, phone) = (sign_in(&shop, &mut ada, "/").await, sign_in(&shop, &mut ada, "/").await);
+    let of_bob = sign_in(&shop, &mut bob, "/").await;
+    let recorded = async |action: &str| of_bob.page("/audit").await.matches(&format!("<code>{action}</code>")).count();
+
+    // At another host than its own a session is none, and the one it is stays.
+    let port = desk.address.port();
+    for (host, status) in [
+        (format!("127.0.0.1:{port}"), 401),
+        (format!("[::1]:{port}"), 401),
+        ("localhost".into(), 403),
+        (format!("localhost:{}", port ^ 1), 403),
+        (format!("evil.example:{port}"), 403),
+        ("evil.example".into(), 403),
+        (format!("localhost.evil.example:{port}"), 403),
+    ] {
+        let elsewhere = Reader { host: host.clone(), cookie: desk.cookie.clone(), ..desk };
+        assert_eq!(elsewhere.get(&format!("/plans/{plan}")).await.status, status, "{host}");
+        let origin = format!("http://localhost:{port}");
+        let fields = [("form_token", desk.form_token().await), ("reason", "why".into()), ("environment", String::new())];
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        assert_eq!(elsewhere.post_from(&origin, "/freezes", &fields, &[]).await.status, status, "{host}");
+    }
+    assert!(desk.page("/freezes").await.contains("nothing is frozen"));
+
+    // Whoever has the other of the two decides with it: its counter is behind.
+    let decider = Decider::at(&desk, &format!("/plans/{plan}")).await;
+    let asked = begun(&decider.begin("approve", "").await);
+    ada.counter = Some(1);
+    let signed = ada.get(&asked.options, &desk.origin()).to_string();
+    assert_eq!(recorded("note_cloned").await, 0);
+    let refused = decider.finish(&asked.handle, &signed).await;
+    assert!(refused.status == 403 && refused.body.contains("counter went back"), "{}", refused.body);
+    for session in [&desk, &phone] {
+        assert_eq!(session.get("/").await.status, 401);
+        assert_eq!(session.get(&format!("/plans/{plan}")).await.status, 401);
+    }
+    assert_eq!(decider.begin("approve", "").await.status, 401);
+    assert_eq!((recorded("note_cloned").await, recorded("refuse_decision").await), (1, 1));
+
+    // Neither of the two opens a session again, however far it counts; and that it was tried stands in the record.
+    for counter in [0, 100] {
+        ada.counter = Some(counter);
+        let stranger = Reader::stranger(&shop);
+        let asked = begun(&stranger.post("/sign-in", &[]).await);
+        let signed = ada.get(&asked.options, &stranger.origin()).to_string();
+        let refused = stranger.post("/sign-in/answer", &[("handle", &asked.handle), ("answer", &signed)]).await;
+        assert!(refused.status == 403 && refused.body.contains("was cloned, and counts no longer"), "{}", refused.body);
+        assert!(refused.header("set-cookie").is_none());
+    }
+    assert_eq!(recorded("refuse_sign_in").await, 2);
+    shop.refused("approval_required", "execute_deployment", json!({ "plan": plan })).await;
+
+    // The positive control: another passkey of hers opens a session that lasts, until it is cloned in its turn: seen while signing in.
+    let mut further = admitted(&shop, &key, "ada").await;
+    let again = sign_in(&shop, &mut further, "/").await;
+    let held = Decider::at(&again, &format!("/plans/{plan}")).await;
+    let stranger = Reader::stranger(&shop);
+    let asked = begun(&stranger.post("/sign-in", &[]).await);
+    assert_eq!(again.get("/").await.status, 200);
+    further.counter = Some(0);
+    let signed = further.get(&asked.options, &stranger.origin()).to_string();
+    let refused = stranger.post("/sign-in/answer", &[("handle", &asked.handle), ("answer", &signed)]).await;
+    assert!(refused.status == 403 && refused.body.contains("counter went back"), "{}", refused.body);
+    assert_eq!((again.get("/").await.status, held.begin("approve", "").await.status, recorded("note_cloned").await), (401, 401, 2));
+    assert_eq!(Decider::at(&of_bob, &format!("/plans/{plan}")).await.decide(&mut bob, "approve", "").await.status, 303);
     assert_eq!(shop.execute(&plan).await["deployment"]["state"], "succeeded");
 }

@@ -116,7 +116,7 @@ async fn accept(engine: &Arc<Engine>, by: &Caller, question: &Question, signed: 
     let key =
         approver.signer(signed).map_err(|unfit| refused(format!("the signature is not that person's over this document: {unfit}")))?;
     if key.cloned_at.is_some() {
-        return Err(refuse("that passkey was cloned, and counts no longer"));
+        return Err(passkeys::no_longer());
     }
     if decision.kind != question.kind || decision.verdict != question.verdict {
         return Err(refuse("the decision is of another kind than what is asked"));

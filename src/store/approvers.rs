@@ -60,6 +60,11 @@ impl Approver {
         Err(why)
     }
 
+    /// Returns how many of their passkeys were seen to be cloned.
+    pub fn clones(&self) -> u64 {
+        self.keys.iter().filter(|held| held.cloned_at.is_some()).count() as u64
+    }
+
     /// Tells whether a key of this person that counts has signed exactly this decision.
     pub fn has_signed(&self, signed: &SignedDecision) -> bool {
         self.signer(signed).is_ok_and(|held| held.cloned_at.is_none())
@@ -100,16 +105,22 @@ impl Store {
         rows.iter().map(|row| approver_of(row, &keys)).collect()
     }
 
-    /// Returns whose passkey that is, when it counts.
-    pub async fn passkey(&self, credential_id: &str) -> Result<Option<(Approver, Passkey)>> {
-        let owner = sql("SELECT approver FROM approver_keys WHERE credential_id = $1 AND cloned_at IS NULL").bind(credential_id);
+    /// Returns whose passkey that is, and since when it counts no longer where it was cloned.
+    pub async fn passkey(&self, credential_id: &str) -> Result<Option<(Approver, Passkey, Option<Timestamp>)>> {
+        let owner = sql("SELECT approver FROM approver_keys WHERE credential_id = $1").bind(credential_id);
         let Some(owner) = owner.value::<ApproverName>(self.pool(), "approver").await? else { return Ok(None) };
         let Some(approver) = self.approver(&owner).await? else { return Ok(None) };
         let passkey = approver.keys.iter().find_map(|held| match &held.key {
-            ApproverKey::Passkey(passkey) if passkey.credential_id == credential_id => Some(passkey.clone()),
+            ApproverKey::Passkey(passkey) if passkey.credential_id == credential_id => Some((passkey.clone(), held.cloned_at)),
             _ => None,
         });
-        Ok(passkey.map(|passkey| (approver, passkey)))
+        Ok(passkey.map(|(passkey, cloned_at)| (approver, passkey, cloned_at)))
+    }
+
+    /// Returns how many passkeys of somebody were seen to be cloned. It only grows: a session is over when it is more than at its beginning.
+    pub async fn clones_of(&self, approver: &ApproverName) -> Result<u64> {
+        let clones = sql("SELECT COUNT(*) AS clones FROM approver_keys WHERE approver = $1 AND cloned_at IS NOT NULL").bind(approver);
+        Ok(clones.value(self.pool(), "clones").await?.unwrap_or(0))
     }
 
     /// Records that somebody has signed in by a passkey; `false` when its counter went back, or it counts no longer.
@@ -137,6 +148,14 @@ impl Store {
         let detail = json!({ "credential_id": id, "counter": assertion.sign_count().ok(), "counter_before": known });
         write.commit(by, "note_cloned", approver, detail).await?;
         Ok(true)
+    }
+
+    /// Records that a passkey which counts no longer has answered a sign-in, and opened nothing.
+    pub async fn note_refused_sign_in(&self, by: &Caller, approver: &ApproverName, assertion: &Assertion) -> Result<()> {
+        self.write()
+            .await?
+            .commit(by, "refuse_sign_in", approver, json!({ "credential_id": assertion.credential_id, "why": "cloned" }))
+            .await
     }
 
     /// Records that somebody tried to decide and was refused.

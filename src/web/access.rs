@@ -4,8 +4,9 @@
 
 use super::{Pages, layout, passkeys, sessions::Visit};
 use crate::{
+    decisions::passkeys::SignedIn,
     error::{Error, Result},
-    model::{ApproverName, Sha256},
+    model::Sha256,
 };
 use axum::{
     body::Body,
@@ -36,7 +37,15 @@ pub async fn with_session(State(pages): State<Arc<Pages>>, mut request: Request,
     if !is_from_here(&request) {
         return from_elsewhere(&request);
     }
-    let Some(visit) = visit(&pages, request.headers()) else {
+    let visit = match visit(&pages, request.headers()) {
+        Some(visit) => match pages.holds(&visit).await {
+            Ok(holds) => holds.then_some(visit),
+            // Whether it is over nobody can say now, so nothing is shown.
+            Err(error) => return layout::failed(&error),
+        },
+        None => None,
+    };
+    let Some(visit) = visit else {
         let host = text(request.headers(), header::HOST).unwrap_or_default();
         let leads_to = if reads(&request) { request.uri().path_and_query().map_or("/", |address| address.as_str()) } else { "/" };
         return layout::no_session(&passkeys::sign_in(&pages, host, leads_to));
@@ -125,11 +134,11 @@ pub async fn enter(State(pages): State<Arc<Pages>>, request: Request) -> Respons
 }
 
 /// Opens the session of somebody whose passkey has answered, in the place of the one this browser had, and leads to a page.
-pub fn admit(pages: &Pages, headers: &HeaderMap, who: &ApproverName, leads_to: &str) -> Response {
+pub fn admit(pages: &Pages, headers: &HeaderMap, who: &SignedIn, leads_to: &str) -> Response {
     if let Some(before) = cookie(pages, headers) {
         pages.doors.leave(before);
     }
-    let opened = pages.doors.admit(text(headers, header::HOST).unwrap_or_default(), who);
+    let opened = pages.doors.admit(text(headers, header::HOST).unwrap_or_default(), &who.name, who.clones);
     with_cookie(Redirect::to(leads_to).into_response(), pages, &opened)
 }
 
@@ -148,6 +157,19 @@ pub async fn leave(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Respo
     let gone = format!("{}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0", pages.cookie_name());
     response.headers_mut().insert(header::SET_COOKIE, gone.parse().expect("a cookie of ours"));
     response
+}
+
+impl Pages {
+    /// Tells whether a session is still in force. That of somebody of whom a passkey was seen to be cloned since it began is ended here.
+    pub(super) async fn holds(&self, visit: &Visit) -> Result<bool> {
+        if let Some(who) = &visit.who
+            && self.engine()?.store.clones_of(who).await? != visit.clones
+        {
+            tracing::warn!("a session of `{who}` is over: a passkey of theirs was cloned since it began");
+            self.doors.end(&visit.session);
+        }
+        Ok(self.doors.holds(visit))
+    }
 }
 
 /// Tells whether a request comes from a page of ours, from the address bar, or from something that is no browser. To follow a link from

@@ -150,7 +150,8 @@ impl Following {
             return self.last("full");
         }
         loop {
-            if !self.asked.pages.doors.holds(&self.asked.visit) {
+            // While nobody can say whether it is over, no page can be made either.
+            if stop.run_until_cancelled(self.asked.pages.holds(&self.asked.visit)).await?.is_ok_and(|holds| !holds) {
                 return self.last("over");
             }
             if let Some(event) = stop.run_until_cancelled(self.look()).await? {

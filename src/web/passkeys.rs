@@ -96,7 +96,7 @@ async fn finish_sign_in(State(pages): Shared, headers: HeaderMap, Extension(form
     let signed_in = async {
         let leads_to = form.said("to").ok().filter(|to| is_page(to)).unwrap_or("/");
         let who = pages.passkeys_at(&headers)?.finish_sign_in(form.said("handle")?, &answer(&form)?).await?;
-        Ok(access::admit(&pages, &headers, &who.name, leads_to))
+        Ok(access::admit(&pages, &headers, &who, leads_to))
     };
     answered(signed_in.await)
 }

@@ -43,6 +43,7 @@ struct Link {
 struct Session {
     host: String,
     who: Option<ApproverName>,
+    clones: u64,
     form_token: String,
     began: Reading,
     used: Reading,
@@ -63,6 +64,8 @@ pub struct Visit {
     pub session: Sha256,
     /// Who has signed in with a passkey; nobody in a session that a link has opened.
     pub who: Option<ApproverName>,
+    /// How many of their passkeys had been cloned by then. With the next one the session is over: nobody knows who of the two has opened it.
+    pub clones: u64,
     /// The host it was opened at, with its port.
     pub host: String,
     /// What every form of this session carries, and no other site can know.
@@ -93,13 +96,13 @@ impl Doors {
         if !is_within(&now, &link.made, LINK_LASTS) {
             return None;
         }
-        Some(Entered { cookie: open.admit(host, None, now), leads_to: link.leads_to })
+        Some(Entered { cookie: open.admit(host, None, 0, now), leads_to: link.leads_to })
     }
 
     /// Opens a session at this host for somebody whose passkey has answered; returns its cookie.
-    pub fn admit(&self, host: &str, who: &ApproverName) -> String {
+    pub fn admit(&self, host: &str, who: &ApproverName, clones: u64) -> String {
         let now = self.clock.reading();
-        self.open().admit(host, Some(who.clone()), now)
+        self.open().admit(host, Some(who.clone()), clones, now)
     }
 
     /// Returns the session of this cookie where it is in force at this host, and notes that it is used.
@@ -112,7 +115,8 @@ impl Doors {
             return None;
         }
         session.used = now;
-        Some(Visit { session: name, who: session.who.clone(), host: session.host.clone(), form_token: session.form_token.clone() })
+        let Session { host, who, clones, form_token, .. } = session;
+        Some(Visit { session: name, who: who.clone(), clones: *clones, host: host.clone(), form_token: form_token.clone() })
     }
 
     /// Tells whether a session is still in force; to watch a page is no use of it.
@@ -123,7 +127,12 @@ impl Doors {
 
     /// Ends the session of this cookie.
     pub fn leave(&self, cookie: &str) {
-        self.open().sessions.remove(&Sha256::of(cookie.as_bytes()));
+        self.end(&Sha256::of(cookie.as_bytes()));
+    }
+
+    /// Ends a session.
+    pub fn end(&self, session: &Sha256) {
+        self.open().sessions.remove(session);
     }
 
     fn open(&self) -> std::sync::MutexGuard<'_, Open> {
@@ -132,11 +141,11 @@ impl Doors {
 }
 
 impl Open {
-    fn admit(&mut self, host: &str, who: Option<ApproverName>, now: Reading) -> String {
+    fn admit(&mut self, host: &str, who: Option<ApproverName>, clones: u64, now: Reading) -> String {
         let cookie = secret();
         self.sessions.retain(|_, session| session.is_in_force(&now));
         make_room(&mut self.sessions, SESSIONS, |session| session.used.ms);
-        let session = Session { host: host.to_owned(), who, form_token: secret(), began: now.clone(), used: now };
+        let session = Session { host: host.to_owned(), who, clones, form_token: secret(), began: now.clone(), used: now };
         self.sessions.insert(Sha256::of(cookie.as_bytes()), session);
         cookie
     }

@@ -354,8 +354,8 @@ async fn a_passkeys_counter_only_goes_on_and_one_that_was_cloned_counts_no_longe
         }
         decides("n2", assertion(1, 9)).await.expect("what was refused has not used its nonce");
         // Whoever signs in counts on, too.
-        let (owner, held) = store.passkey(&base64url(&[1])).await.unwrap().unwrap();
-        assert_eq!((owner.name.as_str(), held.sign_count), ("ada", 7));
+        let (owner, held, cloned_at) = store.passkey(&base64url(&[1])).await.unwrap().unwrap();
+        assert_eq!((owner.name.as_str(), held.sign_count, cloned_at), ("ada", 7, None));
         assert!(store.use_passkey(&server(), &owner.name, &assertion(1, 10)).await.unwrap());
         assert!(!store.use_passkey(&server(), &owner.name, &assertion(1, 10)).await.unwrap());
         assert_eq!(store.passkey(&base64url(&[3])).await.unwrap(), None, "nobody's");
@@ -369,7 +369,10 @@ async fn a_passkeys_counter_only_goes_on_and_one_that_was_cloned_counts_no_longe
         let at = database.clock.now();
         assert!(store.note_cloned(&server(), &assertion(2, 0)).await.unwrap());
         assert!(!store.note_cloned(&server(), &assertion(2, 0)).await.unwrap(), "it is known");
-        assert_eq!(store.passkey(&base64url(&[2])).await.unwrap(), None, "cloned");
+        let (_, _, cloned_at) = store.passkey(&base64url(&[2])).await.unwrap().unwrap();
+        assert!(cloned_at.is_some());
+        assert_eq!((store.clones_of(&"ada".into()).await.unwrap(), store.clones_of(&"bob".into()).await.unwrap()), (1, 0));
+        store.note_refused_sign_in(&server(), &"ada".into(), &assertion(2, 100)).await.unwrap();
         assert!(!store.note_cloned(&server(), &assertion(3, 0)).await.unwrap(), "it is nobody's");
         assert!(matches!(decides("n8", assertion(2, 5)).await, Err(RecordDecisionError::Cloned)));
         let keys = store.approvers().await.unwrap().remove(0).keys;

@@ -175,10 +175,16 @@ impl Passkeys {
     }
 }
 
+/// Refuses a passkey whose counter was seen to go back before.
+pub(super) fn no_longer() -> Error {
+    refused("that passkey was cloned, and counts no longer").hint(ANOTHER)
+}
+
 /// Records that the counter of a passkey went back, and returns the refusal.
 pub(super) async fn cloned(engine: &Engine, by: &Caller, assertion: &Assertion) -> Result<Error> {
     engine.store.note_cloned(by, assertion).await?;
     tracing::warn!("the counter of passkey `{}` went back: it was cloned, and counts no longer", assertion.credential_id);
-    Ok(refused("the passkey's counter went back: it was cloned, and counts no longer")
-        .hint("another approver, or another key of this one, enrols a new passkey: `interlock approver link`"))
+    Ok(refused("the passkey's counter went back: it was cloned, and counts no longer").hint(ANOTHER))
 }
+
+const ANOTHER: &str = "another approver, or another key of this one, enrols a new passkey: `interlock approver link`";

@@ -1,6 +1,6 @@
 //! Signs a person in on a page by a passkey: it says who reads, and decides nothing. Its challenge is random, a decision's is its hash.
 
-use super::{Passkeys, cloned, options};
+use super::{Passkeys, cloned, no_longer, options};
 use crate::{
     decisions::refused,
     error::Result,
@@ -32,6 +32,8 @@ pub struct SignedIn {
     pub role: String,
     /// When.
     pub at: Timestamp,
+    /// How many of their passkeys had been cloned: what is opened is over with the next one.
+    pub clones: u64,
 }
 
 impl Passkeys {
@@ -49,11 +51,15 @@ impl Passkeys {
         let Prepared { challenge } = self.sign_ins().end(handle, self.engine.present())?;
         let unfit = |unfit: Unfit| refused(format!("the passkey does not count: {unfit}"));
         let held = self.engine.store.passkey(&assertion.credential_id).await?;
-        let (approver, passkey) = held.ok_or_else(|| unfit(Unfit::OtherCredential))?;
+        let (approver, passkey, cloned_at) = held.ok_or_else(|| unfit(Unfit::OtherCredential))?;
         passkey.verify(&assertion, &challenge, &self.party).map_err(unfit)?;
         let by = Caller::on_page(&approver.name);
+        if cloned_at.is_some() {
+            self.engine.store.note_refused_sign_in(&by, &approver.name, &assertion).await?;
+            return Err(no_longer());
+        }
         match self.engine.store.use_passkey(&by, &approver.name, &assertion).await? {
-            true => Ok(SignedIn { name: approver.name, role: approver.role, at: self.engine.clock.now() }),
+            true => Ok(SignedIn { clones: approver.clones(), name: approver.name, role: approver.role, at: self.engine.clock.now() }),
             false => Err(cloned(&self.engine, &by, &assertion).await?),
         }
     }
