@@ -159,3 +159,71 @@ async fn a_runbook_goes_to_and_fro_between_a_person_in_chromium_and_an_agent_ove
     assert_eq!(browser.complaints().await, [""; 0]);
     browser.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runbooks_page_follows_and_changes_no_decision_under_its_reader() {
+    let Some(browser) = Browser::open().await else { return };
+    let (shop, key) = Shop::signed(Database::Sqlite, |shop| shop.configuration(support::shop::APPROVAL)).await;
+    let origin = seated(&browser, &shop, &key, "ada").await;
+    let mut bobs = admitted(&shop, &key, "bob").await;
+    let bob = sign_in(&shop, &mut bobs, "/").await;
+    let token = bob.form_token().await;
+    let deployment = shop.deliver(&key, "1.0.0").await["deployment"]["id"].take();
+    let write = async |notes: &str| agent(&shop, "write_runbook", json!({ "deployment": deployment, "notes": notes })).await;
+    let runbook = text(&write("Restart the till once and look.").await["runbook"]);
+    let page = format!("/runbooks/{runbook}");
+    let says = async |version: &str, words: &str| {
+        let fields = [("form_token", token.as_str()), ("version", version), ("line", "1"), ("comment", words)];
+        assert_eq!(bob.post(&format!("{page}/comments"), &fields).await.status, 303, "{words}");
+    };
+    let read = "const copy = document.querySelector('main').cloneNode(true); copy.querySelectorAll('time').forEach((age) => age.remove());
+        return copy.textContent";
+    let forms = async || browser.run("return document.querySelectorAll('main form[data-passkey]').length").await;
+    let following = async || browser.run("return document.querySelector('#following').textContent").await;
+
+    // While ada writes why, a comment comes in: it is there without loading, and her words, the form and her place in it stay.
+    browser.go(&format!("{origin}{page}")).await;
+    browser.until("The passkey of ada signs it.").await;
+    browser.type_into("#reason", "who is called").await;
+    browser.run("window.loaded = 'once'; window.form = document.querySelector('form[data-passkey]')").await;
+    says("1", "which till?").await;
+    browser.until("which till?").await;
+    let stays = "const reason = document.querySelector('#reason');
+        return [window.loaded, window.form?.isConnected, reason.value, document.activeElement === reason, reason.form === window.form]";
+    assert_eq!(browser.run(stays).await, json!(["once", true, "who is called", true, true]));
+    assert_eq!(following().await, "");
+
+    // The agent writes another version: what she reads and signs stays as it is, is said to have changed, and counts for nothing.
+    let before = browser.run(read).await;
+    assert_eq!(write("Restart the till once and look at its last receipt.").await["version"], 2);
+    browser.until("What is shown here has changed since").await;
+    browser.picture("runbook-held").await;
+    assert_eq!((browser.run(read).await, browser.run(stays).await), (before, json!(["once", true, "who is called", true, true])));
+    browser.complaints().await;
+    browser.click("button[value=approve]").await;
+    browser.until("what stands now is not what the page has shown").await;
+    assert_eq!(agent(&shop, "get_runbook", json!({ "runbook": runbook })).await["state"], "in_review");
+    assert!(browser.complaints().await.iter().all(|complaint| complaint.contains("403")));
+
+    // Once she has left the form the page goes on, with the new version, and without a form over bytes that she has not loaded.
+    browser.run("const reason = document.querySelector('#reason'); reason.value = ''; reason.focus(); reason.blur()").await;
+    browser.until("What changed since version 1").await;
+    browser.until("What is to be decided came in while you read.").await;
+    assert_eq!((forms().await, following().await, browser.run("return window.loaded").await), (json!(0), json!(""), json!("once")));
+    says("2", "and the one upstairs?").await;
+    browser.until("and the one upstairs?").await;
+    assert_eq!(forms().await, 0);
+    browser.picture("runbook-followed").await;
+
+    // The positive control: loaded again it has the form, which publishes; the page of somebody else shows that without being loaded.
+    browser.click(".action p a").await;
+    browser.until("The passkey of ada signs it.").await;
+    assert_eq!((forms().await, browser.run("return window.loaded ?? 'again'").await), (json!(1), json!("again")));
+    browser.run("window.loaded = 'twice'").await;
+    let said = Decider::at(&bob, &page).await.decide(&mut bobs, "approve", "").await;
+    assert_eq!(said.status, 303, "{}", said.body);
+    browser.until("bob published it").await;
+    assert_eq!((forms().await, browser.run("return window.loaded").await), (json!(0), json!("twice")));
+    assert_eq!(browser.complaints().await, [""; 0]);
+    browser.close().await;
+}

@@ -67,7 +67,7 @@ pub struct Page {
 
 impl Page {
     /// Returns it in its frame.
-    pub fn framed(self, visit: &Visit, project: &str, path: &str) -> Response {
+    pub fn framed(self, visit: &Visit, project: &str, address: &str) -> Response {
         let edition = edition(&self);
         let Page { title, section, follows, body } = self;
         let top = html! {
@@ -86,7 +86,7 @@ impl Page {
         };
         let foot = html! {
             span class="keys-hint" { " · press " kbd { "?" } " for keys" }
-            @if matches!(follows, Follows::Record | Follows::Runs) { span class="live-hint" { " · this page follows by itself; " a href={ (path) "?still=1" } { "stand still" } } }
+            @if matches!(follows, Follows::Record | Follows::Runs) { span class="live-hint" { " · this page follows by itself; " a href={ (address) (if address.contains('?') { "&" } else { "?" }) "still=1" } { "stand still" } } }
         };
         let head = html! { @if follows == Follows::Runs { noscript { meta http-equiv="refresh" content="2"; } } };
         sent(StatusCode::OK, &frame(Framed { title: &title, project, head, top, body, foot, follows, edition }))

@@ -6,7 +6,7 @@
   // Three beats of the server.
   const SILENCE = 6000, AGAIN = 1000, LATER = 10000;
   const told = main.dataset.live === "told";
-  let source, silence, again, newest, waits = false, isOver = false;
+  let source, silence, again, newest, waits = false, isHeld = false, isOver = false;
 
   const say = (words, link) => {
     if (note.dataset.says === words) return;
@@ -47,7 +47,26 @@
   const twin = (one, next) => [...next.querySelectorAll(one.localName)]
     .find((other) => other.id === one.id && other.href === one.href && other.textContent === one.textContent);
 
+  // What somebody reads before they sign comes with its form: following brings none in, and changes none.
+  const signed = (form) => [form.action, ...[...form.querySelectorAll("[type=hidden]")].map((one) => `${one.name}=${one.value}`)].join();
+  const isBusy = (form) => isInUse(form) || form.contains(document.activeElement) || form.querySelector(":disabled") !== null;
+  const decides = (fresh) => {
+    const comes = [...fresh.querySelectorAll("form[data-passkey]")], is = [...main.querySelectorAll("form[data-passkey]")];
+    const goes = is.filter((one) => !comes.some((other) => signed(other) === signed(one)));
+    if (goes.some(isBusy)) return false;
+    for (const one of comes.filter((other) => !is.some((same) => signed(same) === signed(other)))) {
+      const p = document.createElement("p"), a = document.createElement("a");
+      a.href = location.pathname + location.search;
+      a.textContent = "Load the page to decide";
+      p.append("What is to be decided came in while you read. ", a, ".");
+      one.replaceWith(p);
+    }
+    return true;
+  };
+  const changed = () => say("What is shown here has changed since. Load it again before you decide.", "Load it again");
+
   const replace = (old, next) => {
+    if (next.querySelector("form[data-passkey]")) return;
     const were = [...old.querySelectorAll("details")];
     next.querySelectorAll("details").forEach((one, at) => {
       if (were[at]?.firstElementChild.textContent === one.firstElementChild.textContent) one.open = were[at].open;
@@ -65,6 +84,8 @@
     newest = html;
     waits = false;
     const fresh = new DOMParser().parseFromString(`<main>${html}</main>`, "text/html").querySelector("main");
+    isHeld = !decides(fresh);
+    if (isHeld) { waits = true; changed(); return; }
     const olds = keyed(main);
     let before = null;
     for (const [key, next] of keyed(fresh)) {
@@ -83,7 +104,7 @@
     if (state && state.textContent !== says) state.textContent = says;
   };
   // What was kept because somebody was at it follows once they have left it.
-  const left = () => setTimeout(() => { if (waits) show(newest); }, 300);
+  const left = () => setTimeout(() => { if (waits) { if (isHeld) say(""); show(newest); } }, 300);
   document.addEventListener("focusout", left);
   document.addEventListener("selectionchange", left);
 
@@ -109,7 +130,7 @@
     const heard = () => {
       clearTimeout(silence);
       silence = setTimeout(lost, SILENCE);
-      say("");
+      if (!isHeld) say("");
     };
     source = new EventSource(address);
     silence = setTimeout(lost, SILENCE);
@@ -117,7 +138,7 @@
     source.addEventListener("beat", heard);
     source.addEventListener("page", (event) => { heard(); show(JSON.parse(event.data)); });
     source.addEventListener("end", (event) => { say(""); show(JSON.parse(event.data)); end(); });
-    source.addEventListener("changed", () => { end(); say("What is shown here has changed since. Load it again before you decide.", "Load it again"); });
+    source.addEventListener("changed", () => { end(); changed(); });
     source.addEventListener("over", () => { end(); say("You are signed out: the session has ended.", "Sign in again"); });
     source.addEventListener("full", () => {
       close();

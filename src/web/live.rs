@@ -42,7 +42,7 @@ pub enum Follows {
     Not,
     /// It says that it is not what the record says any more, and changes only when it is loaded again: somebody decides over it.
     Told,
-    /// It changes with the record.
+    /// It changes with the record. A form with which somebody decides comes with the page alone: `live.js` brings none in and changes none.
     Record,
     /// It changes from second to second.
     Runs,

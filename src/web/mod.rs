@@ -168,7 +168,7 @@ pub fn routes(pages: Arc<Pages>) -> Router {
 impl Pages {
     async fn answer(&self, make: Make, visit: Visit, uri: &Uri, id: String, query: &str) -> Response {
         match self.made(make, &visit, id, query).await {
-            Ok((page, project)) => page.framed(&visit, &project, uri.path()),
+            Ok((page, project)) => page.framed(&visit, &project, uri.path_and_query().map_or("/", |address| address.as_str())),
             Err(error) => {
                 tracing::info!(code = %error.code, "no page `{}`: {}", uri.path(), error.message);
                 layout::failed(&error)

@@ -136,7 +136,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
             }
         } } } }
     };
-    Ok(Page { title: format!("Runbook {id}"), section: "/runbooks", follows: Follows::Not, body })
+    Ok(Page { title: format!("Runbook {id}"), section: "/runbooks", follows: Follows::Record, body })
 }
 
 /// Shows the text as it reads, each comment on it below the block it is about.
