@@ -4,12 +4,14 @@
 mod support;
 
 use serde_json::{Value, json};
+use std::{fs, os::unix::fs::PermissionsExt};
 use support::{
+    PATIENCE,
     authenticator::Authenticator,
     on_both,
     pages::Reader,
     passkeys::{Decider, admitted, enrol, sign_in},
-    shop::{APPROVAL, Database, Shop, text},
+    shop::{APPROVAL, Database, Shop, served, text},
 };
 
 on_both! { whoever_has_a_passkey_alone_decides_everything }
@@ -176,4 +178,147 @@ async fn whoever_is_signed_in_stops_and_goes_back_at_once_and_a_reading_session_
         freezes.contains("interlock unfreeze frz_1 --in staging") && freezes.contains("/decide/unfreeze?freeze=frz_1&amp;in=production"),
         "{freezes}"
     );
+}
+
+/// What a service with a database is configured with; `FIGURE` is a file that says how long its queue is.
+const WITH_DATA: &str = r#"
+backup     = { run = ["./backup.sh"], verify = ["./verify.sh", "{location}"], restore = ["./restore.sh", "{location}"], on_rollback = "ask", timeout = "20s" }
+migrations = { dir = "migrations", run = ["./migrate.sh", "{release}"], history = ["cat", "history"], dialect = "sqlite", pivots = ["0002_drop.sql", "0003_drop.sql", "0004_drop.sql"], timeout = "20s" }
+metrics    = [{ name = "queue", source = { kind = "command", run = ["cat", "FIGURE"] }, threshold = "<= 10" }]"#;
+
+/// A shop with a database in files and scripts that keep it.
+async fn shop_with_data() -> Shop {
+    let mut shop = Shop::named("shop", Database::Sqlite);
+    let figure = shop.root().join("figure").display().to_string();
+    let keys = format!("keep  = 5{}", WITH_DATA.replace("FIGURE", &figure));
+    shop.write("interlock.toml", &shop.configuration(APPROVAL).replace("keep  = 5", &keys));
+    for (name, body) in [
+        (
+            "backup.sh",
+            "n=$(ls backups | wc -l); cat database history > /dev/null; tar -cf backups/$n.tar database history; echo backups/$n.tar",
+        ),
+        ("verify.sh", "tar -tf \"$1\" > /dev/null; echo '{\"restored\": true}'"),
+        ("restore.sh", "tar -xf \"$1\""),
+        (
+            "migrate.sh",
+            "for file in \"$1\"/migrations/*.sql; do name=$(basename \"$file\"); grep -qx \"$name\" history && continue
+             cat \"$file\" >> database && echo \"$name\" >> history || exit 1; done",
+        ),
+    ] {
+        shop.write(name, &format!("#!/bin/sh\nset -e\n{body}\n"));
+        fs::set_permissions(shop.root().join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    fs::create_dir(shop.root().join("backups")).unwrap();
+    shop.write("history", "");
+    shop.write("database", "");
+    shop.write("figure", "3");
+    shop.serve(&[]).await;
+    shop.apply().await.unwrap();
+    shop
+}
+
+/// Begins a release with so many migrations in staging; returns its deployment.
+async fn begun_with(shop: &Shop, version: &str, migrations: usize) -> String {
+    let artifact = shop.build(version);
+    for (number, sql) in
+        ["CREATE TABLE users (id INTEGER);", "DROP TABLE users;", "DROP TABLE tills;", "DROP TABLE shops;"].iter().enumerate()
+    {
+        if number < migrations {
+            let name = if number == 0 { "0001_users.sql".to_owned() } else { format!("000{}_drop.sql", number + 1) };
+            shop.write(&format!("{artifact}/migrations/{name}"), sql);
+        }
+    }
+    let plan = shop.plan(&shop.order("staging", version, &artifact).await).await;
+    text(&shop.must("execute_deployment", json!({ "plan": plan })).await["deployment"])
+}
+
+/// Looks at a deployment until it is in a state.
+async fn until(shop: &Shop, deployment: &str, state: &str) -> Value {
+    let began = std::time::Instant::now();
+    loop {
+        let seen = shop.must("get_deployment", json!({ "deployment": deployment, "detail": true })).await;
+        if seen["state"] == state {
+            return seen;
+        }
+        assert!(began.elapsed() < PATIENCE, "{deployment} is not {state}: {seen:#}");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_choice_over_a_paused_or_stuck_deployment_is_signed_on_its_page() {
+    let shop = shop_with_data().await;
+    let mut passkey = Authenticator::es256();
+    assert!(enrol(&shop, "ada", &mut passkey).await.body.contains("It counts now"));
+    let (ada, reader) = (sign_in(&shop, &mut passkey, "/").await, Reader::enter(&shop).await);
+    let first = begun_with(&shop, "1.0.0", 1).await;
+    assert_eq!(shop.settled(&first).await["state"], "succeeded");
+
+    // A choice is signed over what is known and the reason; a session alone chooses nothing.
+    let choose = async |passkey: &mut Authenticator, deployment: &str, begins: &str| {
+        let page = ada.page(&format!("/deployments/{deployment}")).await;
+        let address = linked(&page, begins);
+        let asks = ada.page(&address).await;
+        assert!(asks.contains("Show what is signed") && !asks.contains("data-passkey"), "{asks}");
+        let address = format!("{address}&reason=looked+at+the+till");
+        let read = reader.page(&address).await;
+        assert!(read.contains("Sign in to decide here") && !read.contains("data-passkey=\"sign\" action=\"/decide"), "{read}");
+        let page = decided(&ada, passkey, &address).await;
+        assert!(page.contains("looked at the till") && page.contains(deployment), "{page}");
+        page
+    };
+    let paused = async |version: &str, migrations: usize| {
+        fs::remove_file(shop.root().join("figure")).unwrap();
+        let deployment = begun_with(&shop, version, migrations).await;
+        until(&shop, &deployment, "paused").await;
+        deployment
+    };
+    let answers = || served(shop.staging);
+
+    // Paused, because a figure is not known: judged again when it is, taken at somebody's word, or taken back.
+    let deployment = paused("1.1.0", 1).await;
+    shop.write("figure", "3");
+    let page = choose(&mut passkey, &deployment, &format!("/decide/resolve?deployment={deployment}&amp;choice=retry")).await;
+    assert!(page.contains("judges `"), "{page}");
+    assert_eq!((shop.settled(&deployment).await["state"].take(), answers().await), (json!("succeeded"), "hello from 1.1.0\n".into()));
+    let deployment = paused("1.2.0", 1).await;
+    choose(&mut passkey, &deployment, &format!("/decide/resolve?deployment={deployment}&amp;choice=mark-done")).await;
+    assert_eq!((shop.settled(&deployment).await["state"].take(), answers().await), (json!("succeeded"), "hello from 1.2.0\n".into()));
+    shop.write("figure", "3");
+    let deployment = paused("1.3.0", 1).await;
+    choose(&mut passkey, &deployment, &format!("/decide/resolve?deployment={deployment}&amp;choice=roll-back")).await;
+    assert_eq!((shop.settled(&deployment).await["state"].take(), answers().await), (json!("rolled_back"), "hello from 1.2.0\n".into()));
+
+    // Past a migration that takes away, data goes back with the traffic: while it stands there and asks, and once it has succeeded.
+    shop.write("figure", "3");
+    let deployment = paused("2.0.0", 2).await;
+    assert!(shop.read("history").contains("0002_drop.sql"));
+    choose(&mut passkey, &deployment, &format!("/decide/restore?deployment={deployment}")).await;
+    assert_eq!((shop.settled(&deployment).await["state"].take(), answers().await), (json!("rolled_back"), "hello from 1.2.0\n".into()));
+    assert_eq!(shop.read("history"), "0001_users.sql\n");
+    shop.write("figure", "3");
+    let deployment = begun_with(&shop, "2.1.0", 3).await;
+    assert_eq!(shop.settled(&deployment).await["state"], "succeeded");
+    choose(&mut passkey, &deployment, &format!("/decide/restore?deployment={deployment}")).await;
+    let newest = async || text(&shop.must("list_deployments", json!({ "environment": "staging" })).await["deployments"][0]["id"]);
+    assert_eq!(shop.settled(&newest().await).await["state"], "succeeded");
+    assert_eq!((shop.read("history"), answers().await), ("0001_users.sql\n".into(), "hello from 1.2.0\n".into()));
+    assert!(!ada.page(&format!("/deployments/{deployment}")).await.contains("/decide/restore"), "it went back already");
+
+    // Stuck, because the backup is not what was taken: tried again when it is, and settled.
+    let deployment = begun_with(&shop, "2.2.0", 4).await;
+    assert_eq!(shop.settled(&deployment).await["state"], "succeeded");
+    let backup = fs::read_dir(shop.root().join("backups")).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    let whole = fs::read(&backup).unwrap();
+    fs::write(&backup, "other rows").unwrap();
+    choose(&mut passkey, &deployment, &format!("/decide/restore?deployment={deployment}")).await;
+    let stuck = newest().await;
+    until(&shop, &stuck, "stuck").await;
+    fs::write(&backup, whole).unwrap();
+    let page = choose(&mut passkey, &stuck, &format!("/decide/resolve?deployment={stuck}&amp;choice=retry")).await;
+    assert!(page.contains("return-data"), "{page}");
+    let settled = shop.settled(&stuck).await;
+    assert_eq!((&settled["state"], answers().await), (&json!("succeeded"), "hello from 1.2.0\n".into()), "{settled:#}");
+    assert_eq!(shop.read("history"), "0001_users.sql\n");
+    shop.must("audit_verify", json!({})).await;
 }

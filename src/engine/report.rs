@@ -3,7 +3,11 @@
 use super::{Engine, progression::Step, run::Run, traffic::Baseline, watch::window};
 use crate::{
     error::Result,
-    model::{Caller, Deployment, DeploymentState, JournalEntry, Plan, PlannedGate, StepState, analysis::Sample, data::BackupEvidence},
+    model::{
+        Caller, Deployment, DeploymentState, JournalEntry, Plan, PlannedGate, StepState,
+        analysis::Sample,
+        data::{BackupEvidence, DataReturn},
+    },
     store::Incident,
     targets::Samples,
 };
@@ -129,6 +133,11 @@ impl Report {
     /// Tells whether every check through the listener was recorded as passed.
     pub fn smoke_passed(&self) -> bool {
         self.step("verify-listener").is_some_and(|entry| entry.state == StepState::Done)
+    }
+
+    /// Returns how data goes back with the traffic when a person decides it; none where traffic alone goes back, or nothing takes data back.
+    pub fn data_return(&self) -> Option<&DataReturn> {
+        super::data_plan::past_data(&self.plan, &self.steps)?.data.as_ref()
     }
 
     /// Returns a step's row.

@@ -44,9 +44,10 @@ pub async fn page(ask: Ask) -> Result<Page> {
     let asked_back = measured.iter().rev().find(|measurement| measurement.kind == "rollback_asked");
     let asked_back = asked_back.and_then(|measurement| measurement.body["reason"].as_str());
     let log = log::section(&ask, &deployment).await;
+    let restore = restore(&deployment, &report);
     let body = html! {
         (head(&deployment, &course, asked_back, now))
-        @if let Some(known) = &course.stuck { (choices(&deployment, known)) }
+        @if let Some(known) = &course.stuck { (choices(&deployment, known, restore.as_ref())) }
         section id="customers" {
             h2 { "What customers felt" }
             (customers::tiles(&deployment, &report, felt.as_ref(), now))
@@ -75,7 +76,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
             h2 { "Timeline" }
             (timeline::table(&deployment, &report, now))
         }
-        @if let Some(actions) = actions(&deployment, &ask.decider) { (actions) }
+        @if let Some(actions) = actions(&deployment, restore.filter(|_| course.stuck.is_none()), &ask.decider) { (actions) }
         (log)
     };
     let title = format!("{} {} in {}", deployment.service, deployment.version, deployment.environment);
@@ -122,8 +123,8 @@ fn head(deployment: &Deployment, course: &Course, asked_back: Option<&str>, now:
     }
 }
 
-/// What is known of a deployment that is stuck, what is not, and the three things a person may choose.
-fn choices(deployment: &Deployment, known: &stuck::Stuck) -> Markup {
+/// What is known of a deployment that is stuck, what is not, and what a person may choose.
+fn choices(deployment: &Deployment, known: &stuck::Stuck, restore: Option<&Markup>) -> Markup {
     html! {
         section class="card stuck" aria-labelledby="choose" {
             h2 id="choose" { (sign(Tone::Bad)) "A person must choose" }
@@ -138,6 +139,7 @@ fn choices(deployment: &Deployment, known: &stuck::Stuck) -> Markup {
                         li { strong { (choice.word()) } " " (line(said, 300)) (offer(&stuck::command(&deployment.id, choice), None)) }
                     }
                 }
+                @if let Some(restore) = restore { (restore) }
             }
         }
     }
@@ -189,15 +191,28 @@ fn proof(report: &Report, approvals: &[(SignedDecision, bool, Option<String>)]) 
     }
 }
 
+/// Returns the choice to take data back with the traffic, where the record says that it can be.
+fn restore(deployment: &Deployment, report: &Report) -> Option<Markup> {
+    use DeploymentState::{Paused, RolledBack, Running, Succeeded, Verifying};
+    let data = report.data_return().filter(|_| deployment.rolled_back_by.is_none())?;
+    let title = data.title();
+    matches!(deployment.state, Running | Paused | Verifying | Succeeded | RolledBack).then(|| {
+        html! { li {
+            strong { "restore" } " goes back with its data: " (line(&title, 300))
+            (offer(&format!("interlock restore {} --reason \"…\"", deployment.id), None))
+        } }
+    })
+}
+
 /// What a person may do while it runs, or after.
-fn actions(deployment: &Deployment, decider: &Decider) -> Option<Markup> {
+fn actions(deployment: &Deployment, restore: Option<Markup>, decider: &Decider) -> Option<Markup> {
     let id = &deployment.id;
     let runs = matches!(deployment.state, DeploymentState::Running | DeploymentState::Verifying | DeploymentState::Queued);
     // What the server holds goes on by a signature over a choice, and by nothing else.
     let is_held = deployment.held_by.as_ref().is_some_and(|holder| *holder != Caller::server().principal);
     let can_go_back = !matches!(deployment.state, DeploymentState::RollingBack | DeploymentState::RolledBack | DeploymentState::Stuck);
     let goes_back = can_go_back && deployment.rolled_back_by.is_none() && deployment.purpose == Purpose::Deploy;
-    (runs || goes_back).then(|| {
+    (runs || goes_back || restore.is_some()).then(|| {
         html! {
             section id="actions" {
                 h2 { "What you can do" }
@@ -218,8 +233,9 @@ fn actions(deployment: &Deployment, decider: &Decider) -> Option<Markup> {
                             (command(&format!("interlock rollback-deployment {id} --reason \"…\"")))
                         }
                     }
+                    @if let Some(restore) = &restore { (restore) }
                 }
-                p class="quiet" { "To stop and to go back needs no signature." }
+                p class="quiet" { "To stop and to go back needs no signature" @if restore.is_some() { "; to take data back does" } "." }
             }
         }
     })
