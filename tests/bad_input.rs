@@ -4,12 +4,18 @@ mod support;
 
 use interlock::operations;
 use serde_json::{Map, Value, json};
-use std::fs;
+use std::{fs, time::Instant};
 use support::{
-    on_both,
+    PATIENCE, on_both,
+    pages::Reader,
     shop::{APPROVAL, BINARY, Database, Shop, finish, http, line, said, served, text},
 };
-use tokio::process::Command;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    process::Command,
+    time::timeout,
+};
 
 on_both!(
     every_unknown_id_is_not_found,
@@ -18,6 +24,7 @@ on_both!(
     five_faults_are_five_lines_and_nothing_is_applied,
     a_second_server_and_a_missing_workspace_are_refused,
     a_workspace_path_of_200_characters_takes_a_whole_deployment,
+    a_runbook_of_5_mb_or_10_000_levels_is_refused_at_once_and_said,
 );
 
 /// Returns a value that fits an argument's schema, or the text `x`.
@@ -277,4 +284,71 @@ async fn a_workspace_path_of_200_characters_takes_a_whole_deployment(database: D
     let back = shop.must("rollback_deployment", json!({ "service": "web", "environment": "staging", "reason": "x" })).await;
     assert_eq!(shop.settled(&text(&back["deployment"])).await["state"], "succeeded");
     assert_eq!(served(shop.staging).await, "hello from 1.0.0\n");
+}
+
+async fn a_runbook_of_5_mb_or_10_000_levels_is_refused_at_once_and_said(database: Database) {
+    let shop = Shop::open(database).await;
+    let deployment = text(&shop.deploy("1.0.0", &shop.build("1.0.0")).await["deployment"]["id"]);
+    let write = |notes: &str| json!({ "deployment": deployment, "notes": notes });
+    let clear = async || shop.must("write_runbook", write("Look at the till.")).await["version"].as_i64().unwrap();
+    assert_eq!(clear().await, 1);
+    let log = || fs::read_to_string(shop.logs_dir().join("server.log")).unwrap();
+    let began = Instant::now();
+
+    // Five megabytes: every way in says what is too long, and what is taken.
+    let (huge, lines) = ("x".repeat(5_000_000), "- a\n".repeat(1_250_000));
+    for notes in [&huge, &lines] {
+        let answer = line(&shop.api_socket(), "write_runbook", write(notes)).await;
+        let said = text(&answer["error"]["message"]);
+        assert!(said.starts_with("invalid_arguments: a request has more than "), "{answer}");
+        let (address, token) = shop.listens();
+        let headers =
+            format!("authorization: Bearer {token}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\n");
+        for path in ["/rpc", "/mcp"] {
+            let length = write(notes).to_string().len();
+            // The server has answered by the head alone: whoever goes on sending may find the connection closed.
+            let head = format!("POST {path} HTTP/1.1\r\nhost: {address}\r\n{headers}content-length: {length}\r\n\r\n");
+            let mut stream = BufReader::new(TcpStream::connect(address).await.unwrap());
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut status = String::new();
+            timeout(PATIENCE, stream.read_line(&mut status)).await.unwrap().unwrap();
+            assert!(status.starts_with("HTTP/1.1 413"), "{path}: {status}");
+        }
+    }
+    assert!(log().contains("refused a request over a socket: a request has more than"), "{}", log());
+    for path in ["/rpc", "/mcp"] {
+        assert!(log().contains(&format!("refused a request to `{path}`: the request has 5000")), "{}", log());
+    }
+    let asked =
+        json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "write_runbook", "arguments": write(&huge) } });
+    fs::write(shop.root().join("asked"), format!("{asked}\n")).unwrap();
+    let mut bridge = shop.interlock(&["mcp"]);
+    let output = finish(bridge.stdin(fs::File::open(shop.root().join("asked")).unwrap())).await;
+    let answer: Value = serde_json::from_str(String::from_utf8(output.stdout).unwrap().lines().next().expect("an answer")).unwrap();
+    assert!(text(&answer["error"]["message"]).starts_with("invalid_arguments: a request has more than"), "{answer}");
+
+    // Ten thousand levels, in a request that is short enough: the argument is named, the call is counted and stands in the log.
+    let deep = ["- ".repeat(10_000), "> ".repeat(10_001), (0..250).map(|level| format!("{}- a\n", "  ".repeat(level))).collect()];
+    for notes in &deep {
+        for attempt in [1, 2] {
+            let refusal = shop.tool("write_runbook", write(notes)).await["result"]["structuredContent"].take();
+            assert_eq!((&refusal["code"], &refusal["attempts"]), (&json!("invalid_arguments"), &json!(attempt)), "{refusal:#}");
+            let said = text(&refusal["message"]);
+            assert!(said.starts_with("`notes` has ") && said.ends_with("at most 8000 are taken"), "{said}");
+        }
+        let said = format!("refused: `notes` has {} characters", notes.chars().count());
+        assert_eq!(log().matches(&said).count(), 2, "{said}: {}", log());
+    }
+    assert_eq!(clear().await, 2, "nothing of it was written");
+
+    // What is as deep as can be handed in is kept as a draft that says where it is too deep; its page shows it as text.
+    let levels = "- ".repeat(3_999);
+    let written = shop.must("write_runbook", write(&levels)).await;
+    assert_eq!((&written["state"], &written["version"]), (&json!("draft"), &json!(3)), "{written:#}");
+    assert!(written["findings"].to_string().contains("stands more than 32 levels deep"), "{written:#}");
+    let page = Reader::enter(&shop).await.page("/runbooks/rb_staging_web").await;
+    assert!(page.contains("It is shown as text alone: line ") && page.contains("stands more than 32 levels deep"), "{page}");
+    assert!(page.len() < 100 * 1024, "{} bytes", page.len());
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+    shop.must("audit_verify", json!({})).await;
 }

@@ -134,20 +134,24 @@ pub fn route(methods: Methods, stop: StopHandle) -> MethodRouter {
 /// Serves one connection of `api.sock`: a request per line, answers in the order they are ready.
 pub async fn serve_lines(methods: Methods, read: impl AsyncRead + Unpin, mut write: impl AsyncWrite + Unpin) -> std::io::Result<()> {
     let (mut read, mut calls, mut line) = (BufReader::new(read), JoinSet::<Vec<u8>>::new(), Vec::new());
-    let mut is_open = true;
+    let (mut is_open, mut skips) = (true, false);
     while is_open || !calls.is_empty() {
         let mut bounded = (&mut read).take(LINE_BYTES - line.len() as u64);
         tokio::select! {
             Some(answer) = calls.join_next() => write.write_all(&answer.map_err(std::io::Error::other)?).await?,
             // Cancel-safe: what was read so far stays in `line`.
             read = bounded.read_until(b'\n', &mut line), if is_open => {
-                is_open = read? > 0 && line.ends_with(b"\n");
-                if line.len() as u64 == LINE_BYTES && !is_open {
+                let (is_whole, is_too_long) = (line.ends_with(b"\n"), line.len() as u64 == LINE_BYTES && !line.ends_with(b"\n"));
+                is_open = read? > 0 && (is_whole || is_too_long);
+                if is_too_long && !skips {
                     let error = Error::invalid(format!("a request has more than {LINE_BYTES} bytes"));
+                    tracing::warn!(code = %error.code, "refused a request over a socket: {}", error.message);
                     write.write_all(&failed(number(error.code), &format!("{}: {error}", error.code))).await?;
-                } else if !line.trim_ascii().is_empty() {
+                } else if !skips && !line.trim_ascii().is_empty() {
                     calls.spawn(answer(methods.clone(), std::mem::take(&mut line)));
                 }
+                // Whoever is still sending reads the refusal only once they have sent it all.
+                skips = is_too_long || skips && !is_whole;
                 line.clear();
             }
         }
