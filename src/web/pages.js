@@ -36,15 +36,15 @@
     if (next) { next.focus(); next.scrollIntoView({ block: "nearest" }); }
   };
 
+  document.addEventListener("pointerdown", () => { began = false; });
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog")) return;
-    if (began) {
-      began = false;
-      const section = sections.find((a) => a.dataset.key === event.key);
-      if (section) { event.preventDefault(); go(section.href); }
-      return;
-    }
-    const action = { "?": show, j: () => step(1), k: () => step(-1), g: () => { began = true; setTimeout(() => { began = false; }, 1500); } }[event.key];
+    if (event.key === "Shift") return;
+    // However long the second key takes: who presses slowly gets there, too. Any other key ends the wait, and does what it does.
+    const section = began && sections.find((a) => a.dataset.key === event.key);
+    began = false;
+    if (section) { event.preventDefault(); go(section.href); return; }
+    const action = { "?": show, j: () => step(1), k: () => step(-1), g: () => { began = true; } }[event.key];
     if (action) { event.preventDefault(); action(); }
   });
 })();
