@@ -8,6 +8,7 @@ use std::time::Instant;
 use support::{
     PATIENCE,
     pages::{MARKUP, Reader, foreign, link, send},
+    passkeys::{admitted, begun, sign_in},
     shop::{APPROVAL, Database, Shop, text},
 };
 
@@ -456,4 +457,22 @@ async fn a_page_follows_with_a_session_while_there_is_room_and_to_the_end_of_bot
     shop.stop().await;
     assert!(began.elapsed().as_secs() < 4, "the server waits for no page: {:?}", began.elapsed());
     assert!(other.hears_news().await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_follows_is_over_when_a_passkey_of_its_person_was_cloned() {
+    let (shop, key) = Shop::signed(Database::Sqlite, standard).await;
+    let (mut passkey, mut bobs) = (admitted(&shop, &key, "ada").await, admitted(&shop, &key, "bob").await);
+    let (ada, bob) = (sign_in(&shop, &mut passkey, "/").await, sign_in(&shop, &mut bobs, "/").await);
+    let (mut of_ada, mut of_bob) = (Followed::by(&ada, "/").await, Followed::by(&bob, "/").await);
+    assert_eq!((of_ada.hears_news().await.unwrap().0, of_bob.hears_news().await.unwrap().0), ("page".into(), "page".into()));
+    let stranger = Reader::stranger(&shop);
+    let asked = begun(&stranger.post("/sign-in", &[]).await);
+    passkey.counter = Some(0);
+    let signed = passkey.get(&asked.options, &stranger.origin()).to_string();
+    assert_eq!(stranger.post("/sign-in/answer", &[("handle", &asked.handle), ("answer", &signed)]).await.status, 403);
+    assert_eq!(of_ada.hears_news().await.unwrap().0, "over");
+    assert!(of_ada.hears().await.is_none());
+    shop.must("freeze", json!({ "environment": "staging", "reason": "a look at the till" })).await;
+    assert_eq!(of_bob.hears_news().await.unwrap().0, "page", "the positive control: another person's page goes on");
 }
