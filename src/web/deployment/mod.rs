@@ -1,5 +1,6 @@
 //! A deployment as it runs, and as the proof of what it did: who approved which bytes, on what evidence, and what customers felt.
 
+mod charts;
 mod customers;
 mod log;
 mod timeline;
@@ -52,7 +53,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
             h2 { "What customers felt" }
             (customers::tiles(&deployment, &report, felt.as_ref(), now))
             (customers::split(&deployment, &report, &course))
-            (customers::releases(&report, felt.as_ref()))
+            @if let Some((sample, _)) = &felt { (charts::charts(&report, sample)) }
         }
         section id="proof" {
             h2 { "On whose word, and on what evidence" }
@@ -177,7 +178,7 @@ fn proof(report: &Report, approvals: &[(SignedDecision, bool, Option<String>)]) 
                 ul class="plain gates" { @for gate in &plan.gates { li {
                     (verdict(gate.verdict)) " " strong { (name(&gate.gate)) } " "
                     @if let Some(value) = &gate.value { (line(value, 120)) " " }
-                    span class="quiet" { (line(&gate.rule, 120)) }
+                    @if !gate.value.as_ref().is_some_and(|value| gate.rule.ends_with(value)) { span class="quiet" { (line(&gate.rule, 120)) } }
                     @if let Some(sha256) = &gate.evidence_sha256 { " " a href={ "/evidence/" (sha256) } { "evidence" } }
                 } } }
             }
