@@ -10,8 +10,7 @@ use crate::{
 
 pub(super) async fn matter(engine: &Engine, question: &Question) -> Result<Matter> {
     let id = RunbookId::from(name(question)?);
-    let versions = engine.store.runbook_versions(&id).await?;
-    let newest = versions.into_iter().max_by_key(|version| version.version).ok_or_else(|| Error::not_found("runbook", &id))?;
+    let newest = engine.store.newest_runbook_version(&id).await?.ok_or_else(|| Error::not_found("runbook", &id))?;
     if newest.state != RunbookState::InReview {
         return Err(Error::new(Code::WrongState, format!("`{id}` version {} is {}, not in review", newest.version, newest.state.as_str())));
     }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    model::{Deployment, DeploymentState, Directive, GateResult, JournalEntry, PlanState, Purpose, RunbookId, StepState, Verdict},
+    model::{Deployment, DeploymentState, Directive, GateResult, JournalEntry, PlanState, Purpose, StepState, Verdict},
     phases::{FACTS, Phase},
     store::{Artifact, DeploymentFilter, PlanRecord, RunbookState, RunbookVersion},
 };
@@ -58,7 +58,7 @@ impl Engine {
             artifacts: self.store.artifacts(&directive.id).await?,
             plans,
             setup: self.environment_setup(directive, &verdicts).await?,
-            runbooks: self.runbooks_of(directive).await?,
+            runbooks: self.store.runbook_versions_for(&directive.id).await?,
             verdicts,
         })
     }
@@ -91,15 +91,6 @@ impl Engine {
             (name.to_owned(), fact)
         };
         Ok(known.into_iter().map(shown).collect())
-    }
-
-    /// Returns the versions of the runbook that were written for a directive, newest first.
-    pub async fn runbooks_of(&self, directive: &Directive) -> Result<Vec<RunbookVersion>> {
-        let id = RunbookId::of(&directive.environment, &directive.service);
-        let mut versions = self.store.runbook_versions(&id).await?;
-        versions.retain(|version| version.directive == directive.id);
-        versions.sort_by_key(|version| std::cmp::Reverse(version.version));
-        Ok(versions)
     }
 
     /// Returns the newest forward deployment of a directive.

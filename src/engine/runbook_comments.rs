@@ -10,9 +10,12 @@ use crate::{
     store::{MOST_COMMENTS, NewRunbookComment, RunbookComment, RunbookVersion},
 };
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 /// The longest comment, characters.
 pub const COMMENT_CHARS: usize = 2_000;
+/// How many of the newest versions are held against what was said of earlier ones.
+const NEWEST: u32 = 20;
 /// How much of a line a comment quotes, characters.
 const QUOTE_CHARS: usize = 400;
 
@@ -63,8 +66,7 @@ impl Engine {
                 Error::invalid(format!("the comment holds what looks like a secret (`{shape}`…)")).hint("name the reference instead")
             );
         }
-        let versions = self.store.runbook_versions(runbook).await?;
-        let shown = versions.iter().find(|found| found.version == version).ok_or_else(|| Error::not_found("runbook version", version))?;
+        let shown = self.store.runbook_version(runbook, version).await?.ok_or_else(|| Error::not_found("runbook version", version))?;
         let lines = shown.text.lines().count();
         let at = usize::try_from(line).ok().and_then(|line| line.checked_sub(1));
         let quote = at.and_then(|at| shown.text.lines().nth(at));
@@ -74,24 +76,33 @@ impl Engine {
         }
         let quote = quote.chars().take(QUOTE_CHARS).collect();
         let new = NewRunbookComment { runbook: runbook.clone(), version, line, quote, text };
-        match self.store.add_runbook_comment(by, &new).await? {
-            Some(number) => Ok(number),
-            None if versions.iter().any(|found| found.version > version) => {
-                Err(Error::new(Code::WrongState, format!("version {version} is no longer the newest"))
-                    .hint("read the newest, and comment on that"))
-            }
-            None => Err(Error::new(
-                Code::WrongState,
-                format!("version {version} has {MOST_COMMENTS} comments, or a newer version was just written"),
-            )
-            .hint("return it with a reason that says the rest")),
+        if let Some(number) = self.store.add_runbook_comment(by, &new).await? {
+            return Ok(number);
         }
+        let newest = self.store.newest_runbook_version(runbook).await?;
+        Err(match newest.is_some_and(|newest| newest.version > version) {
+            true => Error::new(Code::WrongState, format!("version {version} is no longer the newest"))
+                .hint("read the newest, and comment on that"),
+            false => Error::new(Code::WrongState, format!("version {version} has {MOST_COMMENTS} comments"))
+                .hint("return it with a reason that says the rest"),
+        })
     }
 
-    /// Returns what people have said of a runbook's lines, oldest first, and what became of it.
-    pub async fn runbook_comments(&self, runbook: &RunbookId, versions: &[RunbookVersion]) -> Result<Vec<Commented>> {
+    /// Returns what people have said of a runbook's lines, oldest first, and what became of it: in the version after that, and in the newest
+    /// ones. Those in between are not looked at, of which there may be one from every deployment.
+    pub async fn runbook_comments(&self, runbook: &RunbookId) -> Result<Vec<Commented>> {
         let comments = self.store.runbook_comments(runbook).await?;
-        Ok(comments.into_iter().map(|comment| became(comment, versions)).collect())
+        if comments.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut versions = self.store.runbook_versions(runbook, i64::MAX, NEWEST).await?;
+        let commented: BTreeSet<i64> = comments.iter().map(|comment| comment.version).collect();
+        for version in commented {
+            if versions.iter().all(|found| found.version != version) {
+                versions.extend(self.store.runbook_versions(runbook, version + 1, 2).await?);
+            }
+        }
+        Ok(comments.into_iter().map(|comment| became(comment, &versions)).collect())
     }
 }
 

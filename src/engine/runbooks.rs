@@ -46,7 +46,7 @@ impl Engine {
         let report = self.report(deployment, false).await?;
         let (_, _, spec) = self.service(&deployment.environment, &deployment.service).await?;
         let id = RunbookId::of(&deployment.environment, &deployment.service);
-        let before = self.store.runbook_versions(&id).await?.into_iter().max_by_key(|version| version.version);
+        let before = self.store.newest_runbook_version(&id).await?;
         let version = before.as_ref().map_or(0, |before| before.version) + 1;
         let written_by = match &by.client {
             Some(client) => format!("{} ({client}, self-reported)", by.principal),

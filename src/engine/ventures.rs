@@ -18,7 +18,7 @@ use crate::{
 pub const LIFECYCLES: [&str; 2] = ["vision_v2", "workflow"];
 /// The longest id and name.
 const NAME_CHARS: usize = 100;
-/// How far back a venture's health looks.
+/// How far back a venture's health looks, unless there is more than it looks at.
 const HEALTH_DAYS: u32 = 30;
 
 /// What a caller says about a new venture.
@@ -202,7 +202,7 @@ impl Engine {
 
     async fn health(&self, venture: &str) -> Result<Rating> {
         let selection = Selection { venture: Some(venture.to_owned()), ..Selection::of_days(self.clock.now(), HEALTH_DAYS) };
-        Ok(metrics::health(&self.metrics(&selection).await?))
+        Ok(metrics::health(&self.metrics(&self.lately(selection).await?).await?))
     }
 }
 

@@ -98,11 +98,7 @@ impl Operation for GetMetrics {
         {
             return Err(Error::not_found("venture", id));
         }
-        let figures = ctx.engine.metrics(&selection).await?;
-        let groups = match by {
-            Some(by) => ctx.engine.metrics_by(&selection, &[by]).await?,
-            None => Vec::new(),
-        };
+        let (figures, groups) = ctx.engine.metrics_and_parts(&selection, by.as_slice()).await?;
         let health = metrics::health(&figures);
         let summary = summary(&figures, health);
         let (from, to) = (selection.scope.from, selection.scope.to);

@@ -15,7 +15,7 @@ use serde_json::Value;
 /// How much of the comments is shown at once, bytes: with the rest of the reply at most 8 KB.
 const COMMENTS_BYTES: usize = 6 * 1024;
 /// How many reviews are shown, the latest.
-const MOST_REVIEWS: usize = 3;
+const MOST_REVIEWS: u32 = 3;
 
 /// The operation.
 pub struct GetRunbook;
@@ -68,16 +68,16 @@ impl Operation for GetRunbook {
 
     async fn run(ctx: &Context, params: Params) -> Result<Reply<Output>, Error> {
         let id = RunbookId::from(params.runbook);
-        let versions = ctx.engine.store.runbook_versions(&id).await?;
-        let wanted = params.version.or_else(|| versions.iter().map(|version| version.version).max());
-        let said = ctx.engine.runbook_comments(&id, &versions).await?;
-        let waiting = said.iter().filter(|commented| commented.waits_for_agent()).count();
-        let Some(version) = versions.into_iter().find(|version| Some(version.version) == wanted) else {
-            return Err(Error::not_found("runbook", &id));
+        let version = match params.version {
+            Some(version) => ctx.engine.store.runbook_version(&id, version).await?,
+            None => ctx.engine.store.newest_runbook_version(&id).await?,
         };
+        let version = version.ok_or_else(|| Error::not_found("runbook", &id))?;
+        let said = ctx.engine.runbook_comments(&id).await?;
+        let waiting = said.iter().filter(|commented| commented.waits_for_agent()).count();
         let of_people = params.comments.unwrap_or(false);
         let (comments, (line_comments, more)) = match of_people {
-            true => (latest(ctx.engine.store.runbook_reviews(&id).await?), shown(said)),
+            true => (of_reviewers(ctx.engine.store.runbook_reviews(&id, MOST_REVIEWS).await?), shown(said)),
             false => Default::default(),
         };
         let state = version.state.as_str().to_owned();
@@ -105,10 +105,9 @@ impl Operation for GetRunbook {
     }
 }
 
-fn latest(mut reviews: Vec<RunbookReview>) -> Vec<Value> {
-    let said = reviews.split_off(reviews.len().saturating_sub(MOST_REVIEWS));
+fn of_reviewers(reviews: Vec<RunbookReview>) -> Vec<Value> {
     let visible = |review: RunbookReview| RunbookReview { reason: review.reason.map(|reason| text::visible(&reason, 500)), ..review };
-    said.into_iter().map(|review| serde_json::json!(visible(review))).collect()
+    reviews.into_iter().map(|review| serde_json::json!(visible(review))).collect()
 }
 
 /// Returns the comments that fit, those that wait for the agent first, and how many more there are.

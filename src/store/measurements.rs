@@ -54,8 +54,11 @@ impl Store {
 
     /// Returns what was noted of a place at the beginning of each hour since an instant, oldest first.
     pub async fn noted_hours(&self, service: &ServiceName, environment: &EnvironmentName, since: Timestamp) -> Result<Vec<Measurement>> {
-        let rows = sql("SELECT measurements.* FROM measurements JOIN deployments ON deployments.id = measurements.deployment_id
-                        WHERE kind = 'hour' AND service = $1 AND environment = $2 AND measured_at >= $3 ORDER BY measurements.number")
+        // By the hours, each with its deployment: a join may go by every deployment the place has had, and an order by an index by all
+        // that was ever measured.
+        let rows = sql("SELECT * FROM measurements WHERE kind = 'hour' AND measured_at >= $3
+                            AND (SELECT service = $1 AND environment = $2 FROM deployments WHERE deployments.id = measurements.deployment_id)
+                        ORDER BY +number")
         .bind(service)
         .bind(environment)
         .bind(since)

@@ -61,9 +61,12 @@ pub struct SettledDeployment {
     pub venture: Option<String>,
     /// When its commit was made, if known.
     pub committed_at: Option<Timestamp>,
+    /// What was measured of it last, of the kind that is asked for.
+    pub measured: Option<serde_json::Value>,
 }
 
-/// The deployments of a scope, and what else is known of them. Each query sees the same window.
+/// The deployments of a scope, and what else is known of them. Each query sees the same window. With CROSS JOIN, SQLite goes from the
+/// window to what hangs on it, and not the other way through all there is.
 macro_rules! of_scope {
     ($selected:literal, $order:literal) => {
         concat!(
@@ -75,43 +78,57 @@ macro_rules! of_scope {
 }
 
 impl Store {
-    /// Returns the deployments that settled in a window, ways back among them, oldest first.
-    pub async fn settled_deployments(&self, scope: &MetricsScope) -> Result<Vec<SettledDeployment>> {
+    /// Returns the deployments that settled in a window, ways back among them, oldest first, each with the last reading of this kind.
+    pub async fn settled_deployments(&self, scope: &MetricsScope, kind: &str) -> Result<Vec<SettledDeployment>> {
         // What was withdrawn names itself as what took it back: when its traffic left is not recorded.
         let text = of_scope!(
             "SELECT d.id, d.service, d.environment, d.created_by, d.state, d.rollback_of, d.created_at, d.shifted_at, d.unshifted_at,
                  d.settled_at, d.undo_requested_at, d.undo_requested_by, d.rolled_back_by, b.shifted_at AS taken_back_at, d.directive_id,
-                 s.status, s.follow_depth, s.venture_id, s.committed_at
+                 s.status, s.follow_depth, s.venture_id, s.committed_at,
+                 (SELECT body FROM measurements WHERE deployment_id = d.id AND kind = $5 ORDER BY number DESC LIMIT 1) AS measured
              FROM deployments d JOIN strategic_directives_v2 s ON s.id = d.directive_id
                  LEFT JOIN deployments b ON b.id = d.rolled_back_by AND b.id <> d.id AND b.state = 'succeeded'",
             "ORDER BY d.number"
         );
-        self.in_scope(text, scope).await?.iter().map(settled_of).collect()
+        Self::bound(text, scope).bind(kind).all(self.pool()).await?.iter().map(settled_of).collect()
+    }
+
+    /// Returns the instant from which on at most so many deployments of the window settled; none where there are no more than these in it.
+    pub async fn settled_most(&self, scope: &MetricsScope, most: u32) -> Result<Option<Timestamp>> {
+        let text = of_scope!("SELECT d.settled_at FROM deployments d", "ORDER BY d.settled_at DESC LIMIT 1 OFFSET $5");
+        let last: Option<Timestamp> = Self::bound(text, scope).bind(most).value(self.pool(), "settled_at").await?;
+        Ok(last.map(|last| Timestamp(last.0 + 1)))
     }
 
     /// Returns each trigger that fired in those deployments, by its rule, oldest first.
     pub async fn fired_triggers(&self, scope: &MetricsScope) -> Result<Vec<(DeploymentId, String)>> {
-        let text =
-            of_scope!("SELECT i.deployment_id, i.rule FROM incidents i JOIN deployments d ON d.id = i.deployment_id", "ORDER BY i.number");
+        let text = of_scope!(
+            "SELECT i.deployment_id, i.rule FROM deployments d CROSS JOIN incidents i",
+            "AND i.deployment_id = d.id ORDER BY i.number"
+        );
         self.in_scope(text, scope).await?.iter().map(|row| Ok((row.read("deployment_id")?, row.read("rule")?))).collect()
     }
 
-    /// Returns the readings of one kind in those deployments, oldest first.
-    pub async fn measured_in(&self, scope: &MetricsScope, kind: &str) -> Result<Vec<(DeploymentId, serde_json::Value)>> {
-        let text = of_scope!(
-            "SELECT m.deployment_id, m.kind, m.body FROM measurements m JOIN deployments d ON d.id = m.deployment_id AND m.kind = $5",
-            "ORDER BY m.number"
-        );
-        let rows = Self::bound(text, scope).bind(kind).all(self.pool()).await?;
+    /// Returns the readings of one kind in the newest so many deployments of a place.
+    pub async fn measured_lately(
+        &self,
+        service: &ServiceName,
+        environment: &EnvironmentName,
+        kind: &str,
+        most: u32,
+    ) -> Result<Vec<(DeploymentId, serde_json::Value)>> {
+        let query = sql("SELECT m.deployment_id, m.body FROM
+                             (SELECT id FROM deployments WHERE service = $1 AND environment = $2 ORDER BY number DESC LIMIT $3) d
+                             CROSS JOIN measurements m WHERE m.deployment_id = d.id AND m.kind = $4 ORDER BY m.number");
+        let rows = query.bind(service).bind(environment).bind(most).bind(kind).all(self.pool()).await?;
         rows.iter().map(|row| Ok((row.read("deployment_id")?, row.read("body")?))).collect()
     }
 
     /// Returns those of the deployments in which a person had to choose how a step counts.
     pub async fn decided_by_people(&self, scope: &MetricsScope) -> Result<Vec<DeploymentId>> {
         let text = of_scope!(
-            "SELECT DISTINCT j.deployment_id FROM deployment_steps j JOIN deployments d ON d.id = j.deployment_id
-                 AND j.output LIKE '%\"decided\":{%'",
-            "ORDER BY j.deployment_id"
+            "SELECT DISTINCT j.deployment_id FROM deployments d CROSS JOIN deployment_steps j",
+            "AND j.deployment_id = d.id AND j.output LIKE '%\"decided\":{%' ORDER BY j.deployment_id"
         );
         self.in_scope(text, scope).await?.iter().map(|row| row.read("deployment_id")).collect()
     }
@@ -147,5 +164,6 @@ fn settled_of(row: &AnyRow) -> Result<SettledDeployment> {
         mends: row.read::<i64>("follow_depth")? > 0,
         venture: row.read("venture_id")?,
         committed_at: row.read("committed_at")?,
+        measured: row.read("measured")?,
     })
 }

@@ -180,15 +180,39 @@ impl Store {
         }))
     }
 
-    /// Returns a runbook's versions, newest first.
-    pub async fn runbook_versions(&self, id: &RunbookId) -> Result<Vec<RunbookVersion>> {
-        let rows = sql("SELECT * FROM runbook_versions WHERE runbook_id = $1 ORDER BY version DESC").bind(id).all(self.pool()).await?;
+    /// Returns a runbook's versions up to this one, newest first, at most so many. Each has its whole text, and a place may have one from
+    /// every deployment.
+    pub async fn runbook_versions(&self, id: &RunbookId, upto: i64, most: u32) -> Result<Vec<RunbookVersion>> {
+        let rows = sql("SELECT * FROM runbook_versions WHERE runbook_id = $1 AND version <= $2 ORDER BY version DESC LIMIT $3")
+            .bind(id)
+            .bind(upto)
+            .bind(most)
+            .all(self.pool())
+            .await?;
         rows.iter().map(version_of).collect()
     }
 
-    /// Returns what reviewers said of a runbook, oldest first.
-    pub async fn runbook_reviews(&self, id: &RunbookId) -> Result<Vec<RunbookReview>> {
-        let rows = sql("SELECT * FROM runbook_reviews WHERE runbook_id = $1 ORDER BY number").bind(id).all(self.pool()).await?;
+    /// Returns a version of a runbook.
+    pub async fn runbook_version(&self, id: &RunbookId, version: i64) -> Result<Option<RunbookVersion>> {
+        Ok(self.runbook_versions(id, version, 1).await?.pop().filter(|found| found.version == version))
+    }
+
+    /// Returns the newest version of a runbook.
+    pub async fn newest_runbook_version(&self, id: &RunbookId) -> Result<Option<RunbookVersion>> {
+        Ok(self.runbook_versions(id, i64::MAX, 1).await?.pop())
+    }
+
+    /// Returns the versions of runbooks that were drafted for a directive, newest first.
+    pub async fn runbook_versions_for(&self, directive: &DirectiveId) -> Result<Vec<RunbookVersion>> {
+        let rows =
+            sql("SELECT * FROM runbook_versions WHERE directive_id = $1 ORDER BY version DESC").bind(directive).all(self.pool()).await?;
+        rows.iter().map(version_of).collect()
+    }
+
+    /// Returns what reviewers said of a runbook last, at most so much, oldest first.
+    pub async fn runbook_reviews(&self, id: &RunbookId, most: u32) -> Result<Vec<RunbookReview>> {
+        let query = sql("SELECT * FROM runbook_reviews WHERE runbook_id = $1 ORDER BY number DESC LIMIT $2");
+        let rows = query.bind(id).bind(most).all(self.pool()).await?;
         let review_of = |row: &AnyRow| {
             Ok(RunbookReview {
                 version: row.read("version")?,
@@ -198,7 +222,7 @@ impl Store {
                 reviewed_at: row.read("reviewed_at")?,
             })
         };
-        rows.iter().map(review_of).collect()
+        rows.iter().rev().map(review_of).collect()
     }
 
     /// Moves a version between draft and review; `false` when it was in none of the states `from`. Publishing and returning are

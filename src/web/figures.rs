@@ -4,11 +4,11 @@ use super::{
     Ask,
     layout::Page,
     live::Follows,
-    shown::{Tone, chip, columns, lasting, line, words},
+    shown::{Tone, chip, columns, command, count, lasting, line, moment, sign, words},
 };
 use crate::{
     engine::metrics::{
-        Asker, By, GroupFigures, Selection,
+        Asker, By, GroupFigures, NEWEST, Selection,
         figure::{Figure, Rating, Unit},
     },
     error::{Error, Result},
@@ -23,12 +23,12 @@ pub async fn page(ask: Ask) -> Result<Page> {
         Some(Ok(days @ 1..=366)) => days,
         Some(_) => return Err(Error::invalid("`days` is 1 to 366")),
     };
-    let selection = Selection::of_days(ask.now, days);
-    let whole = ask.engine.metrics(&selection).await?;
+    let asked = Selection::of_days(ask.now, days);
+    let selection = ask.engine.lately(asked.clone()).await?;
     let places = By { service: true, environment: true, caller: false };
     let callers = By { service: false, environment: false, caller: true };
-    let of_places = ask.engine.metrics_by(&selection, &[places]).await?;
-    let of_callers = ask.engine.metrics_by(&selection, &[callers]).await?;
+    let (whole, parts) = ask.engine.metrics_and_parts(&selection, &[places, callers]).await?;
+    let (of_callers, of_places): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| part.group.caller.is_some());
     let body = html! {
         h1 { "Figures" }
         p class="lead" {
@@ -38,6 +38,15 @@ pub async fn page(ask: Ask) -> Result<Page> {
         form method="get" class="filter" {
             label { "days " select name="days" { @for one in [7, 30, 90, 366] { option value=(one) selected[one == days] { (one) } } } }
             button type="submit" { "Show" }
+        }
+        @if selection != asked {
+            p class="notice" {
+                (sign(Tone::Asks))
+                span {
+                    "More than " (count(NEWEST.into())) " deployments settled in that time; here are the newest, since "
+                    (moment(ask.now, selection.scope.from)) ". " (command(&format!("interlock get-metrics --days {days}"))) " counts all."
+                }
+            }
         }
         section { h2 { "All deployments" } (table(&whole)) }
         section {

@@ -140,8 +140,7 @@ async fn runbooks(engine: &Engine, places: &[Place]) -> Result<Vec<Waiting>> {
     let mut waiting = Vec::new();
     for place in places {
         let id = RunbookId::of(&place.environment, &place.service);
-        let versions = engine.store.runbook_versions(&id).await?;
-        let Some(newest) = versions.into_iter().max_by_key(|version| version.version) else { continue };
+        let Some(newest) = engine.store.newest_runbook_version(&id).await? else { continue };
         if newest.state == RunbookState::InReview {
             waiting.push(Waiting {
                 asks: "Review a runbook",

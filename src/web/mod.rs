@@ -77,6 +77,11 @@ const PAGES: &[(&str, Make)] = &[
     ("/audit", |ask| Box::pin(audit::page(ask))),
 ];
 
+/// Returns the address of every page; `{id}` stands for what it is of.
+pub fn addresses() -> impl Iterator<Item = &'static str> {
+    PAGES.iter().map(|(address, _)| *address)
+}
+
 /// What the pages of one server share.
 pub struct Pages {
     registry: Arc<Registry>,

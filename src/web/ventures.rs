@@ -7,7 +7,10 @@ use super::{
     shown::{Tone, chip, command, line, name, sign, words},
 };
 use crate::{
-    engine::{metrics::figure::Rating, ventures::Standing},
+    engine::{
+        metrics::figure::Rating,
+        ventures::{Standing, VentureView},
+    },
     error::{Code, Result},
     store::{Stage, StageWork},
 };
@@ -27,13 +30,17 @@ pub async fn active(ask: Ask) -> Result<Page> {
             Ok(page_of("Ventures", body))
         }
         Err(error) => Err(error),
-        Ok(view) => page(Ask { id: view.venture.id, ..ask }).await,
+        Ok(view) => shown(&ask, &view).await,
     }
 }
 
 /// Makes the page of one.
 pub async fn page(ask: Ask) -> Result<Page> {
     let view = ask.engine.venture_view(Some(&ask.id)).await?;
+    shown(&ask, &view).await
+}
+
+async fn shown(ask: &Ask, view: &VentureView) -> Result<Page> {
     let venture = &view.venture;
     let mut ways = Vec::new();
     for standing in &view.standings {

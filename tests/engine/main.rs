@@ -36,6 +36,7 @@ mod monitoring;
 mod notify;
 mod operations;
 mod outdated;
+mod pages;
 mod passkeys;
 mod phases;
 mod quiet_hours;

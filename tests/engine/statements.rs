@@ -25,7 +25,7 @@ use tracing_subscriber::{
 const COUNTED: &str = "counted";
 
 /// The statements of every counted call, by its span.
-static SEEN: Mutex<BTreeMap<u64, Vec<String>>> = Mutex::new(BTreeMap::new());
+static SEEN: Mutex<BTreeMap<u64, Vec<Asked>>> = Mutex::new(BTreeMap::new());
 
 #[tokio::test]
 async fn a_call_asks_each_question_once_and_records_in_one_commit() {
@@ -59,12 +59,26 @@ const GATES: usize = 5;
 
 /// Returns the statements of a call that must work.
 async fn statements(shop: &Shop, operation: &str, arguments: Value) -> Vec<String> {
+    asked_by(shop.must(operation, arguments)).await.1.into_iter().map(|asked| asked.statement).collect()
+}
+
+/// Returns what comes of something, and the statements it has asked.
+pub async fn asked_by<T>(something: impl Future<Output = T>) -> (T, Vec<Asked>) {
     static COUNT: Once = Once::new();
     COUNT.call_once(|| tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Count)).unwrap());
     let span = tracing::info_span!(COUNTED);
     let id = span.id().expect("spans are recorded").into_u64();
-    shop.must(operation, arguments).instrument(span).await;
-    SEEN.lock().unwrap().remove(&id).unwrap_or_default()
+    let came = something.instrument(span).await;
+    (came, SEEN.lock().unwrap().remove(&id).unwrap_or_default())
+}
+
+/// A statement as it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Its text.
+    pub statement: String,
+    /// How many rows came back.
+    pub rows: u64,
 }
 
 struct Count;
@@ -85,7 +99,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Count {
         let mut seen = SEEN.lock().unwrap();
         for span in ctx.event_scope(event).into_iter().flatten() {
             if let Some(statements) = seen.get_mut(&span.id().into_u64()) {
-                statements.push(text.statement());
+                statements.push(text.asked());
             }
         }
     }
@@ -96,10 +110,11 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Count {
 struct Text(BTreeMap<&'static str, String>);
 
 impl Text {
-    fn statement(&self) -> String {
+    fn asked(&self) -> Asked {
         let of = |name: &str| self.0.get(name).filter(|text| !text.is_empty());
         let text = of("db.statement").or(of("summary")).expect("the driver tells the statement");
-        text.split_whitespace().collect::<Vec<_>>().join(" ")
+        let rows = of("rows_returned").and_then(|rows| rows.parse().ok()).expect("the driver tells how many rows came");
+        Asked { statement: text.split_whitespace().collect::<Vec<_>>().join(" "), rows }
     }
 }
 

@@ -207,7 +207,7 @@ async fn a_runbook_is_published_as_it_was_read() {
         assert!(store.set_runbook_state(&server(), &id, 1, &[Draft], InReview).await.unwrap());
         assert_eq!(store.save_runbook_version(&agent(), &version("# two", InReview, Some("dep_1".into()))).await.unwrap(), 2);
         let states = |store: Store, id: RunbookId| async move {
-            store.runbook_versions(&id).await.unwrap().into_iter().map(|one| (one.version, one.state)).collect::<Vec<_>>()
+            store.runbook_versions(&id, i64::MAX, 20).await.unwrap().into_iter().map(|one| (one.version, one.state)).collect::<Vec<_>>()
         };
         assert_eq!(states(store.clone(), id.clone()).await, [(2, InReview), (1, Superseded)]);
 
@@ -230,12 +230,20 @@ async fn a_runbook_is_published_as_it_was_read() {
         assert_eq!(states(store.clone(), id.clone()).await, [(3, Published), (2, Returned), (1, Superseded)]);
         let head = store.runbook(&id).await.unwrap().unwrap();
         assert_eq!((head.latest_version, head.published_version, head.service.as_str()), (3, Some(3), "web"));
-        let reviews = store.runbook_reviews(&id).await.unwrap();
+        let reviews = store.runbook_reviews(&id, 20).await.unwrap();
         assert_eq!(
             reviews.iter().map(|one| (one.version, one.verdict, one.reason.as_deref())).collect::<Vec<_>>(),
             [(2, Reject, Some("no owner")), (3, Approve, None)]
         );
-        let newest = &store.runbook_versions(&id).await.unwrap()[0];
+        assert_eq!(store.runbook_reviews(&id, 1).await.unwrap(), reviews[1..], "the last one");
+        let numbers = |versions: Vec<RunbookVersion>| versions.into_iter().map(|one| one.version).collect::<Vec<_>>();
+        assert_eq!(numbers(store.runbook_versions(&id, 2, 1).await.unwrap()), [2], "up to the second, one of them");
+        assert_eq!(numbers(store.runbook_version(&id, 2).await.unwrap().into_iter().collect()), [2]);
+        assert_eq!((store.runbook_version(&id, 0).await.unwrap(), store.runbook_version(&id, 4).await.unwrap()), (None, None));
+        assert_eq!(store.newest_runbook_version(&"rb_none_web".into()).await.unwrap(), None);
+        let newest = store.newest_runbook_version(&id).await.unwrap().unwrap();
+        assert_eq!(numbers(store.runbook_versions_for(&newest.directive).await.unwrap()), [3, 2, 1]);
+        assert_eq!(store.runbook_versions_for(&"SD-DEPLOY-999".into()).await.unwrap(), []);
         assert_eq!((newest.text.as_str(), &newest.deployment, &newest.lint[0]["rule"]), ("# three", &None, &json!("RB001")));
     }
 }
@@ -272,9 +280,9 @@ async fn a_comment_is_on_the_newest_version_and_moves_nothing() {
             assert_eq!(add(comment(2, "more")).await, Some(2 + at));
         }
         assert_eq!(add(comment(2, "too much")).await, None);
-        let states: Vec<_> = store.runbook_versions(&id).await.unwrap().into_iter().map(|one| one.state).collect();
+        let states: Vec<_> = store.runbook_versions(&id, i64::MAX, 20).await.unwrap().into_iter().map(|one| one.state).collect();
         assert_eq!(states, [RunbookState::InReview, RunbookState::Superseded], "nothing was published or returned");
-        assert_eq!(store.runbook_reviews(&id).await.unwrap(), []);
+        assert_eq!(store.runbook_reviews(&id, 20).await.unwrap(), []);
         assert!(store.audit_verify().await.unwrap().broken.is_none());
     }
 }

@@ -11,7 +11,7 @@ async fn what_settled_in_a_window_is_found_with_what_is_known_of_it() {
     for database in databases().await {
         let store = database.open().await;
         let everything = scope(0, i64::MAX);
-        assert_eq!(store.settled_deployments(&everything).await.unwrap(), [], "{}", database.name);
+        assert_eq!(store.settled_deployments(&everything, "traffic").await.unwrap(), [], "{}", database.name);
 
         let mut order = order("production");
         (order.committed_at, order.venture) = (Some(Timestamp(7)), Some("shop".into()));
@@ -28,6 +28,7 @@ async fn what_settled_in_a_window_is_found_with_what_is_known_of_it() {
         let (running, _) = deployment(&store, "web", "production", "1.1.0").await;
         store.add_incident(&server(), incident(&second.id)).await.unwrap();
         store.add_incident(&server(), incident(&running.id)).await.unwrap();
+        store.add_measurement(&server(), &second.id, "traffic", &json!({ "downtime": 9 })).await.unwrap();
         store.add_measurement(&server(), &second.id, "traffic", &json!({ "downtime": 3 })).await.unwrap();
         store.add_measurement(&server(), &second.id, "watch", &json!({ "p95_ms": 3 })).await.unwrap();
         let step = "recheck".into();
@@ -35,7 +36,7 @@ async fn what_settled_in_a_window_is_found_with_what_is_known_of_it() {
         let decided = json!({ "decided": { "by": "ada", "choice": "retry" } });
         assert!(store.write_step(&server(), &running.id, running.epoch, &step, &from, StepState::Done, Some(&decided)).await.unwrap());
 
-        let settled = store.settled_deployments(&everything).await.unwrap();
+        let settled = store.settled_deployments(&everything, "traffic").await.unwrap();
         let [one, two] = &settled[..] else { panic!("{settled:?}") };
         assert_eq!((&one.id, one.state, one.shifted_at), (&first.id, DeploymentState::Succeeded, Some(early)));
         assert_eq!((one.committed_at, one.venture.as_deref(), one.mends), (Some(Timestamp(7)), Some("shop"), false));
@@ -46,7 +47,7 @@ async fn what_settled_in_a_window_is_found_with_what_is_known_of_it() {
 
         // What settled at the window's beginning is in it, what settled at its end is not.
         let ids = async |scope: MetricsScope| {
-            store.settled_deployments(&scope).await.unwrap().into_iter().map(|one| one.id.0).collect::<Vec<_>>()
+            store.settled_deployments(&scope, "traffic").await.unwrap().into_iter().map(|one| one.id.0).collect::<Vec<_>>()
         };
         assert_eq!(ids(scope(early.0, early.0 + 1)).await, [first.id.as_str()]);
         assert_eq!(ids(scope(0, early.0)).await, [""; 0]);
@@ -54,8 +55,22 @@ async fn what_settled_in_a_window_is_found_with_what_is_known_of_it() {
         assert_eq!(ids(MetricsScope { environment: Some("production".into()), ..everything.clone() }).await, [first.id.as_str()]);
 
         assert_eq!(store.fired_triggers(&everything).await.unwrap(), [(second.id.clone(), "DEPLOY-001".into())]);
-        assert_eq!(store.measured_in(&everything, "traffic").await.unwrap(), [(second.id.clone(), json!({ "downtime": 3 }))]);
-        assert_eq!(store.measured_in(&scope(0, early.0), "traffic").await.unwrap(), []);
+        assert_eq!((&one.measured, &two.measured), (&None, &Some(json!({ "downtime": 3 }))));
+        let lately = async |service: &str, kind: &str, most: u32| {
+            store.measured_lately(&service.into(), &"staging".into(), kind, most).await.unwrap()
+        };
+        let costs: Vec<_> = [9, 3].map(|downtime| (second.id.clone(), json!({ "downtime": downtime }))).into();
+        assert_eq!(lately("api", "traffic", 1).await, costs);
+        assert_eq!(
+            (lately("api", "traffic", 0).await, lately("api", "smoke", 9).await, lately("web", "traffic", 9).await),
+            Default::default()
+        );
+
+        // The newest of the window begin after the newest one that is too many.
+        let most = async |scope: MetricsScope, most: u32| store.settled_most(&scope, most).await.unwrap();
+        assert_eq!((most(everything.clone(), 2).await, most(everything.clone(), 1).await), (None, Some(Timestamp(early.0 + 1))));
+        assert_eq!(most(everything.clone(), 0).await, second.settled_at.map(|at| Timestamp(at.0 + 1)));
+        assert_eq!(most(MetricsScope { service: Some("api".into()), ..everything.clone() }, 1).await, None);
         assert_eq!(store.decided_by_people(&everything).await.unwrap(), [], "what runs has not settled");
         walk(&store, &running, SUCCESS).await;
         assert_eq!(store.decided_by_people(&everything).await.unwrap(), [running.id]);
@@ -80,7 +95,7 @@ async fn what_was_taken_back_says_when_and_what_was_withdrawn_does_not() {
         let withdrawn = walk(&store, &withdrawn, SUCCESS).await;
         store.mark_rolled_back(&agent(), &withdrawn.id, &withdrawn.id).await.unwrap();
 
-        let settled = store.settled_deployments(&scope(0, i64::MAX)).await.unwrap();
+        let settled = store.settled_deployments(&scope(0, i64::MAX), "traffic").await.unwrap();
         let [one, two, three] = &settled[..] else { panic!("{settled:?}") };
         assert_eq!((one.rolled_back_by.as_ref(), one.taken_back_at), (Some(&back.id), two.shifted_at), "{}", database.name);
         assert!(two.shifted_at.is_some());

@@ -7,6 +7,7 @@ pub mod chromium;
 pub mod configuration;
 pub mod databases;
 pub mod evil;
+pub mod large;
 pub mod mcp;
 pub mod pages;
 pub mod passkeys;

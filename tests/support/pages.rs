@@ -112,6 +112,59 @@ impl Reader {
     }
 }
 
+/// What pages of one thing are of.
+pub struct Things {
+    /// A deployment that has settled.
+    pub deployment: String,
+    /// Its directive.
+    pub completed: String,
+    /// Its plan.
+    pub used: String,
+    /// A directive whose plan waits for a signature.
+    pub open: String,
+    /// That plan.
+    pub waiting: String,
+    /// A runbook that is in review.
+    pub runbook: String,
+}
+
+impl Things {
+    /// Returns what is asked for where a page has this address; a page of one thing that is not known here is refused, not passed over.
+    ///
+    /// A venture of the id `shop` is there.
+    pub fn behind(&self, address: &str) -> anyhow::Result<Vec<String>> {
+        let Things { deployment, completed, used, open, waiting, runbook } = self;
+        let asked = |queries: &[&str]| queries.iter().map(|query| format!("{address}{query}")).collect();
+        let of = |ids: &[&str]| ids.iter().map(|id| address.replace("{id}", id)).collect();
+        Ok(match address {
+            "/history" => asked(&["", "?service=web&environment=staging", "?state=succeeded", "?state=stuck", "?before=150000"]),
+            "/figures" => asked(&["", "?days=7", "?days=366"]),
+            "/audit" => asked(&["", "?before=5000"]),
+            "/plans/{id}" => of(&[waiting, used]),
+            "/deployments/{id}" => of(&[deployment]),
+            "/directives/{id}" => of(&[open, completed]),
+            "/runbooks/{id}" => of(&[runbook, &format!("{runbook}?version=1")]),
+            "/ventures/{id}" => of(&["shop"]),
+            "/decide/{id}" => of(&[&format!("plan?plan={waiting}"), &format!("runbook?runbook={runbook}")]),
+            one if one.contains('{') => anyhow::bail!("which `{one}` is to be asked for? `Things::behind` says it"),
+            one => vec![one.to_owned()],
+        })
+    }
+
+    /// Returns an address without what differs from run to run.
+    pub fn shown(&self, page: &str) -> String {
+        [
+            (&self.waiting, "waiting"),
+            (&self.used, "used"),
+            (&self.open, "open"),
+            (&self.completed, "completed"),
+            (&self.deployment, "newest"),
+        ]
+        .iter()
+        .fold(page.to_owned(), |page, (id, word)| page.replace(id.as_str(), &format!("({word})")))
+    }
+}
+
 /// Returns where the server listens, and the key of a new link to its pages.
 pub async fn link(shop: &Shop) -> (SocketAddr, String) {
     let address = shop.listens().0;

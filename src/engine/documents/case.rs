@@ -178,7 +178,7 @@ impl Engine {
             gates: self.store.verdicts(&directive.id).await?,
             sign_offs: self.store.sign_offs(&directive.id).await?,
             artifacts: self.store.artifacts(&directive.id).await?,
-            runbook: self.runbooks_of(&directive).await?.into_iter().next(),
+            runbook: self.store.runbook_versions_for(&directive.id).await?.into_iter().next(),
             spec,
             plan,
             report,

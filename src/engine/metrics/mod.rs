@@ -27,6 +27,9 @@ use std::{
 /// The reading of what a deployment cost customers, made when it settles.
 pub(super) const TRAFFIC: &str = "traffic";
 
+/// How many deployments a page's figures and a venture's health look back over, at most: both are asked for while somebody waits.
+pub const NEWEST: u32 = 300;
+
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
@@ -132,15 +135,26 @@ pub fn health(figures: &[Figure]) -> Rating {
 impl Engine {
     /// Returns the metrics of a selection.
     pub async fn metrics(&self, selection: &Selection) -> Result<Vec<Figure>> {
-        let runs = self.runs(selection).await?;
-        Ok(figures(&runs, window(selection), &self.watched(selection, &runs).await?))
+        Ok(self.metrics_and_parts(selection, &[]).await?.0)
     }
 
     /// Returns the metrics of each part of a selection, divided in each of these ways, each in the order of its parts' names.
     pub async fn metrics_by(&self, selection: &Selection, ways: &[By]) -> Result<Vec<GroupFigures>> {
+        Ok(self.metrics_and_parts(selection, ways).await?.1)
+    }
+
+    /// Returns both, of the same deployments.
+    pub async fn metrics_and_parts(&self, selection: &Selection, ways: &[By]) -> Result<(Vec<Figure>, Vec<GroupFigures>)> {
         let runs = self.runs(selection).await?;
         let watched = self.watched(selection, &runs).await?;
-        Ok(ways.iter().flat_map(|by| grouped(&runs, *by, window(selection), &watched)).collect())
+        let parts = ways.iter().flat_map(|by| grouped(&runs, *by, window(selection), &watched)).collect();
+        Ok((figures(&runs, window(selection), &watched), parts))
+    }
+
+    /// Returns the selection no further back than its newest [`NEWEST`] deployments go.
+    pub async fn lately(&self, selection: Selection) -> Result<Selection> {
+        let from = self.store.settled_most(&selection.scope, NEWEST).await?.unwrap_or(selection.scope.from);
+        Ok(Selection { scope: MetricsScope { from, ..selection.scope }, ..selection })
     }
 
     async fn runs(&self, selection: &Selection) -> Result<Vec<Run>> {
@@ -149,13 +163,10 @@ impl Engine {
         for (deployment, rule) in self.store.fired_triggers(scope).await? {
             fired.entry(deployment).or_default().push(rule);
         }
-        let measured = self.store.measured_in(scope, TRAFFIC).await?;
-        let downtime: BTreeMap<DeploymentId, u64> =
-            measured.into_iter().filter_map(|(deployment, body)| Some((deployment, body["downtime"].as_u64()?))).collect();
         let decided: BTreeSet<DeploymentId> = self.store.decided_by_people(scope).await?.into_iter().collect();
-        let runs = self.store.settled_deployments(scope).await?.into_iter().map(|deployment| Run {
+        let runs = self.store.settled_deployments(scope, TRAFFIC).await?.into_iter().map(|deployment| Run {
             fired: fired.remove(&deployment.id).unwrap_or_default(),
-            downtime: downtime.get(&deployment.id).copied(),
+            downtime: deployment.measured.as_ref().and_then(|traffic| traffic["downtime"].as_u64()),
             was_decided: decided.contains(&deployment.id),
             deployment,
         });

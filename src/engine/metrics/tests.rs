@@ -29,6 +29,7 @@ fn succeeded(id: &str) -> Run {
             mends: false,
             venture: None,
             committed_at: Some(at(500)),
+            measured: None,
         },
         fired: Vec::new(),
         downtime: Some(0),

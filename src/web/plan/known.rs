@@ -4,13 +4,11 @@ use crate::{
     engine::{Engine, git},
     error::Result,
     model::{DecisionKind, Deployment, DeploymentId, Plan, PlanState, ServiceSpec, Sha256, SignedDecision, Timestamp},
-    store::{Approvals, DeploymentFilter, EvidenceRecord, MetricsScope, PlanRecord},
+    store::{Approvals, DeploymentFilter, EvidenceRecord, PlanRecord},
 };
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-/// How far back the downtime of earlier deployments is looked for.
-const LOOKED_BACK: Duration = Duration::from_secs(90 * 24 * 3_600);
-/// How many of them.
+/// How many earlier deployments are looked at.
 const EARLIER: u32 = 10;
 
 /// What deployments of the place have cost customers.
@@ -90,7 +88,7 @@ impl Known {
             evidence: store.evidence_of(&plan.directive).await?,
             gates_now: store.verdicts(&plan.directive).await?,
             spec: engine.planned_spec(plan).await.ok(),
-            earlier: earlier(engine, &record, now).await?,
+            earlier: earlier(engine, &record).await?,
             client: principals.into_iter().find(|one| one.principal == record.created_by).and_then(|one| one.client),
             quiet_hours: engine.quiet_hours(&plan.service, &plan.environment).await?.summary(),
             decisions,
@@ -119,15 +117,15 @@ async fn plan_of(engine: &Engine, deployment: &DeploymentId) -> Result<Option<Pl
     Ok(engine.store.plan(&deployment.plan).await?.map(|record| record.plan))
 }
 
-async fn earlier(engine: &Engine, record: &PlanRecord, now: Timestamp) -> Result<Earlier> {
+async fn earlier(engine: &Engine, record: &PlanRecord) -> Result<Earlier> {
     let plan = &record.plan;
-    let (service, environment) = (Some(plan.service.clone()), Some(plan.environment.clone()));
-    let filter = DeploymentFilter { service: service.clone(), environment: environment.clone(), limit: EARLIER, ..Default::default() };
+    let (service, environment) = (&plan.service, &plan.environment);
+    let filter =
+        DeploymentFilter { service: Some(service.clone()), environment: Some(environment.clone()), limit: EARLIER, ..Default::default() };
     let newest = engine.store.deployments(&filter).await?.0;
     let is_earlier = |deployment: &Deployment| deployment.state.is_settled() && deployment.created_at < record.created_at;
     let settled: Vec<Deployment> = newest.into_iter().filter(is_earlier).collect();
-    let scope = MetricsScope { from: now.minus(LOOKED_BACK), to: now.plus(Duration::from_millis(1)), service, environment };
-    let readings = engine.store.measured_in(&scope, "traffic").await?;
+    let readings = engine.store.measured_lately(service, environment, "traffic", EARLIER).await?;
     let of_those: Vec<u64> = readings
         .iter()
         .filter(|(id, _)| settled.iter().any(|deployment| deployment.id == *id))

@@ -28,16 +28,15 @@ async fn exported(registry: &Registry, id: &str, file: &str) -> Result<(&'static
     let number: i64 = number.parse().map_err(|_| nowhere())?;
     let engine = registry.engine().ok_or_else(nowhere)?;
     let id = RunbookId::from(id);
-    let versions = engine.store.runbook_versions(&id).await?;
-    let version =
-        versions.iter().find(|version| version.version == number).ok_or_else(|| Error::not_found("runbook", format!("{id} {number}")))?;
+    let version = engine.store.runbook_version(&id, number).await?;
+    let version = version.ok_or_else(|| Error::not_found("runbook", format!("{id} {number}")))?;
     match ending {
-        "md" => Ok(("text/markdown; charset=utf-8", version.text.clone().into_bytes())),
+        "md" => Ok(("text/markdown; charset=utf-8", version.text.into_bytes())),
         "json" => {
             let of_version = |found: i64| found == number;
             let findings: Vec<Finding> = serde_json::from_value(version.lint.clone()).unwrap_or_default();
-            let reviews = engine.store.runbook_reviews(&id).await?.into_iter().filter(|review| of_version(review.version));
-            let comments = engine.runbook_comments(&id, &versions).await?.into_iter().filter(|said| of_version(said.comment.version));
+            let reviews = engine.store.runbook_reviews(&id, u32::MAX).await?.into_iter().filter(|review| of_version(review.version));
+            let comments = engine.runbook_comments(&id).await?.into_iter().filter(|said| of_version(said.comment.version));
             let whole = json!({
                 "schema_version": 1, "runbook": id, "version": number, "state": version.state, "sha256": version.sha256,
                 "text": version.text, "directive": version.directive, "deployment": version.deployment,

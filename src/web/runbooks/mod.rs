@@ -10,7 +10,7 @@ use super::{
     Ask, Pages,
     layout::Page,
     live::Follows,
-    shown::{Tone, chip, columns, command, counted, line, moment, name, short, sign, text, words},
+    shown::{Tone, chip, columns, command, count, counted, line, moment, name, short, sign, text, words},
 };
 use crate::{
     engine::{
@@ -29,6 +29,8 @@ use std::sync::Arc;
 
 /// How many characters of a runbook a page shows; a longer one is read as a file.
 const MOST: usize = 24_000;
+/// How many versions a page lists, and how many reviews.
+const VERSIONS: u32 = 20;
 
 /// Returns the routes beside the pages: the files of a version, and comments.
 pub fn routes(pages: Arc<Pages>) -> Router {
@@ -40,7 +42,7 @@ pub async fn list(ask: Ask) -> Result<Page> {
     let mut found = Vec::new();
     for place in ask.engine.overview().await?.places {
         let id = RunbookId::of(&place.environment, &place.service);
-        if let Some(newest) = ask.engine.store.runbook_versions(&id).await?.into_iter().max_by_key(|version| version.version) {
+        if let Some(newest) = ask.engine.store.newest_runbook_version(&id).await? {
             found.push((place, newest));
         }
     }
@@ -78,16 +80,18 @@ fn state(state: RunbookState) -> Markup {
 /// Makes the page of one; `version` names another than the newest, `against` the one it is compared with.
 pub async fn page(ask: Ask) -> Result<Page> {
     let id = RunbookId::from(ask.id.as_str());
-    let mut versions = ask.engine.store.runbook_versions(&id).await?;
-    versions.sort_by_key(|version| std::cmp::Reverse(version.version));
+    let store = &ask.engine.store;
     let named = |field: &str| ask.asked(field).and_then(|version| version.parse::<i64>().ok());
-    let find = |wanted: Option<i64>| versions.iter().find(|version| Some(version.version) == wanted);
-    let newest = versions.first().ok_or_else(|| Error::not_found("runbook", &id))?;
-    let shown = find(named("version").or(Some(newest.version))).ok_or_else(|| Error::not_found("runbook", &id))?;
+    let none = || Error::not_found("runbook", &id);
+    let newest = &store.newest_runbook_version(&id).await?.ok_or_else(none)?;
+    let shown = &store.runbook_version(&id, named("version").unwrap_or(newest.version)).await?.ok_or_else(none)?;
+    // Those around the one that is shown, unless that is among the newest.
+    let upto = if shown.version + i64::from(VERSIONS) > newest.version { newest.version } else { shown.version + i64::from(VERSIONS / 2) };
+    let versions = store.runbook_versions(&id, upto, VERSIONS).await?;
     let against = named("against").unwrap_or(shown.version - 1);
-    let before = find(Some(against)).filter(|before| before.version != shown.version);
-    let reviews = ask.engine.store.runbook_reviews(&id).await?;
-    let comments = ask.engine.runbook_comments(&id, &versions).await?;
+    let before = store.runbook_version(&id, against).await?.filter(|before| before.version != shown.version);
+    let reviews = store.runbook_reviews(&id, VERSIONS).await?;
+    let comments = ask.engine.runbook_comments(&id).await?;
     let findings: Vec<Finding> = serde_json::from_value(shown.lint.clone()).unwrap_or_default();
     let open = comments.iter().filter(|commented| commented.comment.version == shown.version).count();
     let body = html! {
@@ -115,7 +119,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
             }
         }
         section { h2 { "Lint" } (lint(&findings)) }
-        @if let Some(before) = before { section class="changes" {
+        @if let Some(before) = &before { section class="changes" {
             h2 { "What changed since version " (before.version) }
             (difference::difference(&before.text, &shown.text))
         } }
@@ -126,7 +130,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
         @if !reviews.is_empty() {
             section { h2 { "Reviews" } ul class="plain" { @for review in &reviews { (reviewed(ask.now, review)) } } }
         }
-        @if versions.len() > 1 { section { h2 { "Versions" } ul class="plain" { @for version in &versions {
+        @if newest.version > 1 { section { h2 { "Versions" } ul class="plain" { @for version in &versions {
             li {
                 a href={ "/runbooks/" (id) "?version=" (version.version) } { "version " (version.version) } " "
                 (state(version.state)) " " span class="quiet" { (moment(ask.now, version.created_at)) }
@@ -134,7 +138,11 @@ pub async fn page(ask: Ask) -> Result<Page> {
                     " " a href={ "/runbooks/" (id) "?version=" (shown.version) "&against=" (version.version) } { "compare with this" }
                 }
             }
-        } } } }
+        } }
+        @if newest.version > VERSIONS.into() {
+            p class="quiet" { (VERSIONS) " of " (count(newest.version as u64)) "; " code { "?version=1" } " in the address is the first." }
+        }
+        } }
     };
     Ok(Page { title: format!("Runbook {id}"), section: "/runbooks", follows: Follows::Record, body })
 }
