@@ -8,6 +8,7 @@ mod judge;
 mod machine;
 mod memory;
 mod options;
+mod pages;
 mod processes;
 mod proxy;
 mod store;
@@ -20,7 +21,8 @@ use std::process::ExitCode;
 
 type Figure = (&'static str, fn(&Options) -> anyhow::Result<Verdicts>);
 
-const FIGURES: &[Figure] = &[("proxy", proxy::run), ("calls", calls::run), ("memory", memory::run), ("store", store::run)];
+const FIGURES: &[Figure] =
+    &[("proxy", proxy::run), ("calls", calls::run), ("memory", memory::run), ("store", store::run), ("pages", pages::run)];
 
 fn main() -> ExitCode {
     let mut words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();

@@ -3,15 +3,12 @@
 use crate::{
     judge::{Verdicts, median},
     options::Options,
-    support::{
-        databases::Database,
-        shop::{Shop, text},
-    },
+    support::{databases::Database, large::Model, shop::Shop},
 };
 use anyhow::{Context, ensure};
 use interlock::model::Sha256;
 use serde_json::{Value, json};
-use sqlx::{Any, AnyConnection, AssertSqlSafe, Column, Connection, Executor, Row, query::Query};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Connection, Executor, Row, query::Query};
 use std::time::{Duration, Instant};
 
 /// How often each read is made at each size.
@@ -46,7 +43,7 @@ pub fn run(options: &Options) -> anyhow::Result<Verdicts> {
 async fn grow(verdicts: &mut Verdicts, name: &str, database: Database, most: u64) -> anyhow::Result<()> {
     let mut shop = Shop::open(database).await;
     let deployed = shop.deploy("1.0.0", &shop.build("1.0.0")).await;
-    let model = Model { directive: text(&deployed["deployment"]["directive"]), deployment: text(&deployed["deployment"]["id"]) };
+    let model = Model::of(&deployed);
     let reads = [
         ("get_status", json!({})),
         ("get_status", json!({ "directive": model.directive })),
@@ -63,7 +60,7 @@ async fn grow(verdicts: &mut Verdicts, name: &str, database: Database, most: u64
     for size in &sizes {
         shop.stop().await;
         let mut outside = outside(&shop).await?;
-        model.repeat(&mut outside, there, size - 1).await.with_context(|| format!("{size} deployments"))?;
+        model.repeat(&mut outside, there, size - 1, Duration::ZERO).await.with_context(|| format!("{size} deployments"))?;
         outside.close().await?;
         there = *size;
         shop.serve(&[]).await;
@@ -110,72 +107,14 @@ async fn time_of(shop: &Shop, (method, params): &(&str, Value)) -> anyhow::Resul
     Ok(median(times.iter().map(Duration::as_secs_f64).collect()))
 }
 
-async fn outside(shop: &Shop) -> anyhow::Result<AnyConnection> {
+/// Connects to the record past the server.
+pub async fn outside(shop: &Shop) -> anyhow::Result<AnyConnection> {
     sqlx::any::install_default_drivers();
     Ok(AnyConnection::connect(&shop.database.url(shop)).await?)
 }
 
-/// Columns that are not as in the row that is repeated, each with its expression.
-type Changed<'a> = &'a [(&'a str, &'a str)];
-
-/// A deployment that has really been, with everything written about it.
-struct Model {
-    directive: String,
-    deployment: String,
-}
-
-impl Model {
-    /// Writes it again under other names, for each number from one to another.
-    async fn repeat(&self, on: &mut AnyConnection, from: u64, to: u64) -> anyhow::Result<()> {
-        let (of_directive, of_deployment) =
-            (format!("directive_id = '{}'", self.directive), format!("deployment_id = '{}'", self.deployment));
-        let (directive, number) = ("'SD-' || CAST(i AS TEXT)", "100000 + i");
-        let (plan, deployment, part) = ("'plan-' || CAST(i AS TEXT)", "'dep-' || CAST(i AS TEXT)", "1000000 + i * 1000 + number");
-        let tables: [(&str, String, Changed); 6] = [
-            (
-                "strategic_directives_v2",
-                format!("id = '{}'", self.directive),
-                &[("id", directive), ("number", number), ("status", "'completed'")],
-            ),
-            (
-                "plans",
-                of_directive.clone(),
-                &[("id", plan), ("number", number), ("sha256", plan), ("directive_id", directive), ("state", "'used'")],
-            ),
-            (
-                "deployments",
-                format!("id = '{}'", self.deployment),
-                &[("id", deployment), ("number", number), ("plan_id", plan), ("directive_id", directive), ("state", "'succeeded'")],
-            ),
-            ("deployment_steps", of_deployment.clone(), &[("deployment_id", deployment)]),
-            ("verdicts", of_directive, &[("number", part), ("directive_id", directive)]),
-            ("measurements", of_deployment, &[("number", part), ("deployment_id", deployment)]),
-        ];
-        let mut write = on.begin().await?;
-        for (table, which, changed) in tables {
-            let Some(row) = write.fetch_optional(sqlx::raw_sql(AssertSqlSafe(format!("SELECT * FROM {table} WHERE {which}")))).await?
-            else {
-                continue;
-            };
-            let names: Vec<&str> = row.columns().iter().map(Column::name).collect();
-            let statement = format!(
-                "WITH RECURSIVE numbers(i) AS (SELECT {from} UNION ALL SELECT i + 1 FROM numbers WHERE i < {to})
-                 INSERT INTO {table} ({}) SELECT {} FROM {table}, numbers WHERE {which}",
-                names.join(", "),
-                names
-                    .iter()
-                    .map(|name| changed.iter().find(|(one, _)| one == name).map_or(*name, |(_, value)| *value))
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            );
-            write.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.with_context(|| format!("repeating rows of `{table}`"))?;
-        }
-        Ok(write.commit().await?)
-    }
-}
-
 /// Lengthens the audit chain to so many entries, each as the server writes one.
-async fn lengthen(shop: &Shop, entries: u64) -> anyhow::Result<u64> {
+pub async fn lengthen(shop: &Shop, entries: u64) -> anyhow::Result<u64> {
     let mut on = outside(shop).await?;
     let mut write = on.begin().await?;
     let head = write.fetch_one("SELECT seq, hash FROM audit_head WHERE id = 1").await?;
