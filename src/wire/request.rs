@@ -192,9 +192,12 @@ mod tests {
     use crate::left::Piece;
     use proptest::prelude::*;
 
-    /// Reads requests that come `step` bytes at a time; returns their targets and bodies, and how much is left over.
-    fn read(stream: &[u8], step: usize) -> Result<(Vec<(String, Vec<u8>)>, usize), String> {
-        let (mut heads, mut buffer, mut come, mut requests) = (Heads::default(), BytesMut::new(), 0, Vec::<(String, Vec<u8>)>::new());
+    /// Targets and bodies.
+    type Requests = Vec<(String, Vec<u8>)>;
+
+    /// Reads requests that come `step` bytes at a time; returns them, and how much is left over.
+    fn read(stream: &[u8], step: usize) -> Result<(Requests, usize), String> {
+        let (mut heads, mut buffer, mut come, mut requests) = (Heads::default(), BytesMut::new(), 0, Requests::new());
         let mut body = None;
         loop {
             let before = (buffer.len(), body.is_some());
