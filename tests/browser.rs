@@ -23,7 +23,7 @@ use support::{
 
 /// The pictures of the book: the page, the picture's name, and how much of the page it shows.
 const BOOK: &[(&str, &str, u64)] =
-    &[("", "home", 430), ("plans", "plan", 380), ("deployments", "deployment", 675), ("runbooks", "runbook", 480)];
+    &[("", "home", 430), ("plans", "plan", 380), ("deployments", "deployment", 512), ("runbooks", "runbook", 480)];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_passkey_is_made_signs_in_and_decides_in_chromium() {
