@@ -68,8 +68,7 @@ impl Store {
             Some(draft) => take_over(&mut write, by, draft, new, release).await?,
             None => {
                 let directive = directive(by, &mut write, new, release).await?;
-                insert(&mut write, &directive).await?;
-                directive
+                put(&mut write, &directive).await?
             }
         };
         if directive.venture.is_some() && !directive.nothing_built {
@@ -128,8 +127,7 @@ impl Store {
                     updated_at: at,
                     ..failed.clone()
                 };
-                insert(&mut write, &draft).await?;
-                draft
+                put(&mut write, &draft).await?
             }
         };
         write.commit(by, "open_follow_up", &draft.id, json!({ "follows": failed.id, "depth": depth })).await?;
@@ -248,20 +246,28 @@ async fn draft_of(write: &mut Write, service: &ServiceName, environment: &Enviro
     row.as_ref().map(directive_of).transpose()
 }
 
-/// Turns a draft into the work order of the release that mends it; what it follows stays known.
+/// Turns a draft into the work order of the release that mends it; what it follows stays known. One under which a release was planned
+/// and given up is left as it stood, and another order carries on: what was planned, or rejected, there is of other bytes.
 async fn take_over(write: &mut Write, by: &Caller, draft: Directive, new: NewDirective, release: &Release) -> Result<Directive> {
     let carried = format!("{}\n\nMends {}", new.description, draft.description);
-    let directive = Directive {
-        id: draft.id,
-        description: carried,
-        follows: draft.follows,
-        depth: draft.depth,
-        created_at: draft.created_at,
-        ..directive(by, write, new, release).await?
-    };
-    sql("DELETE FROM strategic_directives_v2 WHERE id = $1").bind(&directive.id).run(write.on()).await?;
-    insert(write, &directive).await?;
-    Ok(directive)
+    let order = directive(by, write, new, release).await?;
+    let order = Directive { description: carried, follows: draft.follows, depth: draft.depth, ..order };
+    let reason = format!("{} mends what it carried", order.id);
+    let at = write.at;
+    let left = sql("UPDATE strategic_directives_v2 SET status = 'cancelled', status_reason = $1,
+                        updated_at = CASE WHEN updated_at < $2 THEN $2 ELSE updated_at + 1 END
+                    WHERE id = $3 AND EXISTS (SELECT 1 FROM plans WHERE directive_id = $3)")
+    .bind(&reason)
+    .bind(at)
+    .bind(&draft.id)
+    .run(write.on())
+    .await?;
+    if left == 0 {
+        return put(write, &Directive { id: draft.id, created_at: draft.created_at, ..order }).await;
+    }
+    let detail = json!({ "to": DirectiveState::Cancelled, "reason": reason });
+    write.go_on(by, "set_directive_state", &draft.id, detail).await?;
+    put(write, &order).await
 }
 
 async fn next_id(write: &mut Write) -> Result<DirectiveId> {
@@ -299,13 +305,20 @@ async fn directive(by: &Caller, write: &mut Write, new: NewDirective, release: &
     })
 }
 
-async fn insert(write: &mut Write, directive: &Directive) -> Result<()> {
+/// Writes a directive and returns it; a draft of this id is this order from now on, and keeps what was recorded under it.
+async fn put(write: &mut Write, directive: &Directive) -> Result<Directive> {
     let number: i64 = directive.id.as_str().rsplit('-').next().and_then(|digits| digits.parse().ok()).unwrap_or_default();
-    sql("INSERT INTO strategic_directives_v2 (id, number, title, status, category, priority, description, rationale, scope, target_application,
+    let row = sql("INSERT INTO strategic_directives_v2 (id, number, title, status, category, priority, description, rationale, scope, target_application,
              current_phase, created_by, created_at, updated_at, service, environment, release_version, commit_id, digest, venture_id, depends_on,
              phase, phase_sha256, follows, follow_depth, committed_at, claimed_change, nothing_built)
-         VALUES ($1, $2, $3, $4, 'deployment', $5, $6, $7, $8, $9, $10, $11, $12, $12, $9, $13, $14, $15, $16, $17, $18, $10, $19, $20, $21,
-             $22, $23, $24)")
+         VALUES ($1, $2, $3, $4, 'deployment', $5, $6, $7, $8, $9, $10, $11, $12, $25, $9, $13, $14, $15, $16, $17, $18, $10, $19, $20, $21,
+             $22, $23, $24)
+         ON CONFLICT (id) DO UPDATE SET title = $3, status = $4, priority = $5, description = $6, rationale = $7, scope = $8,
+             current_phase = $10, created_by = $11, release_version = $14, commit_id = $15, digest = $16, venture_id = $17, depends_on = $18,
+             phase = $10, phase_sha256 = $19, follows = $20, follow_depth = $21, committed_at = $22, claimed_change = $23, nothing_built = $24,
+             status_reason = NULL, updated_at = CASE WHEN strategic_directives_v2.updated_at < $25 THEN $25
+                 ELSE strategic_directives_v2.updated_at + 1 END
+         RETURNING *")
     .bind(&directive.id)
     .bind(number)
     .bind(&directive.title)
@@ -330,9 +343,10 @@ async fn insert(write: &mut Write, directive: &Directive) -> Result<()> {
     .bind(directive.committed_at)
     .bind(directive.change.map(ChangeKind::as_str))
     .bind(directive.nothing_built)
-    .run(write.on())
+    .bind(directive.updated_at)
+    .one(write.on())
     .await?;
-    Ok(())
+    directive_of(&row.ok_or_else(|| anyhow::anyhow!("`{}` was written and is not there", directive.id))?)
 }
 
 fn directive_of(row: &AnyRow) -> Result<Directive> {

@@ -1,8 +1,11 @@
 //! What a failed deployment leaves behind, on both databases.
 
-use crate::{support::databases::databases, world::Shop};
+use crate::{
+    support::databases::databases,
+    world::{JUNIT, Shop},
+};
 use interlock::{
-    model::{DecisionKind, DecisionVerdict::Approve},
+    model::{DecisionKind, DecisionVerdict::Approve, DirectiveState},
     targets::fake::Behaviour,
 };
 use serde_json::json;
@@ -47,10 +50,28 @@ async fn a_taken_over_directive_that_is_given_up_still_carries_the_failure() {
         shop.staging.behave("1.1.0", broken("1.1.0"));
         shop.deploy("1.1.0").await;
         let taken = shop.order("staging", "1.1.1").await;
+        shop.plan_in_staging(&taken).await;
         let given_up = shop.must("cancel_directive", json!({ "directive": taken, "reason": "not this one" })).await;
         assert_eq!(given_up["state"], "draft", "{given_up:#}");
         let drafts = shop.engine.store.follow_ups().await.unwrap();
         assert_eq!((drafts[0].id.as_str(), drafts[0].depth), (taken.as_str(), 1));
+
+        // What was planned for the release that was given up stays with it; another order carries the failure on.
+        let next = shop.order("staging", "1.1.2").await;
+        let directive = async |id: &str| shop.engine.store.directive(&id.into()).await.unwrap().unwrap();
+        let (left, order) = (directive(&taken).await, directive(&next).await);
+        assert_eq!((left.state, left.version.as_str()), (DirectiveState::Cancelled, "1.1.1"), "{}", database.name);
+        assert_eq!((order.depth, order.follows, order.description.contains("Mends dep_2")), (1, left.follows, true), "{next}");
+        assert_eq!(shop.refused("plan_deployment", json!({ "directive": next })).await, "gate_failed", "its evidence is of other bytes");
+
+        // One under which something was recorded, and nothing planned, becomes the next order with what was recorded.
+        shop.must("record_evidence", json!({ "directive": next, "kind": "tests", "content": JUNIT })).await;
+        shop.must("cancel_directive", json!({ "directive": next, "reason": "nor this one" })).await;
+        assert_eq!(shop.order("staging", "1.1.3").await, next);
+        assert_eq!(shop.refused("plan_deployment", json!({ "directive": next })).await, "gate_failed");
+        let plan = shop.plan_in_staging(&next).await["plan"].take();
+        let started = shop.must("execute_deployment", json!({ "plan": plan })).await["deployment"].take();
+        assert_eq!(shop.settled(&started).await["deployment"]["version"], "1.1.3");
     }
 }
 
