@@ -185,7 +185,8 @@ impl Ground {
     /// things, freeze, propose, and ask for a link to enrol by.
     async fn fault(&mut self, before: &[String]) -> Option<String> {
         let now = decided(&mut self.connection).await;
-        let may = ["link ", "freeze ", "pending in ", "in force in staging", "no more: pending in ", "no more: in force in staging"];
+        let may =
+            ["link ", "freeze ", "revision ", "pending in ", "in force in staging", "no more: pending in ", "no more: in force in staging"];
         let mut differs = differences(before, &now);
         differs.retain(|fact| !may.iter().any(|begin| fact.starts_with(begin)));
         (!differs.is_empty()).then(|| format!("{differs:?}"))
@@ -267,7 +268,7 @@ impl Ground {
             }
             // Now and then what every door answers.
             false if chance.happens(25) => ("get_status".to_owned(), json!({})),
-            false => chance.call(&entries, &self.pool),
+            false => chance.call(&entries, &self.pool, &[]),
         };
         let (address, token) = self.shop.listens();
         let meta = json!({

@@ -5,6 +5,7 @@
 mod support;
 
 mod about;
+mod adversary;
 mod agents;
 mod alerts;
 mod backups;

@@ -19,10 +19,12 @@ const DECIDED: &str = "SELECT 'decision ' || nonce AS fact FROM decisions
     UNION ALL SELECT 'deployment ' || id FROM deployments WHERE environment = 'production' AND rollback_of IS NULL
     UNION ALL SELECT 'in force in ' || environment || ' ' || COALESCE(CAST(in_force AS TEXT), '') FROM config_environments
     UNION ALL SELECT 'pending in ' || environment || ' ' || COALESCE(CAST(pending AS TEXT), '') FROM config_environments
+    UNION ALL SELECT 'revision ' || CAST(revision AS TEXT) FROM config_revisions
     UNION ALL SELECT 'lifted ' || id FROM freezes WHERE lifted_at IS NOT NULL
     UNION ALL SELECT 'lifted ' || freeze_id || ' in ' || environment FROM freeze_lifts
     UNION ALL SELECT 'freeze ' || id || ' ' || COALESCE(CAST(ends_at AS TEXT), '') FROM freezes WHERE created_by = 'operator'
     UNION ALL SELECT 'runbook ' || runbook_id || ' ' || state FROM runbook_versions WHERE state IN ('published', 'returned')
+    UNION ALL SELECT 'review ' || nonce FROM runbook_reviews
     UNION ALL SELECT 'published ' || id FROM venture_deployment_runbook WHERE published_version IS NOT NULL
     UNION ALL SELECT 'comment ' || CAST(number AS TEXT) FROM runbook_comments
     UNION ALL SELECT 'approver ' || name || ' ' || role FROM approvers
@@ -66,16 +68,18 @@ pub fn words() -> Pool {
         ("any", texts(&any)),
         ("artifact", texts(&["interlock.toml", "../interlock.toml", ".interlock"])),
         ("by", texts(&["service", "caller", "service,environment"])),
+        ("commit", texts(&["HEAD"])),
         ("commands", texts(&["cat interlock.toml", "git log -1"])),
-        ("content", texts(&[JUNIT, "{}", "approved: true"])),
+        ("content", texts(&[JUNIT, JUNIT, JUNIT, "{}", "approved: true"])),
         ("deployment", texts(&["dep_1", "dep_2", "dep_3", "dep_4"])),
         ("directive", texts(&["SD-DEPLOY-001", "SD-DEPLOY-002", "SD-DEPLOY-003"])),
         ("environment", texts(&["staging", "production"])),
         ("format", texts(&["csv", "json"])),
         ("incident", texts(&["inc_1"])),
-        ("kind", texts(&["tests", "tests", "tests", "sign_off", "uat", "approval", "coverage"])),
+        ("kind", texts(&["tests", "tests", "tests", "tests", "tests", "tests", "sign_off", "uat", "approval", "coverage"])),
         ("name", texts(&["Shop", "Another", "ada"])),
         ("plan", Vec::new()),
+        ("priority", texts(&["high", "low"])),
         ("reason", texts(&["because", "approved by the chairman"])),
         ("runbook", Vec::new()),
         ("service", texts(&["web"])),
@@ -165,8 +169,10 @@ impl Chance {
 
     /// Draws a text for an argument of this name.
     pub fn text(&mut self, pool: &Pool, name: &str) -> Value {
-        let strays = self.happens(12);
+        let strays = self.happens(6);
         match pool.get(name).filter(|known| !strays && !known.is_empty()) {
+            // What is newest is most often still open.
+            Some(known) if self.happens(50) => self.one(&known[known.len().saturating_sub(3)..]).clone(),
             Some(known) => self.one(known).clone(),
             None => (*self.one(&pool.values().flatten().collect::<Vec<_>>())).clone(),
         }
@@ -176,10 +182,6 @@ impl Chance {
     fn value(&mut self, pool: &Pool, name: &str, schema: &Value) -> Value {
         if let Some(words) = schema["enum"].as_array() {
             return if self.happens(95) { self.one(words).clone() } else { self.text(pool, "any") };
-        }
-        // Nobody waits here: what waits is asked without.
-        if name == "wait_seconds" {
-            return json!(self.one(&[0, 0, 0, 99_999]));
         }
         match schema["type"].as_str() {
             Some("boolean") => json!(self.happens(50)),
@@ -193,29 +195,56 @@ impl Chance {
         }
     }
 
-    /// Draws an object of a schema: nearly always with what is required, sometimes with what is not.
+    /// Draws an object of a schema: nearly always with what is required, with little or much of what is not.
     pub fn object(&mut self, pool: &Pool, schema: &Value) -> Value {
         let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let mut object = Map::new();
+        let (mut object, optional) = (Map::new(), *self.one(&[5, 25, 60]));
+        // Without these nearly everything that takes them is refused, whatever else it is given.
+        let asked = |name: &str, schema: &Value| ["artifact", "content", "version"].contains(&name) && schema["type"] == "string";
         for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
-            if self.happens(if required.contains(&name.as_str()) { 98 } else { 25 }) {
+            if self.happens(if required.contains(&name.as_str()) || asked(name, schema) { 98 } else { optional }) {
                 object.insert(name.clone(), self.value(pool, name, schema));
             }
         }
         Value::Object(object)
     }
 
-    /// Draws a call of any operation with any arguments.
-    pub fn call(&mut self, entries: &[Entry], pool: &Pool) -> Call {
-        // What starts tools of others takes its time: it is drawn less often.
-        let seldom = |entry: &Entry| entry.toolset == Toolset::Setup;
-        let drawn = self.one(entries);
-        let entry = if seldom(drawn) && !self.happens(20) { self.one(entries) } else { drawn };
-        let (name, mut arguments) = (entry.name.to_owned(), self.object(pool, &entry.input_schema));
-        if self.happens(12) {
+    /// Draws a call: what an answer offered, or any operation with any arguments.
+    pub fn call(&mut self, entries: &[Entry], pool: &Pool, offered: &[Call]) -> Call {
+        let (name, mut arguments) = match !offered.is_empty() && self.happens(50) {
+            true => self.one(offered).clone(),
+            false => {
+                // What starts tools of others takes its time, and what is given up cannot be gone on with.
+                let often = |entry: &Entry| match (entry.name, entry.toolset) {
+                    ("setup_monitoring", _) => 5,
+                    ("cancel_directive", _) => 20,
+                    ("verify_deployment", _) | (_, Toolset::Setup) => 50,
+                    _ => 100,
+                };
+                let entry = loop {
+                    let drawn = self.one(entries);
+                    if self.happens(often(drawn)) {
+                        break drawn;
+                    }
+                };
+                (entry.name.to_owned(), self.object(pool, &entry.input_schema))
+            }
+        };
+        // Nobody waits here, also where that is offered.
+        let waits = entries.iter().any(|entry| entry.name == name && entry.input_schema["properties"].get("wait_seconds").is_some());
+        if waits {
+            arguments["wait_seconds"] = json!(if self.happens(5) { 99_999 } else { 0 });
+        }
+        if self.happens(8) {
             let (said, planted) = (self.text(pool, "any"), *self.one(PLANTED));
             arguments[planted] = if self.happens(50) { json!(true) } else { said };
         }
         (name, arguments)
     }
+}
+
+/// Returns the calls that an answer offers.
+pub fn offered(said: &Value) -> Vec<Call> {
+    let actions = said["next_actions"].as_array().into_iter().flatten();
+    actions.filter_map(|action| Some((action["tool"].as_str()?.to_owned(), action["arguments"].clone()))).collect()
 }
