@@ -7,7 +7,9 @@ use super::{
 };
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use std::{
+    future::poll_fn,
     io,
     mem::MaybeUninit,
     pin::Pin,
@@ -83,16 +85,15 @@ impl Reading {
 
     /// Reads until the client leaves, or has been silent or sent what nobody wants for too long: closed before, it could lose its answer.
     pub(super) async fn linger(mut self) {
-        let rest = async { while matches!(timeout(SILENT, self.stream.readable()).await, Ok(Ok(()))) && self.skip() {} };
+        let rest = async {
+            loop {
+                self.buffer = BytesMut::new();
+                if !matches!(timeout(SILENT, poll_fn(|cx| self.poll_more(cx))).await, Ok(Ok(1..))) {
+                    break;
+                }
+            }
+        };
         let _ = timeout(LINGERING, rest).await;
-    }
-
-    /// Reads what is there; returns whether more may come.
-    fn skip(&mut self) -> bool {
-        match self.stream.try_read(&mut [0; READ]) {
-            Ok(count) => count > 0,
-            Err(err) => err.kind() == io::ErrorKind::WouldBlock,
-        }
     }
 }
 
@@ -205,15 +206,17 @@ impl Drop for Incoming {
     fn drop(&mut self) {
         let Some(lent) = self.0.take() else { return };
         match Handle::try_current() {
-            Ok(runtime) if lent.is_begun => _ = runtime.spawn(discard(Incoming(Some(lent)))),
+            Ok(runtime) if lent.is_begun => _ = runtime.spawn(discard(lent)),
             _ => Incoming(Some(lent)).give_back(),
         }
     }
 }
 
 /// Reads a body to its end, or until its client is silent, and gives the client's side back.
-async fn discard(mut body: Incoming) {
-    use http_body_util::BodyExt;
+///
+/// What is lent becomes a body in here alone: a runtime that ends drops what it has not begun, and that must not come here again.
+async fn discard(lent: Lent) {
+    let mut body = Incoming(Some(lent));
     let rest = async { while let Ok(Some(Ok(_))) = timeout(SILENT, body.frame()).await {} };
     let _ = timeout(LINGERING, rest).await;
     body.give_back();

@@ -7,7 +7,7 @@ use super::{
     request::{Head, Refused},
     upgraded::Upgraded,
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use std::{
@@ -24,7 +24,7 @@ use std::{
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpStream, tcp::OwnedWriteHalf},
-    sync::oneshot,
+    sync::oneshot::{self, error::TryRecvError},
     time::{Instant, Sleep, sleep_until},
 };
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -164,7 +164,13 @@ impl Client {
             Poll::Pending => {}
         }
         let is_idle = reading.buffer.is_empty();
-        let until = if is_idle { began + IDLE } else { *self.head_began.get_or_insert_with(Instant::now) + HEAD_DEADLINE };
+        let until = if is_idle {
+            // It was no head that had begun, but a line end too many.
+            self.head_began = None;
+            began + IDLE
+        } else {
+            *self.head_began.get_or_insert_with(Instant::now) + HEAD_DEADLINE
+        };
         // A request that is on its way in is still answered.
         if is_idle && self.stopped.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(Ended::Left));
@@ -219,10 +225,12 @@ impl Client {
     /// Returns whether the client has to be told that no other request is answered.
     fn is_last(&mut self) -> bool {
         // Whoever answered may have given the body back since it was last looked for.
-        if let Side::Lent(back) = &mut self.side
-            && let Ok((reading, left)) = back.try_recv()
-        {
-            self.side = settled(reading, left);
+        if let Side::Lent(back) = &mut self.side {
+            match back.try_recv() {
+                Ok((reading, left)) => self.side = settled(reading, left),
+                Err(TryRecvError::Closed) => self.side = Side::Gone,
+                Err(TryRecvError::Empty) => {}
+            }
         }
         self.stop.is_cancelled() || matches!(self.side, Side::Halfway(_) | Side::Gone)
     }
@@ -269,7 +277,13 @@ fn settled(mut reading: Reading, mut left: Left) -> Side {
     loop {
         match left.next(&mut reading.buffer) {
             Ok(Piece::Data(_)) => {}
-            Ok(Piece::End(_)) => return Side::Here(reading),
+            Ok(Piece::End(_)) => {
+                if reading.buffer.is_empty() {
+                    // Room for a body is not kept for the next head.
+                    reading.buffer = BytesMut::new();
+                }
+                return Side::Here(reading);
+            }
             Ok(Piece::Unknown) | Err(_) => return Side::Halfway(reading),
         }
     }

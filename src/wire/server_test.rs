@@ -274,3 +274,17 @@ async fn an_answer_says_when_it_was_made() {
     let date = refusal.split("date: ").nth(1).and_then(|rest| rest.split("\r\n").next()).unwrap();
     assert!(httpdate::parse_http_date(date).is_ok(), "{refusal}");
 }
+
+#[test]
+fn a_runtime_that_ends_under_an_upload_ends() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = runtime.block_on(async {
+        let mut client = World::default().client().await;
+        client.says("POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n").await;
+        // Somebody reads the body now.
+        client.hears("HTTP/1.1 100 Continue\r\n\r\n").await;
+        client
+    });
+    drop(runtime);
+    drop(client);
+}
