@@ -395,7 +395,7 @@ async fn who_signs_in_is_told_and_a_sign_in_decides_nothing() {
         refusal(signs_in(&passkey.get(&asked.options, ORIGIN), &asked.handle).await.map(|_| json!(0)), "counter went back");
         let asked = page.passkeys.begin_sign_in();
         passkey.counter = Some(90);
-        refusal(signs_in(&passkey.get(&asked.options, ORIGIN), &asked.handle).await.map(|_| json!(0)), "another passkey");
+        refusal(signs_in(&passkey.get(&asked.options, ORIGIN), &asked.handle).await.map(|_| json!(0)), "was cloned");
         assert_eq!(shop.refused("execute_deployment", json!({ "plan": plan })).await, "approval_required", "{}", database.name);
     }
 }
