@@ -1,9 +1,13 @@
 //! Ends everything that runs in an environment: its routers first, so that nobody is sent to what is going, then its instances.
 
-use super::{Engine, steps::GRACE};
+use super::{
+    Engine,
+    idle::Leases,
+    steps::{GRACE, StepFailure},
+};
 use crate::{
-    error::{Code, Error, Result},
-    model::{Caller, EnvironmentName},
+    error::{Error, Result},
+    model::{Caller, EnvironmentName, Lease, ServiceName, ServiceSpec},
 };
 
 impl Engine {
@@ -13,26 +17,38 @@ impl Engine {
         let environments = self.environments().await?;
         let config =
             environments.iter().find(|config| &config.name == environment).ok_or_else(|| Error::not_found("environment", environment))?;
-        let Some(lease) = self.store.take_idle_lease(by, environment, &self.holder).await? else {
-            return Err(Error::new(Code::Conflict, format!("a deployment has just started in `{environment}`")));
-        };
+        let mut leases = Leases::take(self, by, environment).await?;
         let mut stopped = Vec::new();
         for (service, spec) in &config.services {
-            self.store.withdraw_serving(by, lease.epoch, service, environment).await?;
-            self.adapters.router(spec).stop().await.map_err(|error| Error::new(Code::RouterFailed, error.to_string()))?;
-            stopped.push(format!("proxy {}", spec.front()));
-            let target = self.adapters.target(spec);
-            let own = format!("{environment}-{service}-dep_");
-            for observed in target.list().await.map_err(|error| Error::new(Code::TargetFailed, error.to_string()))? {
-                if observed.running && observed.instance.as_str().starts_with(&own) {
-                    target
-                        .stop(&lease, &observed.instance, GRACE)
-                        .await
-                        .map_err(|error| Error::new(Code::TargetFailed, error.to_string()))?;
-                    stopped.push(observed.instance.to_string());
-                }
+            let mut instances = Vec::new();
+            while let Err(failure) = self.end(by, service, spec, &leases.lease, &mut instances).await {
+                leases.next_after(failure).await?;
             }
+            stopped.push(format!("proxy {}", spec.front()));
+            stopped.append(&mut instances);
         }
         Ok(stopped)
+    }
+
+    /// Ends what runs of a service, and adds the instances that did. Safe to do twice.
+    async fn end(
+        &self,
+        by: &Caller,
+        service: &ServiceName,
+        spec: &ServiceSpec,
+        lease: &Lease,
+        stopped: &mut Vec<String>,
+    ) -> Result<(), StepFailure> {
+        self.forget_serving(by, lease, service).await?;
+        self.adapters.router(spec).stop().await?;
+        let target = self.adapters.target(spec);
+        let own = format!("{}-{service}-dep_", lease.environment);
+        for observed in target.list().await? {
+            if observed.running && observed.instance.as_str().starts_with(&own) {
+                target.stop(lease, &observed.instance, GRACE).await?;
+                stopped.push(observed.instance.to_string());
+            }
+        }
+        Ok(())
     }
 }

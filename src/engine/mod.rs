@@ -46,6 +46,7 @@ pub mod git;
 mod handoff;
 pub mod hold;
 pub mod hooks;
+mod idle;
 mod interrupted;
 mod judging;
 pub mod lint;

@@ -6,6 +6,7 @@ use super::{
     data_plan::{Foreseen, past_data, refusal},
     data_steps::no_way_back,
     decide,
+    idle::Leases,
     planner::{PlanInput, plan},
     steps::{GRACE, StepFailure},
 };
@@ -20,9 +21,6 @@ use crate::{
     store::ServingSet,
 };
 use std::sync::Arc;
-
-/// How often a lease is taken for one withdrawal.
-const MOST_LEASES: u32 = 5;
 
 /// The release that a way back brings.
 pub(super) struct Earlier<'a> {
@@ -211,30 +209,19 @@ impl Engine {
         // Taking the lease would fence off a deployment of another service that runs in this environment.
         self.refuse_while_busy(&of.environment).await?;
         let (_, _, spec) = self.service(&of.environment, &of.service).await?;
-        let mut lease = self.idle_lease(by, &of.environment).await?;
+        let mut leases = Leases::take(self, by, &of.environment).await?;
         // The record first: after a crash in between, reconciling takes the traffic away.
         self.store.mark_rolled_back(by, &of.id, &of.id).await?;
-        self.store.withdraw_serving(by, lease.epoch, &of.service, &of.environment).await?;
         self.store.add_measurement(by, &of.id, "rollback_asked", &serde_json::json!({ "reason": reason, "by": by.principal })).await?;
-        let mut tried = 1;
-        while let Err(failure) = self.empty(&spec, serving, &lease).await {
-            // The background has looked after the place meanwhile, under a later lease; now that the record says it, it does the same.
-            if failure.code != Code::StaleEpoch || tried == MOST_LEASES {
-                return Err(Error::new(failure.code, failure.message));
-            }
-            tried += 1;
-            lease = self.idle_lease(by, &of.environment).await?;
+        while let Err(failure) = self.empty(by, &spec, serving, &leases.lease).await {
+            leases.next_after(failure).await?;
         }
         Ok((self.deployment(&of.id).await?, false))
     }
 
-    async fn idle_lease(&self, by: &Caller, environment: &EnvironmentName) -> Result<Lease> {
-        let lease = self.store.take_idle_lease(by, environment, &self.holder).await?;
-        lease.ok_or_else(|| Error::new(Code::Conflict, format!("a deployment has just started in `{environment}`")))
-    }
-
     /// Takes the traffic away, and stops what has served. Safe to do twice.
-    async fn empty(&self, spec: &ServiceSpec, serving: &ServingSet, lease: &Lease) -> Result<(), StepFailure> {
+    async fn empty(&self, by: &Caller, spec: &ServiceSpec, serving: &ServingSet, lease: &Lease) -> Result<(), StepFailure> {
+        self.forget_serving(by, lease, &serving.service).await?;
         let (router, target) = (self.adapters.router(spec), self.adapters.target(spec));
         router.set(&Split::default(), lease.epoch).await?;
         for instance in &serving.instances {

@@ -17,7 +17,7 @@ pub mod request;
 mod response;
 mod server;
 #[cfg(test)]
-mod server_test;
+mod server_tests;
 mod upgraded;
 mod upload;
 mod upstream;

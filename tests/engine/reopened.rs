@@ -1,11 +1,15 @@
 //! A directive whose release was taken back is open again, and says what is to be done.
 
-use crate::{support::databases::databases, world::Shop};
+use crate::{
+    support::databases::databases,
+    world::{Shop, person},
+};
 use interlock::{
-    model::{DirectiveState, Epoch},
-    targets::{Router, fake::Behaviour},
+    model::{DirectiveState, Epoch, Lease},
+    targets::{Router, Target, fake::Behaviour},
 };
 use serde_json::{Value, json};
+use std::time::Duration;
 
 async fn state_of(shop: &Shop, directive: &Value) -> DirectiveState {
     shop.engine.store.directive(&directive.as_str().unwrap().into()).await.unwrap().unwrap().state
@@ -73,5 +77,27 @@ async fn a_withdrawal_goes_on_where_the_place_was_looked_after_meanwhile() {
         shop.must("rollback_deployment", asked).await;
         assert_eq!(shop.production.serving(), [""; 0], "{}", database.name);
         assert_eq!(shop.engine.store.lease(&"production".into()).await.unwrap().unwrap().epoch, Epoch(lease.epoch.0 + 2));
+    }
+}
+
+#[tokio::test]
+async fn a_place_is_taken_down_where_it_was_looked_after_meanwhile() {
+    for database in databases().await {
+        let shop = Shop::open(&database.url).await;
+        shop.deploy("1.0.0").await;
+        assert_eq!(shop.deploy_to_production("1.0.0").await["state"], "succeeded");
+        let lease = shop.engine.store.lease(&"production".into()).await.unwrap().unwrap();
+        let later = Lease { epoch: Epoch(lease.epoch.0 + 2), ..lease.clone() };
+        // The background holds an instance under a lease that comes after the first one of whoever takes the place down.
+        let target = shop.production.target();
+        let observed = target.list().await.unwrap().into_iter().find(|observed| observed.running).unwrap();
+        target.stop(&later, &"production-web-nobody".into(), Duration::ZERO).await.unwrap();
+
+        let stopped = shop.engine.down(&person(), &"production".into()).await.unwrap();
+        assert!(stopped.contains(&observed.instance.to_string()), "{}: {stopped:?}", database.name);
+        let names: std::collections::BTreeSet<_> = stopped.iter().collect();
+        assert_eq!(names.len(), stopped.len(), "each is named once: {stopped:?}");
+        assert!(shop.engine.store.serving(&"web".into(), &"production".into()).await.unwrap().is_none());
+        assert_eq!(shop.engine.store.lease(&"production".into()).await.unwrap().unwrap().epoch, later.epoch);
     }
 }
