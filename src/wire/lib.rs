@@ -3,8 +3,8 @@
 //! Both are driven by whoever waits for them: one task a client, no channel for an answer. Bytes are read by parsers of their own, each the
 //! twin of another (`request` and `response`, `incoming` and `download`, `reply` and `outgoing`), and what they share is `left` and `chunks`:
 //! where a body ends. A package of its own because of how it is compiled: for speed, where all else here is compiled for size. What is
-//! generic, or an async function, is compiled where it is used: so nothing is that every request goes through. It knows nothing of services,
-//! splits or counters.
+//! generic, or an async function, is compiled where it is used: so nothing is that every request goes through. It knows nothing of
+//! services, splits or counters.
 
 mod chunks;
 mod download;
