@@ -80,14 +80,15 @@ macro_rules! of_scope {
 impl Store {
     /// Returns the deployments that settled in a window, ways back among them, oldest first, each with the last reading of this kind.
     pub async fn settled_deployments(&self, scope: &MetricsScope, kind: &str) -> Result<Vec<SettledDeployment>> {
-        // What was withdrawn names itself as what took it back: when its traffic left is not recorded.
+        // What was withdrawn names itself as what took it back: when its traffic left is not recorded. Asked for by its key: joined,
+        // PostgreSQL reads all that have succeeded for it, as long as it does not know how many they are.
         let text = of_scope!(
             "SELECT d.id, d.service, d.environment, d.created_by, d.state, d.rollback_of, d.created_at, d.shifted_at, d.unshifted_at,
-                 d.settled_at, d.undo_requested_at, d.undo_requested_by, d.rolled_back_by, b.shifted_at AS taken_back_at, d.directive_id,
+                 d.settled_at, d.undo_requested_at, d.undo_requested_by, d.rolled_back_by, d.directive_id,
                  s.status, s.follow_depth, s.venture_id, s.committed_at,
-                 (SELECT body FROM measurements WHERE deployment_id = d.id AND kind = $5 ORDER BY number DESC LIMIT 1) AS measured
-             FROM deployments d JOIN strategic_directives_v2 s ON s.id = d.directive_id
-                 LEFT JOIN deployments b ON b.id = d.rolled_back_by AND b.id <> d.id AND b.state = 'succeeded'",
+                 (SELECT body FROM measurements WHERE deployment_id = d.id AND kind = $5 ORDER BY number DESC LIMIT 1) AS measured,
+                 (SELECT shifted_at FROM deployments WHERE id = d.rolled_back_by AND id <> d.id AND state = 'succeeded') AS taken_back_at
+             FROM deployments d JOIN strategic_directives_v2 s ON s.id = d.directive_id",
             "ORDER BY d.number"
         );
         Self::bound(text, scope).bind(kind).all(self.pool()).await?.iter().map(settled_of).collect()
