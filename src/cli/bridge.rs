@@ -6,6 +6,7 @@
 use super::{
     block_on, launch,
     serve::{asked_toolsets, toolsets},
+    standard,
 };
 use crate::{
     config::Workspace,
@@ -48,7 +49,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Error> {
         None => Registry::refusing(why),
     };
     let connect = async || reach(given.as_deref(), asked.as_deref()).await.map_err(refusing);
-    block_on(async { bridge(tokio::io::stdin(), tokio::io::stdout(), connect).await.or_else(closed).map_err(Error::internal) })
+    block_on(async { bridge(standard::input(), standard::output(), connect).await.or_else(closed).map_err(Error::internal) })
 }
 
 async fn reach(given: Option<&Path>, asked: Option<&[Toolset]>) -> Result<Connection, Error> {

@@ -17,6 +17,7 @@ mod phase;
 mod processes;
 mod reference;
 mod serve;
+mod standard;
 mod stop;
 
 pub use bridge::{Connection, bridge};

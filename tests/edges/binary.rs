@@ -3,7 +3,15 @@
 use crate::{fixtures::*, required::found};
 use interlock::{config::Workspace, error::Code, server::Running};
 use serde_json::{Value, json};
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::{Read, Write},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::timeout,
@@ -80,6 +88,42 @@ async fn without_a_workspace_the_binary_speaks_mcp() {
     assert!(said.starts_with("error: no_workspace: "), "{said}");
     let (code, _, said) = interlock(folder.path(), &["stpo"], "").await;
     assert!(code == 2 && said.contains("similar subcommand") && said.contains("'stop'"), "{said}");
+}
+
+/// More than any of these holds: answers wait for their reader, and those that cannot be written at once are written later, whole.
+#[test]
+fn whatever_stands_at_its_ends_every_line_arrives() {
+    const REQUESTS: usize = 100;
+    let folder = tempfile::tempdir().unwrap();
+    let request = |id| json!({"jsonrpc": "2.0", "id": id, "method": "tools/list", "params": modern(json!({}))});
+    let input: String = (0..REQUESTS).map(|id| format!("{}\n", request(id))).collect();
+    let began = |input: OwnedFd, output: OwnedFd| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_interlock"));
+        command.arg("mcp").current_dir(folder.path()).env_remove("INTERLOCK_WORKSPACE").stdin(input).stdout(output).spawn().unwrap()
+    };
+    let files = ["input", "output"].map(|name| folder.path().join(name));
+    std::fs::write(&files[0], &input).unwrap();
+    let mut child = began(File::open(&files[0]).unwrap().into(), File::create(&files[1]).unwrap().into());
+    assert!(child.wait().unwrap().success());
+    let mut seen = vec![("a file", std::fs::read_to_string(&files[1]).unwrap())];
+    let pipe = || std::io::pipe().map(|(read, write)| (OwnedFd::from(read), OwnedFd::from(write))).unwrap();
+    let socket = || UnixStream::pair().map(|(read, write)| (OwnedFd::from(read), OwnedFd::from(write))).unwrap();
+    for (what, (its_input, write), (read, its_output)) in [("a pipe", pipe(), pipe()), ("a socket", socket(), socket())] {
+        let mut child = began(its_input, its_output);
+        File::from(write).write_all(input.as_bytes()).unwrap();
+        // It has been told all, and nobody has read a word yet.
+        let mut output = String::new();
+        File::from(read).read_to_string(&mut output).unwrap();
+        assert!(child.wait().unwrap().success());
+        seen.push((what, output));
+    }
+    for (what, output) in seen {
+        let answers = output.lines().map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{what}: {error}")));
+        let ids: BTreeSet<u64> =
+            answers.filter(|answer| answer["result"]["tools"].is_array()).filter_map(|answer| answer["id"].as_u64()).collect();
+        assert_eq!((ids.len(), output.lines().count()), (REQUESTS, REQUESTS), "{what}");
+        assert!(output.len() > 1 << 20, "{what}: {}", output.len());
+    }
 }
 
 #[tokio::test]
