@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    sync::Mutex,
+    sync::{Arc, Mutex},
 };
 
 /// A revision as it is in force somewhere.
@@ -20,7 +20,7 @@ pub struct Applied {
     /// Its number, from 1.
     pub revision: i64,
     /// What it says.
-    pub config: ProjectConfig,
+    pub config: Arc<ProjectConfig>,
 }
 
 /// What waits for a signature when a configuration reaches an environment with approval.
@@ -188,7 +188,7 @@ impl Engine {
                 Some(revision) => Some(self.applied_revision(revision).await?.config),
                 None => None,
             };
-            let found = config::difference(old.as_ref(), new).into_iter().find(|difference| difference.environment == environment);
+            let found = config::difference(old.as_deref(), new).into_iter().find(|difference| difference.environment == environment);
             differences.extend(found);
         }
         let (names, listeners) = self.guarded().await?;
@@ -222,30 +222,31 @@ impl Engine {
     /// Tells whether the file on disk differs from the newest revision: shown, never used.
     pub fn is_drifted(&self, newest: &Revision) -> bool {
         let text = std::fs::read_to_string(self.workspace.config_file()).unwrap_or_default();
-        let text = config::with_phases(&self.workspace, &text).unwrap_or(text);
-        Sha256::of(text.as_bytes()) != newest.sha256
+        let differs = |text: &str| Sha256::of(text.as_bytes()) != newest.sha256;
+        // Nearly always it is what was applied, to the byte; only where it is not, it is read for the phases it names.
+        differs(&text) && differs(&config::with_phases(&self.workspace, &text).unwrap_or(text))
     }
 }
 
 /// Configurations that were read a moment ago, each with its revision, which never changes: almost every call needs one, and the same.
 #[derive(Default)]
-pub(super) struct Parsed(Mutex<Vec<(i64, ProjectConfig)>>);
+pub(super) struct Parsed(Mutex<Vec<(i64, Arc<ProjectConfig>)>>);
 
 impl Parsed {
     /// How many are kept: what is in force in a few environments, and the newest.
     const MOST: usize = 8;
 
     /// Returns what a revision says, where it was read.
-    fn known(&self, revision: i64) -> Option<ProjectConfig> {
+    fn known(&self, revision: i64) -> Option<Arc<ProjectConfig>> {
         let kept = self.0.lock().expect("nothing panics here");
         kept.iter().find(|(one, _)| *one == revision).map(|(_, config)| config.clone())
     }
 
-    fn of(&self, record: &Revision) -> Result<ProjectConfig> {
+    fn of(&self, record: &Revision) -> Result<Arc<ProjectConfig>> {
         if let Some(config) = self.known(record.revision) {
             return Ok(config);
         }
-        let config = parse(&record.text)?;
+        let config = Arc::new(parse(&record.text)?);
         let mut kept = self.0.lock().expect("nothing panics here");
         if kept.len() == Self::MOST {
             kept.remove(0);

@@ -168,7 +168,7 @@ impl Engine {
         }
         let before = detail.clone();
         let config = match self.service(&directive.environment, &directive.service).await {
-            Ok((applied, ..)) => applied.config.ci,
+            Ok((applied, ..)) => applied.config.ci.clone(),
             // Whoever took the service away took away whom to ask.
             Err(error) if error.code == Code::NotFound => None,
             Err(error) => return Err(error),
@@ -239,7 +239,7 @@ impl Engine {
             let message = "a pipeline of `.gitlab-ci.yml` cannot say for which of several services it runs";
             return Err(Error::new(Code::DeniedByPolicy, message).hint("deploy with `plan_deployment`"));
         }
-        applied.config.ci.ok_or_else(|| {
+        applied.config.ci.clone().ok_or_else(|| {
             let hint = "write `[ci]` with `platform`, `repository`, `address` and `token` into interlock.toml, and run `interlock apply`";
             Error::new(Code::InvalidConfiguration, "no CI is configured").hint(hint)
         })

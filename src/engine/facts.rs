@@ -46,21 +46,17 @@ impl Engine {
     pub(super) async fn seen(&self, directive: &Directive) -> Result<Seen> {
         // Plans first: one that is used by then has its deployment.
         let plans = self.store.plans_of(&directive.id).await?;
-        let latest = self.latest_deployment(directive).await?;
+        let (id, store) = (&directive.id, &self.store);
+        let its = deployments_of(directive);
+        let (deployments, verdicts, artifacts, runbooks) =
+            tokio::try_join!(store.deployments(&its), store.verdicts(id), store.artifacts(id), store.runbook_versions_for(id))?;
+        let latest = newest_forward(deployments);
         let journal = match &latest {
-            Some(deployment) => self.store.journal(&deployment.id).await?,
+            Some(deployment) => store.journal(&deployment.id).await?,
             None => Vec::new(),
         };
-        let verdicts = self.store.verdicts(&directive.id).await?;
-        Ok(Seen {
-            latest,
-            journal,
-            artifacts: self.store.artifacts(&directive.id).await?,
-            plans,
-            setup: self.environment_setup(directive, &verdicts).await?,
-            runbooks: self.store.runbook_versions_for(&directive.id).await?,
-            verdicts,
-        })
+        let setup = self.environment_setup(directive, &verdicts).await?;
+        Ok(Seen { latest, journal, artifacts, plans, setup, runbooks, verdicts })
     }
 
     /// Returns [`Engine::facts`] by what was read of the record.
@@ -95,9 +91,7 @@ impl Engine {
 
     /// Returns the newest forward deployment of a directive.
     pub async fn latest_deployment(&self, directive: &Directive) -> Result<Option<Deployment>> {
-        let filter = DeploymentFilter { directive: Some(directive.id.clone()), limit: 50, ..Default::default() };
-        let (deployments, _) = self.store.deployments(&filter).await?;
-        Ok(deployments.into_iter().find(|deployment| deployment.purpose == Purpose::Deploy))
+        Ok(newest_forward(self.store.deployments(&deployments_of(directive)).await?))
     }
 
     /// Returns the exit gates of a directive that do not hold, by the facts of its phase; none means that it is done.
@@ -120,6 +114,14 @@ impl Engine {
         }
         Ok(open)
     }
+}
+
+fn deployments_of(directive: &Directive) -> DeploymentFilter {
+    DeploymentFilter { directive: Some(directive.id.clone()), limit: 50, ..Default::default() }
+}
+
+fn newest_forward((deployments, _): (Vec<Deployment>, Option<i64>)) -> Option<Deployment> {
+    deployments.into_iter().find(|deployment| deployment.purpose == Purpose::Deploy)
 }
 
 /// Returns the facts of every deployment: gates, plan, approval, what came of it, and what was written.

@@ -203,7 +203,7 @@ impl Engine {
     /// Returns who is told of what happens in an environment, as it is in force there.
     async fn destinations(&self, environment: &EnvironmentName) -> Result<Vec<Destination>> {
         let config = self.applied(environment).await?.config;
-        Ok(config.notify.into_values().filter(|destination| destination.is_told_of(environment)).collect())
+        Ok(config.notify.values().filter(|destination| destination.is_told_of(environment)).cloned().collect())
     }
 
     /// Tells a destination what is due, one after the other; nothing where that is being done.

@@ -234,9 +234,10 @@ impl Engine {
 
     /// Returns every service in every environment; each question about them is asked once for all.
     pub async fn overview(&self) -> Result<Overview> {
-        let Some(newest) = self.store.latest_revision().await? else { return Ok(Overview::default()) };
-        let (occupying, all_serving) = (self.store.occupying().await?, self.store.all_serving().await?);
-        let freezes = self.store.frozen(self.clock.now()).await?;
+        let store = &self.store;
+        let (newest, occupying, all_serving, freezes) =
+            tokio::try_join!(store.latest_revision(), store.occupying(), store.all_serving(), store.frozen(self.clock.now()))?;
+        let Some(newest) = newest else { return Ok(Overview::default()) };
         let mut places = Vec::new();
         for (environment, in_force) in self.environments_beside(&newest).await? {
             let frozen = longest(freezes.of(&environment.name));

@@ -200,7 +200,8 @@ async fn overview(ctx: &Context, params: &Params) -> Result<Reply<Output>, Error
         params.service.as_ref().is_none_or(|service| place.service.as_str() == service)
             && params.environment.as_ref().is_none_or(|environment| place.environment.as_str() == environment)
     };
-    let Overview { mut places, is_drifted } = engine.overview().await?;
+    let standing = async { Ok(engine.store.standing_directives().await?) };
+    let (Overview { mut places, is_drifted }, directives) = tokio::try_join!(engine.overview(), standing)?;
     places.retain(asked);
     if places.is_empty() && (params.service.is_some() || params.environment.is_some()) {
         return Err(Error::not_found(
@@ -214,7 +215,7 @@ async fn overview(ctx: &Context, params: &Params) -> Result<Reply<Output>, Error
         params.service.as_ref().is_none_or(|service| directive.service.as_str() == service)
             && params.environment.as_ref().is_none_or(|environment| directive.environment.as_str() == environment)
     };
-    let mut directives: Vec<_> = engine.store.standing_directives().await?.into_iter().filter(for_those).collect();
+    let mut directives: Vec<_> = directives.into_iter().filter(for_those).collect();
     // Newest first: it is the one that is being worked on. What waits for a mended release comes last.
     directives.sort_by_key(|directive| directive.state == DirectiveState::Draft);
     let mut next_actions: Vec<NextAction> = Vec::new();

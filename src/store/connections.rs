@@ -1,15 +1,18 @@
-//! Connections: whoever asks one thing gets the one that was asked last. Its thread and its pages are warm, where the pool hands out the
-//! one that has rested longest and looks at each it gets back; the pool is asked for what goes on at the same time.
+//! Connections: whoever asks something gets the one that was asked last. Its thread and its pages are warm, where the pool hands out the
+//! one that has rested longest and looks at each it gets back; the pool is asked for changes, and for what more goes on at the same time.
 
 use sqlx::{Any, AnyConnection, AnyPool, Transaction, pool::PoolConnection};
 use std::sync::Mutex;
 
+/// How many are kept, of [`super::open`]'s eight: what one call asks at the same time. The others are left to changes.
+const KEPT: usize = 4;
+
 /// The connections of a store.
 pub(super) struct Connections {
     pool: AnyPool,
-    /// Whether one is kept. A server may hang up on it, which only the pool notices; a file does not.
+    /// Whether any is kept. A server may hang up on it, which only the pool notices; a file does not.
     keeps: bool,
-    kept: Mutex<Option<PoolConnection<Any>>>,
+    kept: Mutex<Vec<PoolConnection<Any>>>,
 }
 
 /// What a query is asked on.
@@ -38,7 +41,7 @@ impl Connections {
 
     /// Returns a connection that nobody else has.
     pub(super) async fn free(&self) -> sqlx::Result<PoolConnection<Any>> {
-        let kept = self.kept.lock().expect("nothing panics here").take();
+        let kept = self.kept.lock().expect("nothing panics here").pop();
         match kept {
             Some(connection) => Ok(connection),
             None => self.pool.acquire().await,
@@ -47,8 +50,8 @@ impl Connections {
 
     fn keep(&self, connection: PoolConnection<Any>) {
         let mut kept = self.kept.lock().expect("nothing panics here");
-        if self.keeps && kept.is_none() && !self.pool.is_closed() {
-            *kept = Some(connection);
+        if self.keeps && kept.len() < KEPT && !self.pool.is_closed() {
+            kept.push(connection);
         }
     }
 
@@ -56,7 +59,7 @@ impl Connections {
     pub(super) async fn close(&self) {
         // From here on none is kept.
         let closed = self.pool.close();
-        self.kept.lock().expect("nothing panics here").take();
+        self.kept.lock().expect("nothing panics here").clear();
         closed.await;
     }
 }
@@ -64,7 +67,7 @@ impl Connections {
 impl Drop for Connections {
     fn drop(&mut self) {
         // It would go back to the pool in a task, and there may be no runtime any more.
-        drop(self.kept.get_mut().expect("nothing panics here").take().map(PoolConnection::detach));
+        self.kept.get_mut().expect("nothing panics here").drain(..).for_each(|kept| drop(kept.detach()));
     }
 }
 

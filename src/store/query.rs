@@ -9,11 +9,12 @@ use anyhow::{Context, anyhow};
 use futures_util::future::BoxFuture;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use sqlx::{Any, Row as _, any::AnyRow};
+use sqlx::{Any, AssertSqlSafe, Row as _, any::AnyRow};
+use std::borrow::Cow;
 
 /// A query with its values.
 pub(super) struct Sql {
-    text: &'static str,
+    text: Cow<'static, str>,
     values: Vec<Bound>,
 }
 
@@ -38,7 +39,15 @@ pub(super) trait Column: Sized {
 
 /// Starts a query.
 pub(super) fn sql(text: &'static str) -> Sql {
-    Sql { text, values: Vec::new() }
+    Sql { text: text.into(), values: Vec::new() }
+}
+
+/// Starts a query with so many rows of so many values each where its text says `{rows}`; they are bound one row after the other.
+pub(super) fn sql_of_rows(text: &'static str, rows: usize, columns: usize) -> Sql {
+    let row =
+        |row: usize| format!("({})", (1..=columns).map(|column| format!("${}", row * columns + column)).collect::<Vec<_>>().join(", "));
+    let rows = (0..rows).map(row).collect::<Vec<_>>().join(", ");
+    Sql { text: text.replace("{rows}", &rows).into(), values: Vec::new() }
 }
 
 impl Sql {
@@ -92,7 +101,11 @@ impl Sql {
     }
 
     fn prepared(self) -> Result<sqlx::query::Query<'static, Any, sqlx::any::AnyArguments>> {
-        let mut query = sqlx::query(self.text);
+        let mut query = match self.text {
+            Cow::Borrowed(text) => sqlx::query(text),
+            // Ours as well, with the numbers of its placeholders.
+            Cow::Owned(text) => sqlx::query(AssertSqlSafe(text)),
+        };
         for value in self.values {
             query = match value {
                 Bound::Text(Some(text)) if text.contains('\0') => return Err(anyhow!("a text with U+0000 reached the database").into()),

@@ -2,7 +2,7 @@
 
 use super::{
     Result, Store, Write,
-    query::{Read, json as text, sql, word},
+    query::{Read, json as text, sql, sql_of_rows, word},
 };
 use crate::model::*;
 use serde_json::{Value, json};
@@ -27,18 +27,22 @@ impl Store {
 }
 
 pub(super) async fn insert(write: &mut Write, directive: &DirectiveId, results: &[GateResult]) -> Result<()> {
-    for result in results {
-        sql("INSERT INTO verdicts (number, directive_id, gate, verdict, result, checked_at)
-             SELECT COALESCE(MAX(number), 0) + 1, $1, $2, $3, $4, $5 FROM verdicts")
-        .bind(directive)
-        .bind(&result.gate)
-        .bind(word(&result.verdict))
-        .bind(text(result))
-        .bind(result.checked_at)
-        .run(write.on())
-        .await?;
+    if results.is_empty() {
+        return Ok(());
+    }
+    let mut insert = sql_of_rows(
+        "INSERT INTO verdicts (number, directive_id, gate, verdict, result, checked_at)
+         SELECT (SELECT COALESCE(MAX(number), 0) FROM verdicts) + column1, column2, column3, column4, column5, column6
+         FROM (VALUES {rows}) AS new",
+        results.len(),
+        6,
+    );
+    for (number, result) in (1_i64..).zip(results) {
+        insert =
+            insert.bind(number).bind(directive).bind(&result.gate).bind(word(&result.verdict)).bind(text(result)).bind(result.checked_at);
         write.is_told |= result.asks_a_person();
     }
+    insert.run(write.on()).await?;
     Ok(())
 }
 

@@ -184,7 +184,7 @@ impl Pages {
     /// Makes a page, and says of which project it is.
     async fn made(&self, make: Make, visit: &Visit, id: String, query: &str) -> Result<(Page, String)> {
         let ask = self.ask(visit, id, query)?;
-        let project = ask.engine.newest().await?.map(|newest| newest.config.project).unwrap_or_default();
+        let project = ask.engine.newest().await?.map(|newest| newest.config.project.clone()).unwrap_or_default();
         let is_still = ask.asked("still").is_some();
         let page = make(ask).await?;
         Ok((Page { follows: if is_still { Follows::Not } else { page.follows }, ..page }, project))

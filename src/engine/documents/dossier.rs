@@ -105,7 +105,7 @@ impl Engine {
             kept.runs = self.regenerate(directive, &kept.commands, &kept.runs).await?;
         }
         self.store.keep_dossier(by, &directive.id, &kept).await?;
-        let project = self.applied(&directive.environment).await?.config.project;
+        let project = self.applied(&directive.environment).await?.config.project.clone();
         let mut claims = Vec::new();
         for text in &kept.claims {
             let cited = citations::cited(text);

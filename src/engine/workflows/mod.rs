@@ -92,7 +92,7 @@ impl Engine {
         for environment in &environments {
             // Production may still wait for its first signature; what is in force elsewhere says which branch is the base.
             if self.store.in_force(&environment.name).await?.is_some() {
-                ci = self.applied(&environment.name).await?.config.ci;
+                ci = self.applied(&environment.name).await?.config.ci.clone();
             }
         }
         let pipeline = pipeline(&environments, ci.as_ref(), order)?;
