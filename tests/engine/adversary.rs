@@ -38,6 +38,9 @@ const LOOK: usize = 20;
 /// After how many the whole record is, and people ask anew for what waits for a signature.
 const ASKED: usize = 100;
 
+/// How many calls, at most, go on with operations that no sequence has had accepted, or refused.
+const MOST_MISSED: usize = 500;
+
 /// What only people call, and no registry has.
 const OF_PEOPLE: [&str; 5] = ["decide", "apply", "enrol_first", "enrolment_link", "approve"];
 
@@ -155,27 +158,56 @@ impl Prey {
         let at_once = if self.chance.happens(10) { length } else { 1 };
         self.sequences += 1;
         while made.len() < length {
-            let calls: Vec<(Call, Caller)> = (0..at_once).map(|_| (self.call(&next), self.caller())).collect();
-            let registry = &self.registry;
-            let answers =
-                calls.iter().map(|((name, arguments), by)| registry.call(by.clone(), Progress::default(), name, arguments.clone()));
-            let answers = join_all(answers).await;
-            for ((call, _), answer) in calls.into_iter().zip(answers) {
-                let said = match &answer {
-                    Ok(said) => said,
-                    Err(refused) => &refused.body,
-                };
-                assert_ne!(said["code"], "internal", "{call:?}: {said:#}");
-                self.tally.entry(call.0.clone()).or_default()[usize::from(answer.is_err())] += 1;
-                if let Err(refused) = &answer {
-                    *self.refusals.entry(refused.error.code.to_string()).or_default() += 1;
-                }
-                learn(&mut self.pool, said);
-                next = offered(said);
-                made.push(call);
-            }
+            let calls: Vec<Call> = (0..at_once).map(|_| self.call(&next)).collect();
+            next = self.made(&calls).await;
+            made.extend(calls);
         }
         made
+    }
+
+    /// Makes calls all at once; returns what the last of them is offered.
+    async fn made(&mut self, calls: &[Call]) -> Vec<Call> {
+        let callers: Vec<Caller> = calls.iter().map(|_| self.caller()).collect();
+        let made = |((name, arguments), by): (&Call, Caller)| self.registry.call(by, Progress::default(), name, arguments.clone());
+        let mut next = Vec::new();
+        for (call, answer) in calls.iter().zip(join_all(calls.iter().zip(callers).map(made)).await) {
+            let said = match &answer {
+                Ok(said) => said,
+                Err(refused) => &refused.body,
+            };
+            assert_ne!(said["code"], "internal", "{call:?}: {said:#}");
+            self.tally.entry(call.0.clone()).or_default()[usize::from(answer.is_err())] += 1;
+            if let Err(refused) = &answer {
+                *self.refusals.entry(refused.error.code.to_string()).or_default() += 1;
+            }
+            learn(&mut self.pool, said);
+            next = offered(said);
+        }
+        next
+    }
+
+    /// Counts what came of another's calls, too.
+    fn count(&mut self, other: &Prey) {
+        for (name, [accepted, refused]) in &other.tally {
+            let sum = self.tally.entry(name.clone()).or_default();
+            *sum = [sum[0] + accepted, sum[1] + refused];
+        }
+        other.refusals.iter().for_each(|(code, count)| *self.refusals.entry(code.clone()).or_default() += count);
+    }
+
+    /// Returns what was never accepted, or never refused.
+    fn missed(&self) -> Vec<&'static str> {
+        let is_missed = |name: &str| self.tally.get(name).is_none_or(|counts| counts.contains(&0));
+        operations::all().iter().map(|entry| entry.name).filter(|name| is_missed(name)).collect()
+    }
+
+    /// Goes on with what was missed: a few sequences reach the rarest only by luck.
+    async fn reach(&mut self) {
+        for _ in 0..MOST_MISSED {
+            let Some(name) = self.missed().first().copied() else { break };
+            let call = self.chance.call_of(name, self.registry.known(), &self.pool);
+            self.made(&[call]).await;
+        }
     }
 
     fn call(&mut self, offered: &[Call]) -> Call {
@@ -237,17 +269,16 @@ async fn attacked(name: &'static str, (sequences, shops): (usize, usize), seed: 
             assert_eq!(prey.attack(sequences / shops).await, None);
             prey.shop.rest().await;
             assert_eq!(prey.fault().await, None, "once all is at rest");
-            (prey.tally, prey.refusals)
+            prey
         });
     }
-    let (mut tally, mut refusals) = (Tally::new(), BTreeMap::<String, usize>::new());
-    for (calls, codes) in attacks.join_all().await {
-        for (name, [accepted, refused]) in calls {
-            let sum = tally.entry(name).or_default();
-            *sum = [sum[0] + accepted, sum[1] + refused];
-        }
-        codes.into_iter().for_each(|(code, count)| *refusals.entry(code).or_default() += count);
-    }
+    let mut attacked = attacks.join_all().await;
+    let mut last = attacked.pop().expect("there is one at least");
+    attacked.iter().for_each(|prey| last.count(prey));
+    last.reach().await;
+    last.shop.rest().await;
+    assert_eq!(last.fault().await, None, "and after what was missed");
+    let (missed, tally, refusals) = (last.missed(), &last.tally, &last.refusals);
     let [accepted, refused] = [0, 1].map(|at| tally.values().map(|counts| counts[at]).sum::<usize>());
     println!(
         "figure: {sequences} sequences of an agent on {name}: {} calls, {accepted} accepted, {refused} refused, 0 decisions, {:.0} s",
@@ -255,11 +286,8 @@ async fn attacked(name: &'static str, (sequences, shops): (usize, usize), seed: 
         began.elapsed().as_secs_f64()
     );
     println!("accepted and refused: {tally:?}\nrefused with: {refusals:?}");
-    // Each was reached, and each was refused: nothing is 0 because nothing was tried. A tenth as many calls reach the rarest only by luck.
-    let reached = |name: &str| tally.get(name).copied().unwrap_or_default();
-    let missed: Vec<_> =
-        operations::all().iter().map(|entry| (entry.name, reached(entry.name))).filter(|(_, counts)| counts.contains(&0)).collect();
-    assert!(missed.len() <= if sequences >= SQLITE.0 { 0 } else { 2 }, "accepted and refused on {name}: {missed:?}");
+    // Each was reached, and each was refused: nothing is 0 because nothing was tried.
+    assert!(missed.is_empty(), "accepted and refused on {name}, but {missed:?}: {tally:?}");
     assert!(OF_PEOPLE.iter().all(|name| tally.get(*name).is_some_and(|[accepted, refused]| *accepted == 0 && *refused > 0)), "{tally:?}");
     assert!(["approval_required", "approval_rejected"].iter().all(|code| refusals.contains_key(*code)), "{refusals:?}");
 }

@@ -211,25 +211,35 @@ impl Chance {
 
     /// Draws a call: what an answer offered, or any operation with any arguments.
     pub fn call(&mut self, entries: &[Entry], pool: &Pool, offered: &[Call]) -> Call {
-        let (name, mut arguments) = match !offered.is_empty() && self.happens(50) {
-            true => self.one(offered).clone(),
-            false => {
-                // What starts tools of others takes its time, and what is given up cannot be gone on with.
-                let often = |entry: &Entry| match (entry.name, entry.toolset) {
-                    ("setup_monitoring", _) => 5,
-                    ("cancel_directive", _) => 20,
-                    ("verify_deployment", _) | (_, Toolset::Setup) => 50,
-                    _ => 100,
-                };
-                let entry = loop {
-                    let drawn = self.one(entries);
-                    if self.happens(often(drawn)) {
-                        break drawn;
-                    }
-                };
-                (entry.name.to_owned(), self.object(pool, &entry.input_schema))
+        if !offered.is_empty() && self.happens(50) {
+            let call = self.one(offered).clone();
+            return self.changed(entries, pool, call);
+        }
+        // What starts tools of others takes its time, and what is given up cannot be gone on with.
+        let often = |entry: &Entry| match (entry.name, entry.toolset) {
+            ("setup_monitoring", _) => 5,
+            ("cancel_directive", _) => 20,
+            ("verify_deployment", _) | (_, Toolset::Setup) => 50,
+            _ => 100,
+        };
+        let name = loop {
+            let drawn = self.one(entries);
+            if self.happens(often(drawn)) {
+                break drawn.name;
             }
         };
+        self.call_of(name, entries, pool)
+    }
+
+    /// Draws a call of one operation.
+    pub fn call_of(&mut self, name: &str, entries: &[Entry], pool: &Pool) -> Call {
+        let entry = entries.iter().find(|entry| entry.name == name).expect("an operation there is");
+        let arguments = self.object(pool, &entry.input_schema);
+        self.changed(entries, pool, (name.to_owned(), arguments))
+    }
+
+    /// Changes a call: it does not wait, and now and then it says what no operation takes.
+    fn changed(&mut self, entries: &[Entry], pool: &Pool, (name, mut arguments): Call) -> Call {
         // Nobody waits here, also where that is offered.
         let waits = entries.iter().any(|entry| entry.name == name && entry.input_schema["properties"].get("wait_seconds").is_some());
         if waits {
