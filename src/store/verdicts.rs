@@ -17,8 +17,15 @@ impl Store {
 
     /// Returns what each gate said last, by name.
     pub async fn verdicts(&self, directive: &DirectiveId) -> Result<Vec<GateResult>> {
-        let rows = sql("SELECT result FROM verdicts
-                        WHERE number IN (SELECT MAX(number) FROM verdicts WHERE directive_id = $1 GROUP BY gate) ORDER BY gate")
+        // From one gate to the next by the index, and its newest: grouped, all that was ever said would be looked through.
+        let rows = sql("WITH RECURSIVE gates(gate) AS (
+                            SELECT MIN(gate) FROM verdicts WHERE directive_id = $1
+                            UNION ALL
+                            SELECT (SELECT MIN(gate) FROM verdicts WHERE directive_id = $1 AND gate > gates.gate) FROM gates
+                            WHERE gates.gate IS NOT NULL)
+                        SELECT (SELECT result FROM verdicts WHERE directive_id = $1 AND gate = gates.gate ORDER BY number DESC LIMIT 1)
+                            AS result
+                        FROM gates WHERE gates.gate IS NOT NULL ORDER BY gates.gate")
         .bind(directive)
         .all(self.pool())
         .await?;

@@ -168,9 +168,11 @@ impl Prey {
     /// Makes calls all at once; returns what the last of them is offered.
     async fn made(&mut self, calls: &[Call]) -> Vec<Call> {
         let callers: Vec<Caller> = calls.iter().map(|_| self.caller()).collect();
-        let made = |((name, arguments), by): (&Call, Caller)| self.registry.call(by, Progress::default(), name, arguments.clone());
-        let mut next = Vec::new();
-        for (call, answer) in calls.iter().zip(join_all(calls.iter().zip(callers).map(made)).await) {
+        let registry = &self.registry;
+        let made = calls.iter().zip(callers);
+        let made = made.map(|((name, arguments), by)| registry.call(by, Progress::default(), name, arguments.clone()));
+        let (answers, mut next) = (join_all(made).await, Vec::new());
+        for (call, answer) in calls.iter().zip(answers) {
             let said = match &answer {
                 Ok(said) => said,
                 Err(refused) => &refused.body,
