@@ -2,7 +2,7 @@
 //! in either direction. What cannot say "not now" (a file, a terminal, an older kernel) is read and written its way.
 
 use rustix::{
-    io::{Errno, ReadWriteFlags, preadv2, pwritev2},
+    io::{Errno, ReadWriteFlags, fcntl_dupfd_cloexec, preadv2, pwritev2},
     stdio,
 };
 use std::{
@@ -30,11 +30,12 @@ pub(super) struct Output {
     is_threaded: bool,
 }
 
-/// Returns standard input. The descriptor's own flags stay as they are: others may read from it, before or afterwards.
+/// Returns standard input. The descriptor's own flags stay as they are: others may read from it, before or afterwards. No server that is
+/// started meanwhile inherits it.
 pub(super) fn input() -> Input {
     // What replaces it is the same for types that may close their descriptor unseen, and asks for `unsafe`; an `OwnedFd` does not.
     #[expect(deprecated)]
-    let ready = rustix::io::dup(stdio::stdin()).ok().and_then(|input| AsyncFd::with_interest(input, Interest::READABLE).ok());
+    let ready = fcntl_dupfd_cloexec(stdio::stdin(), 0).ok().and_then(|input| AsyncFd::with_interest(input, Interest::READABLE).ok());
     Input { threaded: tokio::io::stdin(), ready }
 }
 

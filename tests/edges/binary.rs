@@ -10,6 +10,8 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::Path,
     process::Stdio,
+    sync::mpsc,
+    thread,
     time::Duration,
 };
 use tokio::{
@@ -110,12 +112,22 @@ fn whatever_stands_at_its_ends_every_line_arrives() {
     let socket = || UnixStream::pair().map(|(read, write)| (OwnedFd::from(read), OwnedFd::from(write))).unwrap();
     for (what, (its_input, write), (read, its_output)) in [("a pipe", pipe(), pipe()), ("a socket", socket(), socket())] {
         let mut child = began(its_input, its_output);
-        File::from(write).write_all(input.as_bytes()).unwrap();
-        // It has been told all, and nobody has read a word yet.
-        let mut output = String::new();
-        File::from(read).read_to_string(&mut output).unwrap();
+        let (all_told, is_told) = mpsc::channel();
+        let (all_read, is_read) = mpsc::channel();
+        let asked = input.clone();
+        thread::spawn(move || {
+            File::from(write).write_all(asked.as_bytes()).unwrap();
+            all_told.send(()).unwrap();
+        });
+        thread::spawn(move || {
+            // Nobody reads a word before it has been told all, unless that is more than there is room for.
+            let _ = is_told.recv_timeout(Duration::from_secs(2));
+            let mut output = String::new();
+            File::from(read).read_to_string(&mut output).unwrap();
+            all_read.send(output).unwrap();
+        });
+        seen.push((what, is_read.recv_timeout(PATIENCE).expect("it ends")));
         assert!(child.wait().unwrap().success());
-        seen.push((what, output));
     }
     for (what, output) in seen {
         let answers = output.lines().map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{what}: {error}")));
@@ -124,6 +136,29 @@ fn whatever_stands_at_its_ends_every_line_arrives() {
         assert_eq!((ids.len(), output.lines().count()), (REQUESTS, REQUESTS), "{what}");
         assert!(output.len() > 1 << 20, "{what}: {}", output.len());
     }
+}
+
+/// The server outlives the bridge that has started it, and keeps nothing of its client's: whoever still writes is told that nobody reads.
+#[test]
+fn a_server_that_was_started_by_the_way_does_not_keep_the_clients_end() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("interlock.toml"), "").unwrap();
+    let _ends = Ends::of(root.path());
+    let (its_input, mut write) = std::io::pipe().unwrap();
+    let (mut read, its_output) = std::io::pipe().unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_interlock"));
+    command.args(["mcp", "--workspace"]).arg(root.path()).stdin(its_input).stdout(its_output);
+    let mut bridge = command.spawn().unwrap();
+    // This process's own copies of the bridge's ends.
+    drop(command);
+    write.write_all(discover().as_bytes()).unwrap();
+    assert_eq!(read.read(&mut [0; 1]).unwrap(), 1);
+    bridge.kill().unwrap();
+    bridge.wait().unwrap();
+    assert!(Running::of(&Workspace::at(root.path()).unwrap()).unwrap().is_alive());
+    assert_eq!(write.write_all(b"\n").unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+    // And whoever still reads comes to the end.
+    read.read_to_end(&mut Vec::new()).unwrap();
 }
 
 #[tokio::test]
