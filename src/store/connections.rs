@@ -2,9 +2,12 @@
 //! one that has rested longest and looks at each it gets back; the pool is asked for changes, and for what more goes on at the same time.
 
 use sqlx::{Any, AnyConnection, AnyPool, Transaction, pool::PoolConnection};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
-/// How many are kept, of [`super::open`]'s eight: what one call asks at the same time. The others are left to changes.
+/// How many connections there are at most.
+pub(super) const MOST: u32 = 8;
+
+/// How many of them are kept: what one call asks at the same time.
 const KEPT: usize = 4;
 
 /// The connections of a store.
@@ -36,12 +39,25 @@ impl Connections {
 
     /// Begins a transaction, on a connection of its own.
     pub(super) async fn begin(&self, statement: &'static str) -> sqlx::Result<Transaction<'static, Any>> {
+        if !self.is_one_left() {
+            // A kept one that nobody uses goes back to the pool.
+            drop(self.kept().pop());
+        }
         self.pool.begin_with(statement).await
+    }
+
+    /// Tells whether the pool has a connection for whoever asks next.
+    fn is_one_left(&self) -> bool {
+        self.pool.num_idle() > 0 || self.pool.size() < MOST
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<PoolConnection<Any>>> {
+        self.kept.lock().expect("nothing panics here")
     }
 
     /// Returns a connection that nobody else has.
     pub(super) async fn free(&self) -> sqlx::Result<PoolConnection<Any>> {
-        let kept = self.kept.lock().expect("nothing panics here").pop();
+        let kept = self.kept().pop();
         match kept {
             Some(connection) => Ok(connection),
             None => self.pool.acquire().await,
@@ -49,8 +65,9 @@ impl Connections {
     }
 
     fn keep(&self, connection: PoolConnection<Any>) {
-        let mut kept = self.kept.lock().expect("nothing panics here");
-        if self.keeps && kept.len() < KEPT && !self.pool.is_closed() {
+        let mut kept = self.kept();
+        // Where none is left in the pool, somebody may wait for this one there.
+        if self.keeps && kept.len() < KEPT && self.is_one_left() && !self.pool.is_closed() {
             kept.push(connection);
         }
     }
@@ -59,7 +76,7 @@ impl Connections {
     pub(super) async fn close(&self) {
         // From here on none is kept.
         let closed = self.pool.close();
-        self.kept.lock().expect("nothing panics here").clear();
+        self.kept().clear();
         closed.await;
     }
 }
@@ -105,5 +122,61 @@ impl<'a> From<&'a Connections> for On<'a> {
 impl<'a> From<&'a mut AnyConnection> for On<'a> {
     fn from(connection: &'a mut AnyConnection) -> Self {
         On::This(connection)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::any::AnyPoolOptions;
+    use std::time::Duration;
+
+    /// Ends where one waits that should not.
+    const SOON: Duration = Duration::from_secs(2);
+
+    async fn connections(folder: &tempfile::TempDir) -> Connections {
+        sqlx::any::install_default_drivers();
+        let url = format!("sqlite:{}?mode=rwc", folder.path().join("test.db").display());
+        Connections::of(AnyPoolOptions::new().max_connections(MOST).acquire_timeout(SOON).connect(&url).await.unwrap(), true)
+    }
+
+    async fn held(connections: &Connections, count: u32) -> Vec<Held<'_>> {
+        let mut held = Vec::new();
+        for _ in 0..count {
+            held.push(On::from(connections).hold().await.unwrap());
+        }
+        held
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_asked_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let connections = connections(&folder).await;
+        held(&connections, 3).await.into_iter().for_each(Held::answered);
+        assert_eq!(connections.kept().len(), 3);
+        assert_eq!(held(&connections, 3).await.len(), 3);
+        assert_eq!((connections.kept().len(), connections.pool.size()), (0, 3), "no further one was opened");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_beside_a_connection_that_is_kept_for_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let connections = connections(&folder).await;
+        // All are in use, and half of them come back: what is begun then has them.
+        let mut all = held(&connections, MOST).await;
+        all.drain(..KEPT).for_each(Held::answered);
+        let begun = [connections.begin("BEGIN").await.unwrap(), connections.begin("BEGIN").await.unwrap()];
+        drop((all, begun));
+        // As many as may be are kept, and all others have a transaction each.
+        while connections.pool.num_idle() < MOST as usize - connections.kept().len() {
+            tokio::task::yield_now().await;
+        }
+        held(&connections, KEPT as u32).await.into_iter().for_each(Held::answered);
+        assert_eq!(connections.kept().len(), KEPT);
+        let mut begun = Vec::new();
+        for _ in 0..MOST {
+            begun.push(connections.begin("BEGIN").await.unwrap());
+        }
+        assert_eq!(connections.kept().len(), 0);
     }
 }

@@ -1,6 +1,10 @@
 //! Opening: connections as they must be, and the schema brought up to date under a lock, after a backup.
 
-use super::{Kind, Result, Shared, Store, StoreError, audit, connections::Connections, query::sql};
+use super::{
+    Kind, Result, Shared, Store, StoreError, audit,
+    connections::{Connections, MOST},
+    query::sql,
+};
 use crate::model::Clock;
 use anyhow::{Context, anyhow};
 use sqlx::{
@@ -45,7 +49,7 @@ impl Store {
         };
         migrate(&url, kind).await?;
         let pool = AnyPoolOptions::new()
-            .max_connections(8)
+            .max_connections(MOST)
             .acquire_timeout(Duration::from_secs(5))
             // A file does not hang up, and to ask whether it has costs as much as most reads.
             .test_before_acquire(kind == Kind::Postgres)

@@ -233,3 +233,13 @@ async fn a_full_disk_leaves_nothing_half_done() {
     store.add_evidence(&agent(), evidence(2_000_000)).await.unwrap();
     assert_eq!(store.audit_verify().await.unwrap().broken, None);
 }
+
+/// Without them it works the same, and slower: so nobody would see them go.
+#[tokio::test]
+async fn sqlite_is_built_with_our_flags() {
+    let database = databases().await.remove(0);
+    let mut outside = database.outside().await;
+    let options = sqlx::query_scalar::<_, String>("PRAGMA compile_options").fetch_all(&mut outside).await.unwrap();
+    let has = |name: &str| options.iter().any(|option| option == name);
+    assert!(has("ENABLE_QPSG") && has("DEFAULT_MEMSTATUS=0") && !has("ENABLE_FTS5"), "`.cargo/config.toml` is not in force: {options:?}");
+}
