@@ -8,6 +8,7 @@ use crate::{
     phases::{self, Phase},
     store::NewDirective,
 };
+use serde_json::json;
 
 /// What a caller says about a new directive. Texts are an agent's words: stored as data, never joined to ours.
 #[derive(Debug, Clone, Default)]
@@ -125,7 +126,7 @@ impl Engine {
                 let (id, by) = (&directive.id, &directive.created_by);
                 let message = format!("`{id}` is open for these bytes, and does not depend on `{more}`");
                 let hint = format!("that is said when it is ordered; `{by}` ordered it and alone may call `cancel_directive` for {id}");
-                return Err(Error::new(Code::WrongState, message).hint(hint));
+                return Err(Error::new(Code::WrongState, message).hint(hint).details(json!({ "directive": id })));
             }
         }
         Ok((directive, existing))
@@ -265,7 +266,7 @@ fn open_otherwise(directive: &Directive) -> Error {
     let hint = format!(
         "the bytes are the same: use that directive or complete it; `{by}` ordered it and alone may call `cancel_directive` for {id}"
     );
-    Error::new(Code::WrongState, message).hint(hint)
+    Error::new(Code::WrongState, message).hint(hint).details(json!({ "directive": id }))
 }
 
 /// Returns version and artifact of what was built; none where neither is given.

@@ -112,7 +112,7 @@ fn next_actions(
 /// Carries over the id that both calls take, or that the refusal names, so that the offer can be called as it stands.
 fn known_arguments(tool: &str, arguments: &Value, error: &Error) -> Value {
     let wanted: &[&str] = match tool {
-        "get_status" | "plan_deployment" | "run_predeploy_checks" | "complete_directive" => &["directive"],
+        "get_status" | "plan_deployment" | "run_predeploy_checks" | "complete_directive" | "cancel_directive" => &["directive"],
         "get_deployment" | "read_log" => &["deployment"],
         "get_runbook" => &["runbook"],
         "list_deployments" => &["service", "environment"],
@@ -123,6 +123,9 @@ fn known_arguments(tool: &str, arguments: &Value, error: &Error) -> Value {
     if error.code == Code::ApprovalRequired && tool == "get_status" && known.contains_key("directive") {
         // A person takes their time: asking at once, and again and again, would say nothing.
         known.insert("wait_seconds".into(), waiting::MOST_SECONDS.into());
+    }
+    if tool == "cancel_directive" && known.contains_key("directive") {
+        known.insert("reason".into(), "<why>".into());
     }
     Value::Object(known)
 }

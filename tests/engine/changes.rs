@@ -81,7 +81,11 @@ async fn one_line_of_code_refutes_a_claim_and_nothing_is_skipped_or_deployed() {
         assert_eq!(shop.refused("plan_deployment", json!({ "directive": directive })).await, "wrong_state");
         // The same claim for another commit is other work, and who may end the first is said.
         repository.commit("main.rs", "fn main() {}  ");
-        let refused = shop.call_as_person("create_directive", order("documentation")).await.unwrap_err().error;
+        let refused = shop.call_as_person("create_directive", order("documentation")).await.unwrap_err();
+        let ending = &refused.body["next_actions"][0];
+        let offered = json!(["cancel_directive", { "directive": directive, "reason": "<why>" }]);
+        assert_eq!(json!([ending["tool"], ending["arguments"]]), offered, "{:#}", refused.body);
+        let refused = refused.error;
         assert_eq!(refused.code.as_str(), "wrong_state");
         let ends = format!("`agent` ordered it and alone may call `cancel_directive` for {}", directive.as_str().unwrap());
         assert!(refused.hint.contains(&ends), "{refused:?}");
