@@ -1,7 +1,7 @@
 //! Calls as an agent makes them, through `interlock mcp`: recorded ones beside a bare commit on the same disk, reads, and the first answer.
 //!
 //! A call is one thing after another in four threads of three processes. Where each has a core of its own, a sleeping core is woken for each
-//! step, which on a virtual machine takes as long as the step: so they are measured on one core too, and judged there.
+//! step, which on a virtual machine takes as long as the step: so they are measured, and judged, on one core too.
 
 use crate::{
     bridge::Bridge,
@@ -30,24 +30,23 @@ const STARTS: (usize, usize) = (20, 5);
 /// What a commit of SQLite's write-ahead log weighs at least: one page of 4096 bytes and its frame's head of 24.
 const COMMIT: [u8; 4120] = [7; 4120];
 
-/// Measures, and judges the medians on one core.
+/// Measures, and judges the medians: with all cores, and on one.
 pub fn run(_: &Options) -> anyhow::Result<Verdicts> {
     let mut verdicts = Verdicts::titled("Calls");
     let all = sched_getaffinity(None)?;
     let mut one = CpuSet::new();
     one.set((0..CpuSet::MAX_CPU).rev().find(|core| all.is_set(*core)).context("a core to run on")?);
-    for (place, cores, is_judged) in [("All cores", &all, false), ("One core", &one, true)] {
-        verdicts.say(format_args!("{place}:"));
+    for (place, cores) in [("all cores", &all), ("one core", &one)] {
         // Threads and processes that are begun from here on have it from this thread.
         sched_setaffinity(None, cores)?;
-        let measured = tokio::runtime::Runtime::new()?.block_on(measure(&mut verdicts, is_judged));
+        let measured = tokio::runtime::Runtime::new()?.block_on(measure(&mut verdicts, place));
         sched_setaffinity(None, &all)?;
         measured?;
     }
     Ok(verdicts)
 }
 
-async fn measure(verdicts: &mut Verdicts, is_judged: bool) -> anyhow::Result<()> {
+async fn measure(verdicts: &mut Verdicts, place: &str) -> anyhow::Result<()> {
     // A place where an agent's report counts.
     let gate = "\n[environments.staging.gates]\ntests = { run = \">= 1\" }\n";
     let mut shop = Shop::configured(Database::Sqlite, |shop| shop.configuration(APPROVAL) + gate).await;
@@ -87,7 +86,10 @@ async fn measure(verdicts: &mut Verdicts, is_judged: bool) -> anyhow::Result<()>
     let (bare_p50, recorded_p50, read_p50, listed_p50) = (millis(&bare), millis(&recorded), millis(&read), millis(&listed));
     let row =
         |what: &str, p50: f64, times: &mut Vec<Duration>| vec![what.to_owned(), format!("{p50:.2} ms"), format!("{:.2} ms", tail(times))];
-    verdicts.say(format_args!("{CALLS} of each, one after the other, SQLite; {} starts beside a server, {} without.", STARTS.0, STARTS.1));
+    verdicts.say(format_args!(
+        "{place}: {CALLS} of each, one after the other, SQLite; {} starts beside a server, {} without.",
+        STARTS.0, STARTS.1
+    ));
     let rows = [
         row("bare commit: append 4120 bytes, `fdatasync`", bare_p50, &mut bare),
         row("`ping` through the bridge", millis(&pinged), &mut pinged),
@@ -98,14 +100,11 @@ async fn measure(verdicts: &mut Verdicts, is_judged: bool) -> anyhow::Result<()>
         row("`interlock mcp` to its first answer, cold", millis(&cold), &mut cold.clone()),
     ];
     verdicts.table(&["what", "p50", "p99"], &rows);
-    if !is_judged {
-        return Ok(());
-    }
-    verdicts.at_most("a recorded call, above a bare commit (p50)", 1.0, recorded_p50 - bare_p50, " ms");
-    verdicts.at_most("`get_status` through the bridge (p50)", 200.0, read_p50 * 1000.0, " µs");
-    verdicts.at_most("`list_deployments` through the bridge (p50)", 200.0, listed_p50 * 1000.0, " µs");
-    verdicts.at_most("`interlock mcp` to its first answer, server running (p50)", 100.0, millis(&beside), " ms");
-    verdicts.at_most("`interlock mcp` to its first answer, cold (p50)", 500.0, millis(&cold), " ms");
+    verdicts.at_most(format_args!("{place}: a recorded call, above a bare commit (p50)"), 1.0, recorded_p50 - bare_p50, " ms");
+    verdicts.at_most(format_args!("{place}: `get_status` through the bridge (p50)"), 200.0, read_p50 * 1000.0, " µs");
+    verdicts.at_most(format_args!("{place}: `list_deployments` through the bridge (p50)"), 200.0, listed_p50 * 1000.0, " µs");
+    verdicts.at_most(format_args!("{place}: `interlock mcp` to its first answer, server running (p50)"), 100.0, millis(&beside), " ms");
+    verdicts.at_most(format_args!("{place}: `interlock mcp` to its first answer, cold (p50)"), 500.0, millis(&cold), " ms");
     Ok(())
 }
 
