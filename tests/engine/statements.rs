@@ -56,7 +56,13 @@ async fn a_call_asks_each_question_once_and_records_in_one_commit() {
 
 /// Returns the statements of a call that must work.
 async fn statements(shop: &Shop, operation: &str, arguments: Value) -> Vec<String> {
-    asked_by(shop.must(operation, arguments)).await.1.into_iter().map(|asked| asked.statement).collect()
+    let asked = asked_by(shop.must(operation, arguments)).await.1;
+    // A call that finds no connection kept opens one and sets it up, which asks the record nothing.
+    asked
+        .into_iter()
+        .map(|asked| asked.statement)
+        .filter(|statement| !statement.starts_with("SET ") && !statement.starts_with("PRAGMA "))
+        .collect()
 }
 
 /// Returns what comes of something, and the statements it has asked.
