@@ -46,7 +46,7 @@ const DUPLICATES: &[(&str, &str)] = &[
 ];
 
 /// Packages of this repository.
-const OURS: &[&str] = &["interlock", "interlock-wire"];
+const OURS: &[&str] = &["interlock", "interlock-model", "interlock-proxy", "interlock-rotating", "interlock-wire"];
 
 /// Packages that would break the promise that a Rust toolchain and a C compiler build it.
 const REFUSED: &[&str] = &["openssl-sys", "native-tls", "aws-lc-sys", "cmake", "bindgen"];

@@ -2,11 +2,9 @@
 //! not fit its queue is counted and left out. What makes a line of it is done there, many lines at a time.
 
 use super::instance::Instance;
-use crate::{
-    model::{Clock, SystemClock, Timestamp},
-    rotating::{FILE_BYTES, KEEP, Rotating},
-};
 use http::{Method, header, request::Parts};
+use interlock_model::{Clock, SystemClock, Timestamp};
+use interlock_rotating::{FILE_BYTES, KEEP, Rotating};
 use serde::Serialize;
 use std::{
     net::IpAddr,

@@ -6,7 +6,7 @@ use super::{
     link::Word,
     routes::{LONGEST_HOLD, held_until},
 };
-use crate::model::{Clock, Epoch, Split, Stickiness, SystemClock, hosts};
+use interlock_model::{Clock, Epoch, Split, Stickiness, SystemClock, hosts};
 use anyhow::{Context, anyhow};
 use futures_util::future::join_all;
 use serde_json::Value;

@@ -7,7 +7,7 @@ use super::{
     },
     lineage::Counters,
 };
-use crate::model::{Epoch, InstanceId, Split};
+use interlock_model::{Epoch, InstanceId, Split};
 use anyhow::{Context, anyhow};
 use serde::de::DeserializeOwned;
 use std::{

@@ -12,7 +12,7 @@ use super::{
     state::Saved,
     switch::Switch,
 };
-use crate::model::{Epoch, InstanceId, Split};
+use interlock_model::{Epoch, InstanceId, Split};
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;

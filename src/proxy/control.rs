@@ -4,7 +4,7 @@
 //! other. To add an operation: a variant here, an arm in `commands`, a method in `client`.
 
 pub use super::reports::*;
-use crate::model::{Epoch, InstanceId, Split, Stickiness};
+use interlock_model::{Epoch, InstanceId, Split, Stickiness};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::PathBuf;

@@ -14,7 +14,7 @@ use super::{
     told::{Ear, Told},
     websocket,
 };
-use crate::model::Stickiness;
+use interlock_model::Stickiness;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Body;

@@ -6,7 +6,7 @@ use super::{
     pool::Pool,
     sticky,
 };
-use crate::model::{InstanceId, split::Share};
+use interlock_model::{InstanceId, split::Share};
 use std::{
     net::SocketAddr,
     sync::{

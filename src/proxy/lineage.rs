@@ -147,7 +147,7 @@ async fn ask(stream: &mut BufReader<UnixStream>, operation: Operation) -> anyhow
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::control::VersionCount;
+    use crate::control::VersionCount;
 
     fn counted(requests: u64, in_flight: u64) -> Counters {
         let count = VersionCount { requests, in_flight, ..VersionCount::default() };

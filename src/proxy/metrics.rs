@@ -1,7 +1,7 @@
 //! The counters as Prometheus reads them (text format 0.0.4), each family once and whole.
 
 use super::control::{Measured, VersionCount};
-use crate::model::Split;
+use interlock_model::Split;
 use std::fmt::Write;
 
 /// The upper bounds of the duration histogram, in milliseconds.
@@ -113,7 +113,7 @@ fn escaped(label: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::split::Share;
+    use interlock_model::split::Share;
     use std::collections::BTreeSet;
 
     fn reading(name: &str) -> Reading {

@@ -1,6 +1,6 @@
 //! What a proxy answers on its control socket.
 
-use crate::model::{Epoch, Split, Stickiness, Timestamp};
+use interlock_model::{Epoch, Split, Stickiness, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 

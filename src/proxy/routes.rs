@@ -9,7 +9,7 @@ use super::{
     state::{Saved, Service},
     switch::{InForceRules, Switch},
 };
-use crate::model::{Clock, SystemClock, hosts};
+use interlock_model::{Clock, SystemClock, hosts};
 use arc_swap::ArcSwap;
 use std::{
     collections::BTreeMap,

@@ -1,7 +1,7 @@
 //! A second listener on this machine alone, with a split of its own: the way there and back is tried on it while customers notice nothing.
 
 use super::{listener::Listener, routes::Routes, state::Service, switch::Switch};
-use crate::model::{Epoch, Split};
+use interlock_model::{Epoch, Split};
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Weak},

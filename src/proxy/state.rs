@@ -1,7 +1,7 @@
 //! What survives a worker: `state.json`, written whole or not at all. A file that cannot be read is no state: nothing is guessed.
 
 use super::control::{ProbePlan, Rules, StateSource};
-use crate::model::{Epoch, Split, Stickiness, Timestamp};
+use interlock_model::{Epoch, Split, Stickiness, Timestamp};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -216,7 +216,7 @@ pub fn start_time(pid: i32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::split::Share;
+    use interlock_model::split::Share;
 
     fn split(version: &str) -> Split {
         Split(vec![Share { instance: "a".into(), address: ([127, 0, 0, 1], 9).into(), version: version.into(), weight: 1 }])

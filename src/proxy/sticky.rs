@@ -1,6 +1,6 @@
 //! What a returning client is known by: the cookie, its reading, its setting, and where a value always leads.
 
-use crate::model::{Sha256, Stickiness};
+use interlock_model::{Sha256, Stickiness};
 use http::{HeaderMap, HeaderValue, header};
 use interlock_wire::headers::Ask;
 

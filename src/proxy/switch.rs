@@ -8,7 +8,7 @@ use super::{
     sticky::Wish,
     table::Table,
 };
-use crate::model::{InstanceId, Split, Stickiness};
+use interlock_model::{InstanceId, Split, Stickiness};
 use arc_swap::ArcSwap;
 use std::{
     collections::BTreeMap,
@@ -239,7 +239,8 @@ fn counts(instance: &Instance) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::split::Share, proxy::instance::Outcome};
+    use crate::instance::Outcome;
+    use interlock_model::split::Share;
 
     fn split(weights: &[(&str, u32)]) -> Split {
         let share = |(id, weight): &(&str, u32)| Share {

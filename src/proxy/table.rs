@@ -88,7 +88,7 @@ fn next_turn(turns: &mut [i64], weights: impl Iterator<Item = i64>) -> Option<us
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::split::Share;
+    use interlock_model::split::Share;
     use proptest::prelude::*;
 
     fn table(weights: &[(&str, &str, u32)]) -> Table {

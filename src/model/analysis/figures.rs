@@ -1,7 +1,7 @@
 //! Figures from outside the router, each against its own threshold. Why there is none is a reason to ask, never a pass.
 
 use super::{Check, Finding};
-use crate::model::{gate::Verdict, metric::MetricSpec, text::visible_line};
+use crate::{gate::Verdict, metric::MetricSpec, text::visible_line};
 
 /// Judges one reading: the figure, or why there is none.
 pub fn figure(metric: &MetricSpec, read: Result<f64, String>) -> Finding {
@@ -21,7 +21,7 @@ pub fn figure(metric: &MetricSpec, read: Result<f64, String>) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::metric::MetricSource;
+    use crate::metric::MetricSource;
 
     #[test]
     fn only_a_figure_within_its_threshold_passes() {

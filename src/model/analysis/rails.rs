@@ -4,7 +4,7 @@ use super::{
     Check, Finding, Sample, Settings, percent,
     statistics::{Share, chance},
 };
-use crate::model::{gate::Verdict, time::Timestamp};
+use crate::{gate::Verdict, time::Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// How unlikely it must be that a set as good as the old one looks so bad.

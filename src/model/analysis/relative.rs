@@ -4,7 +4,7 @@ use super::{
     Check, Finding, Look, Sample, SetSample, Settings, percent,
     statistics::{Share, chance, difference, needed_for_rank_above, rank_above, rank_below, sample_size},
 };
-use crate::model::gate::Verdict;
+use crate::gate::Verdict;
 
 /// How sure a pass is that the rise of the error rate is tolerable: one-sided 95 %.
 const PASS_LEVEL: f64 = 0.05;

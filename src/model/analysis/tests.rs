@@ -1,7 +1,7 @@
 //! What analysis says: tables, laws that always hold, and how often it is wrong when it is run thousands of times.
 
 use super::*;
-use crate::model::time::Timestamp;
+use crate::time::Timestamp;
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 

@@ -1,7 +1,7 @@
 //! Public keys as authenticators hand them out: COSE (RFC 9052) in CBOR, and the signatures they verify.
 
 use super::Unfit;
-use crate::model::{decision::PublicKey, digest::unhex};
+use crate::{decision::PublicKey, digest::unhex};
 use ciborium::Value;
 use ed25519_dalek::{Signature, VerifyingKey};
 use ring::signature::{ECDSA_P256_SHA256_ASN1, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey};

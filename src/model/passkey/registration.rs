@@ -6,7 +6,7 @@ use super::{
     authenticator::{AuthenticatorData, check_client_data, part},
     base64url, cose,
 };
-use crate::model::{decision::PublicKey, digest::hex};
+use crate::{decision::PublicKey, digest::hex};
 use ciborium::Value;
 use serde::{Deserialize, Serialize};
 
