@@ -6,9 +6,9 @@ use super::{
     link::Word,
     routes::{LONGEST_HOLD, held_until},
 };
-use interlock_model::{Clock, Epoch, Split, Stickiness, SystemClock, hosts};
 use anyhow::{Context, anyhow};
 use futures_util::future::join_all;
+use interlock_model::{Clock, Epoch, Split, Stickiness, SystemClock, hosts};
 use serde_json::Value;
 use std::{path::PathBuf, sync::atomic::Ordering::Relaxed, time::Duration};
 use tokio::time::timeout;

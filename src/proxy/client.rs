@@ -7,8 +7,8 @@ use super::{
     },
     lineage::Counters,
 };
-use interlock_model::{Epoch, InstanceId, Split};
 use anyhow::{Context, anyhow};
+use interlock_model::{Epoch, InstanceId, Split};
 use serde::de::DeserializeOwned;
 use std::{
     io,

@@ -12,8 +12,8 @@ use super::{
     state::Saved,
     switch::Switch,
 };
-use interlock_model::{Epoch, InstanceId, Split};
 use anyhow::Context;
+use interlock_model::{Epoch, InstanceId, Split};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use serde_json::Value;

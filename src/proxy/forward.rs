@@ -14,10 +14,10 @@ use super::{
     told::{Ear, Told},
     websocket,
 };
-use interlock_model::Stickiness;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Body;
+use interlock_model::Stickiness;
 use interlock_wire::{
     Connection, Download, Incoming, Progress, Reply, Unanswered, Upload,
     headers::{self, Ask},

@@ -9,8 +9,8 @@ use super::{
     state::{Saved, Service},
     switch::{InForceRules, Switch},
 };
-use interlock_model::{Clock, SystemClock, hosts};
 use arc_swap::ArcSwap;
+use interlock_model::{Clock, SystemClock, hosts};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,

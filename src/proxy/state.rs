@@ -1,8 +1,8 @@
 //! What survives a worker: `state.json`, written whole or not at all. A file that cannot be read is no state: nothing is guessed.
 
 use super::control::{ProbePlan, Rules, StateSource};
-use interlock_model::{Epoch, Split, Stickiness, Timestamp};
 use anyhow::Context;
+use interlock_model::{Epoch, Split, Stickiness, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,

@@ -1,7 +1,7 @@
 //! What a returning client is known by: the cookie, its reading, its setting, and where a value always leads.
 
-use interlock_model::{Sha256, Stickiness};
 use http::{HeaderMap, HeaderValue, header};
+use interlock_model::{Sha256, Stickiness};
 use interlock_wire::headers::Ask;
 
 /// The router's own cookie.

@@ -8,8 +8,8 @@ use super::{
     sticky::Wish,
     table::Table,
 };
-use interlock_model::{InstanceId, Split, Stickiness};
 use arc_swap::ArcSwap;
+use interlock_model::{InstanceId, Split, Stickiness};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, atomic::Ordering::Relaxed},

@@ -2,6 +2,7 @@
 
 use super::{
     left::{Left, Piece},
+    response,
     server::BoxError,
     upgraded::Upgraded,
     upstream::Connection,
@@ -32,6 +33,8 @@ pub struct Download {
     buffer: BytesMut,
     left: Left,
     is_kept: bool,
+    /// How much is to be read at once of the next answer.
+    room: usize,
 }
 
 #[derive(Debug)]
@@ -46,12 +49,13 @@ enum Stream {
 impl Download {
     /// Returns the body whose request has been sent.
     pub(super) fn new(stream: TcpStream, buffer: BytesMut, left: Left, is_kept: bool) -> Self {
-        Download { stream: Stream::Whole(stream), buffer, left, is_kept }
+        let room = response::room_after(&left);
+        Download { stream: Stream::Whole(stream), buffer, left, is_kept, room }
     }
 
     /// Returns the body of an answer to a request that is still being sent: ended with it, unless the answer comes to its own end first.
     pub(super) fn beside(stream: OwnedReadHalf, buffer: BytesMut, left: Left, sending: JoinHandle<bool>) -> Self {
-        Download { stream: Stream::Beside(stream, Some(sending)), buffer, left, is_kept: false }
+        Download { stream: Stream::Beside(stream, Some(sending)), buffer, left, is_kept: false, room: response::ROOM }
     }
 
     /// Returns the connection when the body has come to its end and another request can be sent on it.
@@ -61,10 +65,11 @@ impl Download {
         }
         let Stream::Whole(stream) = std::mem::replace(&mut self.stream, Stream::Gone) else { return None };
         let mut buffer = std::mem::take(&mut self.buffer);
-        if buffer.capacity() > KEPT {
+        // The room of a large answer stays whole, however little of it the buffer says it has.
+        if self.room > response::ROOM || buffer.capacity() > KEPT {
             buffer = BytesMut::new();
         }
-        Some(Connection::of(stream, buffer))
+        Some(Connection::of(stream, buffer, self.room))
     }
 
     /// Returns the connection as a stream of bytes, after an answer with which it became one.
@@ -75,7 +80,8 @@ impl Download {
 
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let room = if let Left::Sized(left) = self.left { usize::try_from(left).unwrap_or(READ).min(READ) } else { KEPT };
-        self.buffer.reserve(room.max(1));
+        // One byte more than there should be: what fills all the room may not be all there is, and is asked for once more.
+        self.buffer.reserve(room + 1);
         match &mut self.stream {
             Stream::Whole(stream) => poll_read_buf(Pin::new(stream), cx, &mut self.buffer),
             Stream::Beside(stream, sending) => {

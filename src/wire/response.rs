@@ -9,7 +9,7 @@ use std::{
     pin::Pin,
     task::{Context, Poll, ready},
 };
-use tokio::io::AsyncRead;
+use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
 /// The longest head of an answer.
@@ -19,7 +19,10 @@ const MAX_HEAD: usize = 400 * 1024;
 const MAX_HEADERS: usize = 100;
 
 /// How much is read at once.
-const READ: usize = 8 * 1024;
+pub const ROOM: usize = 8 * 1024;
+
+/// The same where answers are large: 64 KiB and a head in one go.
+pub const LARGE_ROOM: usize = 72 * 1024;
 
 /// What an instance calls its status, where that is not the usual name.
 #[derive(Debug, Clone)]
@@ -41,11 +44,21 @@ impl Answer {
     }
 }
 
-/// Reads an answer's head and leaves what follows it in the buffer. What only announces an answer (1xx) is passed over.
-pub fn poll_read<S: AsyncRead + Unpin>(
+/// Returns how much is to be read at once of the next answer on a connection, after one with such a body.
+pub fn room_after(left: &Left) -> usize {
+    match left {
+        Left::Sized(length) if *length > ROOM as u64 => LARGE_ROOM,
+        _ => ROOM,
+    }
+}
+
+/// Reads an answer's head, with so much room at once, and leaves what follows it in the buffer. What only announces an answer (1xx) is
+/// passed over.
+pub fn poll_read(
     cx: &mut Context<'_>,
-    stream: &mut S,
+    stream: &mut TcpStream,
     buffer: &mut BytesMut,
+    room: usize,
     method: &Method,
 ) -> Poll<io::Result<Answer>> {
     loop {
@@ -55,7 +68,9 @@ pub fn poll_read<S: AsyncRead + Unpin>(
         if buffer.len() >= MAX_HEAD {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "too long a head")));
         }
-        buffer.reserve(READ);
+        // Whoever waits for an answer holds no room for it yet.
+        ready!(stream.poll_read_ready(cx))?;
+        buffer.reserve(room);
         if ready!(poll_read_buf(Pin::new(&mut *stream), cx, buffer))? == 0 {
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }

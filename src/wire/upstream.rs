@@ -31,6 +31,8 @@ const HELD: Duration = Duration::from_secs(5);
 pub struct Connection {
     stream: TcpStream,
     buffer: BytesMut,
+    /// How much is read at once, by what came before.
+    room: usize,
 }
 
 /// Why no answer came.
@@ -49,11 +51,11 @@ impl Connection {
     pub async fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Connection::of(stream, BytesMut::new()))
+        Ok(Connection::of(stream, BytesMut::new(), response::ROOM))
     }
 
-    pub(super) fn of(stream: TcpStream, buffer: BytesMut) -> Self {
-        Connection { stream, buffer }
+    pub(super) fn of(stream: TcpStream, buffer: BytesMut, room: usize) -> Self {
+        Connection { stream, buffer, room }
     }
 
     /// Returns whether it is open and silent, as one is that nobody uses. The kernel is asked only when something has come.
@@ -74,7 +76,7 @@ impl Connection {
         if !self.is_free() {
             return Err(Unanswered::Unsent(upload, io::ErrorKind::ConnectionAborted.into()));
         }
-        let Connection { mut stream, mut buffer } = self;
+        let Connection { mut stream, mut buffer, room } = self;
         let mut request = Outgoing::new(ask, upload);
         let (mut is_sent, mut held) = (false, None::<Pin<Box<Sleep>>>);
         let answer = poll_fn(|cx| {
@@ -90,7 +92,7 @@ impl Connection {
                     },
                 }
             }
-            let answer = response::poll_read(cx, &mut stream, &mut buffer, &ask.head.method);
+            let answer = response::poll_read(cx, &mut stream, &mut buffer, room, &ask.head.method);
             match &mut held {
                 Some(patience) if answer.is_pending() => {
                     ready!(patience.as_mut().poll(cx));
@@ -100,8 +102,11 @@ impl Connection {
             }
         })
         .await?;
-        let mut wait = Turn::default();
-        poll_fn(|cx| wait.poll(cx)).await;
+        // What is large goes on at once, while the processor has it at hand.
+        if buffer.len() <= response::ROOM {
+            let mut wait = Turn::default();
+            poll_fn(|cx| wait.poll(cx)).await;
+        }
         if is_sent {
             return Ok(answer.with_body(|left, is_kept| Download::new(stream, buffer, left, is_kept)));
         }
@@ -217,6 +222,28 @@ mod tests {
         drop(connection);
         let forwarded = "x-forwarded-for: c\r\nx-forwarded-host: a.test\r\nx-forwarded-proto: http";
         assert_eq!(saw.await.unwrap(), format!("GET /a?b=1 HTTP/1.1\r\nhost: a.test\r\n{forwarded}\r\n\r\n"));
+    }
+
+    #[tokio::test]
+    async fn a_large_answer_is_read_in_one_go_after_another_and_leaves_no_room_behind() {
+        let large = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{}", 64 << 10, "x".repeat(64 << 10));
+        let (mut connection, saw) = instance("\r\n\r\n", async move |mut stream| {
+            stream.write_all(large.as_bytes()).await.unwrap();
+            let _ = stream.read(&mut [0; 200]).await;
+            stream.write_all(large.as_bytes()).await.unwrap();
+            let _ = stream.read(&mut [0; 200]).await;
+            says("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", stream).await;
+        })
+        .await;
+        for (body, room) in [(64 << 10, response::ROOM), (64 << 10, response::LARGE_ROOM), (2, response::LARGE_ROOM)] {
+            assert_eq!((connection.room, connection.buffer.capacity()), (room, 0), "what nobody uses holds nothing");
+            let mut response = connection.send(&get(), none()).await.unwrap();
+            assert_eq!(response.body_mut().collect().await.unwrap().to_bytes().len(), body);
+            connection = response.into_body().release().expect("it can be used again");
+        }
+        assert_eq!(connection.room, response::ROOM, "and a small one is read as before");
+        drop(connection);
+        saw.await.unwrap();
     }
 
     #[tokio::test]
