@@ -122,31 +122,23 @@ fn report(verdicts: &mut Verdicts, kinds: &[Kind], path: &'static str, size: &st
 
 fn judge(verdicts: &mut Verdicts, path: &'static str, size: &str, runs: &BTreeMap<(Kind, &str), Vec<Run>>) {
     let of = |kind: Kind, value: fn(&Run) -> f64| runs.get(&(kind, path)).map(|runs| median(runs.iter().map(value).collect()));
-    let Some(own) = of(Kind::Interlock, |run| run.rate) else { return };
+    let is_busy = |kind: Kind| of(kind, |run| run.share + run.others).is_some_and(|share| share >= BUSY);
     for (kind, bar) in RATES {
-        let what = format!("{size}: requests/s, of {}'s", kind.name());
-        match of(kind, |run| run.rate) {
-            Some(peer) => verdicts.at_least(what, bar, own / peer, " ×"),
-            None => verdicts.not_judged(what, format!("≥ {bar} ×"), "not measured"),
+        // A rate is a proxy's own while its core is what is busy. Where the load's core was, each is judged by what it did with the time it used.
+        let (unit, rate): (_, fn(&Run) -> f64) = match is_busy(Kind::Interlock) && is_busy(kind) {
+            true => ("requests/s", |run| run.rate),
+            false => ("requests per CPU second", |run| run.rate / run.share),
+        };
+        let what = format!("{size}: {unit}, of {}'s", kind.name());
+        match (of(Kind::Interlock, rate), of(kind, rate)) {
+            (Some(own), Some(peer)) => verdicts.at_least(what, bar, own / peer, " ×"),
+            _ => verdicts.not_judged(what, format!("≥ {bar} ×"), "not measured"),
         }
     }
     let what = format!("{size}: p99, of HAProxy's");
     match (of(Kind::Interlock, |run| run.p99_ms), of(Kind::HaProxy, |run| run.p99_ms)) {
         (Some(own), Some(peer)) => verdicts.at_most(what, TAIL, own / peer, " ×"),
         _ => verdicts.not_judged(what, format!("≤ {TAIL} ×"), "not measured"),
-    }
-    for (kind, _) in RATES {
-        // What a peer could have done with more load is not known: said, and judged by what each did with the time it used.
-        if let (Some(share), Some(peer)) = (of(kind, |run| run.share + run.others), of(kind, |run| run.rate / run.share))
-            && share < BUSY
-        {
-            verdicts.say(format_args!(
-                "With {size} {} was not what limited its rate ({:.0} % of its core); per CPU second ours did {:.2} × as many requests.",
-                kind.name(),
-                100.0 * share,
-                of(Kind::Interlock, |run| run.rate / run.share).unwrap_or(0.0) / peer
-            ));
-        }
     }
 }
 
