@@ -3,7 +3,7 @@
 use super::{
     Result, Store, StoreError,
     connections::Connections,
-    query::{Read, sql, word},
+    query::{Read, sql, sql_of_rows, word},
 };
 use crate::model::{Caller, Sha256, Timestamp};
 use serde::Serialize;
@@ -69,39 +69,29 @@ pub struct Principal {
     pub last_seen_at: Timestamp,
 }
 
-/// Appends an entry; returns its hash.
-pub(super) async fn append(on: &mut AnyConnection, entry: &AuditEntry) -> Result<Sha256> {
-    let AuditEntry { seq, at, by, action, subject, detail, previous_hash } = entry;
-    let (kind, via, detail) = (word(&by.kind), word(&by.via), detail.to_string());
-    let linked = Linked {
-        action: action.clone(),
-        at: *at,
-        client: by.client.clone(),
-        detail: detail.clone(),
-        kind: kind.clone(),
-        previous_hash: previous_hash.clone(),
-        principal: by.principal.clone(),
-        seq: *seq,
-        subject: subject.clone(),
-        via: via.clone(),
-    };
-    let hash = linked.hash();
-    sql("INSERT INTO audit_log (seq, at, principal, kind, via, client, action, subject, detail, previous_hash, hash)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)")
-    .bind(*seq)
-    .bind(*at)
-    .bind(&by.principal)
-    .bind(kind)
-    .bind(via)
-    .bind(by.client.as_deref())
-    .bind(action)
-    .bind(subject)
-    .bind(detail)
-    .bind(previous_hash)
-    .bind(&hash)
-    .run(on)
-    .await?;
-    Ok(hash)
+/// Appends the entries of one change.
+pub(super) async fn append(on: &mut AnyConnection, entries: Vec<(Linked, Sha256)>) -> Result<()> {
+    let mut insert = sql_of_rows(
+        "INSERT INTO audit_log (seq, at, principal, kind, via, client, action, subject, detail, previous_hash, hash) VALUES {rows}",
+        entries.len(),
+        11,
+    );
+    for (entry, hash) in entries {
+        insert = insert
+            .bind(entry.seq)
+            .bind(entry.at)
+            .bind(entry.principal)
+            .bind(entry.kind)
+            .bind(entry.via)
+            .bind(entry.client)
+            .bind(entry.action)
+            .bind(entry.subject)
+            .bind(entry.detail)
+            .bind(&entry.previous_hash)
+            .bind(&hash);
+    }
+    insert.run(on).await?;
+    Ok(())
 }
 
 /// Moves the head to the last entry of a change, and notes who made it.
@@ -204,7 +194,7 @@ impl Store {
 ///
 /// `detail` goes in as the text that is stored: numbers in it are never read and written again on the way.
 #[derive(Debug, Serialize)]
-struct Linked {
+pub(super) struct Linked {
     action: String,
     at: Timestamp,
     client: Option<String>,
@@ -218,7 +208,13 @@ struct Linked {
 }
 
 impl Linked {
-    fn hash(&self) -> Sha256 {
+    pub(super) fn of(AuditEntry { seq, at, by, action, subject, detail, previous_hash }: AuditEntry) -> Self {
+        let (kind, via, detail) = (word(&by.kind), word(&by.via), detail.to_string());
+        Linked { action, at, client: by.client, detail, kind, previous_hash, principal: by.principal, seq, subject, via }
+    }
+
+    /// Returns the entry's hash.
+    pub(super) fn hash(&self) -> Sha256 {
         Sha256::of(&serde_json::to_vec(self).expect("texts and whole numbers"))
     }
 }

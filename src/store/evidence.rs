@@ -7,6 +7,7 @@ use super::{
     verdicts,
 };
 use crate::model::*;
+use anyhow::Context;
 use serde_json::{Value, json};
 use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
@@ -155,51 +156,35 @@ const UNREFERENCED: &str = "SELECT sha256 FROM evidence_bodies
     ORDER BY sha256";
 
 async fn insert(write: &mut Write, by: &Caller, new: NewEvidence) -> Result<EvidenceRecord> {
-    let number: i64 = sql("SELECT COALESCE(MAX(number), 0) + 1 AS number FROM evidence").value(write.on(), "number").await?.unwrap_or(1);
-    let record = EvidenceRecord {
-        id: EvidenceId(format!("ev_{number}")),
-        directive: new.directive,
-        gate: new.gate,
-        origin: new.origin,
-        format: new.format,
-        commit: new.commit,
-        digest: new.digest,
-        sha256: Sha256::of(&new.body),
-        size_bytes: new.body.len() as u64,
-        measures: new.measures,
-        fault: new.fault,
-        exit_code: new.exit_code,
-        detail: new.detail,
-        recorded_by: by.principal.clone(),
-        recorded_at: write.at,
-    };
+    let (at, sha256) = (write.at, Sha256::of(&new.body));
     sql("INSERT INTO evidence_bodies (sha256, body) VALUES ($1, $2) ON CONFLICT (sha256) DO NOTHING")
-        .bind(&record.sha256)
+        .bind(&sha256)
         .bind(new.body.as_slice())
         .run(write.on())
         .await?;
-    sql("INSERT INTO evidence (id, number, directive_id, gate, origin, format, commit_id, digest, sha256, size_bytes, measures, fault, exit_code,
-             detail, recorded_by, recorded_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)")
-    .bind(&record.id)
-    .bind(number)
-    .bind(&record.directive)
-    .bind(&record.gate)
-    .bind(word(&record.origin))
-    .bind(&record.format)
-    .bind(record.commit.as_deref())
-    .bind(&record.digest)
-    .bind(&record.sha256)
-    .bind(record.size_bytes)
-    .bind(record.measures.as_ref().map(text))
-    .bind(record.fault.as_deref())
-    .bind(record.exit_code)
-    .bind(&record.detail)
-    .bind(&record.recorded_by)
-    .bind(record.recorded_at)
-    .run(write.on())
-    .await?;
-    Ok(record)
+    let row =
+        sql("INSERT INTO evidence (id, number, directive_id, gate, origin, format, commit_id, digest, sha256, size_bytes, measures, fault,
+             exit_code, detail, recorded_by, recorded_at)
+         SELECT 'ev_' || number, number, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14
+         FROM (SELECT COALESCE(MAX(number), 0) + 1 AS number FROM evidence) AS next
+         RETURNING *")
+        .bind(&new.directive)
+        .bind(&new.gate)
+        .bind(word(&new.origin))
+        .bind(&new.format)
+        .bind(new.commit.as_deref())
+        .bind(&new.digest)
+        .bind(&sha256)
+        .bind(new.body.len())
+        .bind(new.measures.as_ref().map(text))
+        .bind(new.fault.as_deref())
+        .bind(new.exit_code)
+        .bind(&new.detail)
+        .bind(&by.principal)
+        .bind(at)
+        .one(write.on())
+        .await?;
+    record_of(&row.context("reading back the report")?)
 }
 
 /// What the audit log says of a report.

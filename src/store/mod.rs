@@ -161,6 +161,7 @@ impl Store {
             previous: head.read("hash")?,
             at: self.now(),
             tx,
+            entries: Vec::new(),
             store: self.clone(),
             is_told: false,
             _turn: turn,
@@ -180,6 +181,8 @@ struct Write {
     at: Timestamp,
     seq: i64,
     previous: Sha256,
+    /// What the audit log will say of it, with the hash of each entry.
+    entries: Vec<(audit::Linked, Sha256)>,
     store: Store,
     /// Whether people elsewhere are told of it, whatever it is.
     is_told: bool,
@@ -202,14 +205,16 @@ impl Write {
         Ok(true)
     }
 
-    /// Appends an audit entry and goes on: what follows is another change in the same commit.
+    /// Links an audit entry and goes on: what follows is another change in the same commit.
     async fn go_on(&mut self, by: &Caller, action: &str, subject: impl Display, detail: serde_json::Value) -> Result<()> {
-        self.previous = self.append(by, action, subject, detail).await?;
+        self.link(by, action, subject, detail).await?;
         self.seq += 1;
         Ok(())
     }
 
-    async fn append(&mut self, by: &Caller, action: &str, subject: impl Display, detail: serde_json::Value) -> Result<Sha256> {
+    /// Links an audit entry to the one before; the entries of a change are appended when it is committed.
+    async fn link(&mut self, by: &Caller, action: &str, subject: impl Display, detail: serde_json::Value) -> Result<()> {
+        let is_told = std::mem::take(&mut self.is_told) || notice::is_told(action, &detail);
         let entry = AuditEntry {
             seq: self.seq,
             at: self.at,
@@ -219,17 +224,21 @@ impl Write {
             detail,
             previous_hash: self.previous.clone(),
         };
-        let hash = audit::append(self.on(), &entry).await?;
-        if std::mem::take(&mut self.is_told) || notice::is_told(&entry.action, &entry.detail) {
-            outbox::note(self, &hash).await?;
+        let entry = audit::Linked::of(entry);
+        self.previous = entry.hash();
+        self.entries.push((entry, self.previous.clone()));
+        if is_told {
+            outbox::note(self).await?;
         }
-        Ok(hash)
+        Ok(())
     }
 
-    /// Appends the audit entry and commits.
+    /// Appends the audit entries and commits.
     async fn commit(mut self, by: &Caller, action: &str, subject: impl Display, detail: serde_json::Value) -> Result<()> {
-        let hash = self.append(by, action, subject, detail).await?;
-        let (seq, at) = (self.seq, self.at);
+        self.link(by, action, subject, detail).await?;
+        let (seq, hash, at) = (self.seq, self.previous.clone(), self.at);
+        let entries = std::mem::take(&mut self.entries);
+        audit::append(self.on(), entries).await?;
         audit::finish(self.on(), (seq, &hash), by, at).await?;
         // In a task of its own: a caller that stops waiting must not lose the wake-up of a change that was committed.
         let committed = tokio::spawn(async move {

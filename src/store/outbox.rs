@@ -82,10 +82,10 @@ pub struct Tally {
     pub said: Option<String>,
 }
 
-/// Notes that the entry that was just appended is to be told.
-pub(super) async fn note(write: &mut Write, hash: &Sha256) -> Result<()> {
-    let seq = write.seq;
-    sql("INSERT INTO outbox (id, seq) VALUES ($1, $2)").bind(id_of(hash)).bind(seq).run(write.on()).await?;
+/// Notes that the entry that was linked last is to be told.
+pub(super) async fn note(write: &mut Write) -> Result<()> {
+    let (id, seq) = (id_of(&write.previous), write.seq);
+    sql("INSERT INTO outbox (id, seq) VALUES ($1, $2)").bind(id).bind(seq).run(write.on()).await?;
     Ok(())
 }
 

@@ -40,7 +40,7 @@ async fn a_call_asks_each_question_once_and_records_in_one_commit() {
             ("get_status", json!({}), 6, 0),
             ("list_deployments", json!({}), 1, 0),
             ("get_status", about, 11, 0),
-            ("record_evidence", evidence, 23, 1),
+            ("record_evidence", evidence, 21, 1),
         ] {
             let asked = statements(&shop, operation, arguments.clone()).await;
             let told = format!("{}: `{operation}` {arguments} asked {}: {asked:#?}", database.name, asked.len());
