@@ -2,7 +2,7 @@
 
 use super::{
     Engine,
-    configuration::Applied,
+    configuration::{Applied, service_of},
     gate_rules::{Binding, bindings},
     progression::{self, Step},
 };
@@ -16,7 +16,7 @@ use crate::{
     model::{
         Caller, CallerKind, Directive, GateName, GateResult, Origin, ServiceSpec, Timestamp, Verdict, catalog::GateSource, service::fill,
     },
-    store::{EvidenceRecord, Job, JobState, NewEvidence},
+    store::{EvidenceRecord, Job, JobState, NewEvidence, Revisions},
 };
 use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -105,7 +105,13 @@ impl Engine {
 
     /// Returns what binds a directive.
     pub async fn bound(&self, directive: &Directive) -> Result<Bound> {
-        let (applied, environment, spec) = self.service(&directive.environment, &directive.service).await?;
+        self.bound_by(directive, self.store.revisions_in(&directive.environment).await?).await
+    }
+
+    /// Returns [`Engine::bound`] by the revisions that count in the directive's environment.
+    pub async fn bound_by(&self, directive: &Directive, revisions: Revisions) -> Result<Bound> {
+        let applied = self.applied_by(&directive.environment, revisions).await?;
+        let (environment, spec) = service_of(&applied.config, &directive.environment, &directive.service)?;
         let phase = self.phase_in(&applied.config, &directive.environment)?;
         let bindings = bindings(&applied.config, &environment, phase.as_ref(), &directive.id)?;
         Ok(Bound { applied, environment, spec, bindings })

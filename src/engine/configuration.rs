@@ -5,7 +5,7 @@ use crate::{
     config::{self, EnvironmentConfig, EnvironmentDifference, ProjectConfig},
     error::{Code, Error, Result},
     model::{Caller, EnvironmentName, Plan, ServiceName, ServiceSpec, Sha256},
-    store::Revision,
+    store::{Configuration, Revision, Revisions},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -54,24 +54,25 @@ pub struct ApplyOutcome {
 impl Engine {
     /// Returns the configuration in force in an environment.
     pub async fn applied(&self, environment: &EnvironmentName) -> Result<Applied> {
-        match self.store.in_force(environment).await? {
-            Some(revision) => self.applied_revision(revision).await,
-            None if self.store.pending(environment).await?.is_some() => Err(Error::new(
+        self.applied_by(environment, self.store.revisions_in(environment).await?).await
+    }
+
+    /// Returns [`Engine::applied`] by the revisions that count there.
+    pub(super) async fn applied_by(&self, environment: &EnvironmentName, revisions: Revisions) -> Result<Applied> {
+        match revisions {
+            Revisions { in_force: Some(revision), .. } => self.applied_revision(revision).await,
+            Revisions { pending: Some(_), .. } => Err(Error::new(
                 Code::ConfigurationPending,
                 format!("the configuration of `{environment}` waits for its first approver's signature"),
             )),
-            None => Err(Error::not_found("environment", environment)),
+            Revisions { .. } => Err(Error::not_found("environment", environment)),
         }
     }
 
     /// Returns an environment as configured, with the service's specification.
     pub async fn service(&self, environment: &EnvironmentName, service: &ServiceName) -> Result<(Applied, EnvironmentConfig, ServiceSpec)> {
         let applied = self.applied(environment).await?;
-        let config = applied.config.environment(environment).cloned().ok_or_else(|| Error::not_found("environment", environment))?;
-        let spec =
-            config.services.get(service).cloned().ok_or_else(|| {
-                Error::not_found("service", service).hint(format!("`{environment}` has: {}", names(config.services.keys())))
-            })?;
+        let (config, spec) = service_of(&applied.config, environment, service)?;
         Ok((applied, config, spec))
     }
 
@@ -85,15 +86,15 @@ impl Engine {
 
     /// Returns every environment as it is in force; one that still waits for its first signature, as the newest revision has it.
     pub async fn environments(&self) -> Result<Vec<EnvironmentConfig>> {
-        let Some(newest) = self.store.latest_revision().await? else { return Ok(Vec::new()) };
-        Ok(self.environments_beside(&newest).await?.into_iter().map(|(environment, _)| environment).collect())
+        let Some(configuration) = self.store.configuration(self.clock.now()).await? else { return Ok(Vec::new()) };
+        Ok(self.environments_by(configuration).await?.into_iter().map(|(environment, _)| environment).collect())
     }
 
-    /// Returns every environment beside the newest revision, and whether it is in force as it is returned.
-    pub(super) async fn environments_beside(&self, newest: &Revision) -> Result<Vec<(EnvironmentConfig, bool)>> {
-        let newest = self.parsed.of(newest)?;
+    /// Returns every environment by what counts anywhere, and whether it is in force as it is returned.
+    pub(super) async fn environments_by(&self, configuration: Configuration) -> Result<Vec<(EnvironmentConfig, bool)>> {
+        let newest = self.applied_revision(configuration.newest).await?.config;
         let mut revisions: BTreeMap<EnvironmentName, Option<i64>> = newest.environments.keys().map(|name| (name.clone(), None)).collect();
-        revisions.extend(self.store.configured_environments().await?);
+        revisions.extend(configuration.environments);
         let mut environments = Vec::new();
         for (name, revision) in revisions {
             let found = match revision {
@@ -220,9 +221,9 @@ impl Engine {
     }
 
     /// Tells whether the file on disk differs from the newest revision: shown, never used.
-    pub fn is_drifted(&self, newest: &Revision) -> bool {
+    pub fn is_drifted(&self, newest: &Sha256) -> bool {
         let text = std::fs::read_to_string(self.workspace.config_file()).unwrap_or_default();
-        let differs = |text: &str| Sha256::of(text.as_bytes()) != newest.sha256;
+        let differs = |text: &str| Sha256::of(text.as_bytes()) != *newest;
         // Nearly always it is what was applied, to the byte; only where it is not, it is read for the phases it names.
         differs(&text) && differs(&config::with_phases(&self.workspace, &text).unwrap_or(text))
     }
@@ -254,6 +255,20 @@ impl Parsed {
         kept.push((record.revision, config.clone()));
         Ok(config)
     }
+}
+
+/// Returns an environment as a configuration has it, with the service's specification.
+pub(super) fn service_of(
+    config: &ProjectConfig,
+    environment: &EnvironmentName,
+    service: &ServiceName,
+) -> Result<(EnvironmentConfig, ServiceSpec)> {
+    let environment = config.environment(environment).cloned().ok_or_else(|| Error::not_found("environment", environment))?;
+    let spec = environment.services.get(service).cloned().ok_or_else(|| {
+        let hint = format!("`{}` has: {}", environment.name, names(environment.services.keys()));
+        Error::not_found("service", service).hint(hint)
+    })?;
+    Ok((environment, spec))
 }
 
 fn parse(text: &str) -> Result<ProjectConfig> {

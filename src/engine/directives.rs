@@ -1,12 +1,12 @@
 //! Opens and cancels work orders. The release's bytes are copied and pinned before the directive exists.
 
-use super::{Engine, git, recheck::artifact_error};
+use super::{Engine, checks, git, recheck::artifact_error};
 use crate::{
     config::ProjectConfig,
     error::{Code, Error, Result},
     model::{Caller, ChangeKind, Directive, DirectiveId, DirectiveState, EnvironmentName, PlanState, Release, ServiceName, Sha256, text},
     phases::{self, Phase},
-    store::NewDirective,
+    store::{NewDirective, Survey},
 };
 use serde_json::json;
 
@@ -188,11 +188,20 @@ impl Engine {
     /// Refuses unless the directive is open.
     pub async fn open_directive(&self, id: &DirectiveId) -> Result<Directive> {
         let directive = self.directive(id).await?;
-        match directive.state.is_open() {
-            true => Ok(directive),
-            false => Err(Error::new(Code::WrongState, format!("`{id}` is {}", directive.state.as_str()))
-                .hint("create a new directive for further work")),
-        }
+        must_be_open(&directive)?;
+        Ok(directive)
+    }
+
+    /// Returns a directive beside what counts for it, or `not_found`; `jobs` are its checks.
+    pub async fn survey(&self, id: &DirectiveId) -> Result<Survey> {
+        self.store.survey(id, checks::JOB, self.clock.now()).await?.ok_or_else(|| Error::not_found("directive", id))
+    }
+
+    /// Returns [`Engine::survey`], and refuses unless the directive is open.
+    pub async fn open_survey(&self, id: &DirectiveId) -> Result<Survey> {
+        let survey = self.survey(id).await?;
+        must_be_open(&survey.directive)?;
+        Ok(survey)
     }
 
     /// Returns the phase the environment's configuration names; never the agent's choice.
@@ -248,6 +257,15 @@ impl Engine {
                 None => Err(Error::invalid(format!("no commit `{}` in the workspace's repository", text::visible_line(revision, 80)))),
             },
         }
+    }
+}
+
+/// Refuses a directive that is over.
+fn must_be_open(directive: &Directive) -> Result<()> {
+    match directive.state.is_open() {
+        true => Ok(()),
+        false => Err(Error::new(Code::WrongState, format!("`{}` is {}", directive.id, directive.state.as_str()))
+            .hint("create a new directive for further work")),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     error::Result,
     gates::{dependencies, quota, secrets},
     model::{Directive, GateResult, Verdict},
+    store::Revisions,
 };
 use serde::Serialize;
 
@@ -45,11 +46,13 @@ pub enum Configured {
 impl Engine {
     /// Returns the three facts for a directive, by these verdicts.
     pub async fn environment_setup(&self, directive: &Directive, gates: &[GateResult]) -> Result<Vec<SetupFact>> {
-        let configured = match self.store.pending(&directive.environment).await? {
-            Some(revision) => Configured::Waits(revision),
-            None => Configured::InForce,
-        };
-        Ok(setup(configured, gates))
+        Ok(setup(self.store.revisions_in(&directive.environment).await?.into(), gates))
+    }
+}
+
+impl From<Revisions> for Configured {
+    fn from(revisions: Revisions) -> Self {
+        revisions.pending.map_or(Configured::InForce, Configured::Waits)
     }
 }
 

@@ -2,13 +2,13 @@
 
 use super::{
     Engine,
-    environment_setup::{SetupFact, is_ready},
+    environment_setup::{SetupFact, is_ready, setup},
 };
 use crate::{
     error::Result,
     model::{Deployment, DeploymentState, Directive, GateResult, JournalEntry, PlanState, Purpose, StepState, Verdict},
     phases::{FACTS, Phase},
-    store::{Artifact, DeploymentFilter, PlanRecord, RunbookState, RunbookVersion},
+    store::{self, Artifact, DeploymentFilter, PlanRecord, RunbookState, RunbookVersion, SignOff, Survey},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +26,8 @@ pub(super) struct Seen {
     pub setup: Vec<SetupFact>,
     /// The versions of its runbook, newest first.
     pub runbooks: Vec<RunbookVersion>,
+    /// What people have signed, oldest first.
+    pub signed: Vec<SignOff>,
 }
 
 impl Seen {
@@ -39,24 +41,36 @@ impl Seen {
 impl Engine {
     /// Returns every fact a phase asks about a directive, and those of every deployment.
     pub async fn facts(&self, directive: &Directive, phase: Option<&Phase>) -> Result<BTreeMap<String, Fact>> {
-        self.facts_by(directive, phase, &self.seen(directive).await?).await
+        self.facts_by(directive, phase, &self.seen(&self.survey(&directive.id).await?).await?).await
     }
 
     /// Reads what the record has of a directive's work.
-    pub(super) async fn seen(&self, directive: &Directive) -> Result<Seen> {
-        // Plans first: one that is used by then has its deployment.
-        let plans = self.store.plans_of(&directive.id).await?;
-        let (id, store) = (&directive.id, &self.store);
-        let its = deployments_of(directive);
-        let (deployments, verdicts, artifacts, runbooks) =
-            tokio::try_join!(store.deployments(&its), store.verdicts(id), store.artifacts(id), store.runbook_versions_for(id))?;
-        let latest = newest_forward(deployments);
+    pub(super) async fn seen(&self, survey: &Survey) -> Result<Seen> {
+        let (id, store) = (&survey.directive.id, &self.store);
+        let ((plans, latest, journal), verdicts, artifacts, runbooks, signed) = tokio::try_join!(
+            self.planned(survey),
+            store.verdicts(id),
+            unless_none(survey.artifacts, store.artifacts(id)),
+            unless_none(survey.runbooks, store.runbook_versions_for(id)),
+            unless_none(survey.facts, store.sign_offs(id)),
+        )?;
+        let setup = setup(survey.revisions.into(), &verdicts);
+        Ok(Seen { latest, journal, artifacts, plans, setup, runbooks, verdicts, signed })
+    }
+
+    /// Returns the plans of a directive, and its newest forward deployment with its journal.
+    async fn planned(&self, survey: &Survey) -> store::Result<(Vec<PlanRecord>, Option<Deployment>, Vec<JournalEntry>)> {
+        // Plans first: one that is used by then has its deployment, and without one there is none.
+        let plans = unless_none(survey.plans, self.store.plans_of(&survey.directive.id)).await?;
+        if plans.iter().all(|record| record.state != PlanState::Used) {
+            return Ok((plans, None, Vec::new()));
+        }
+        let latest = newest_forward(self.store.deployments(&deployments_of(&survey.directive)).await?);
         let journal = match &latest {
-            Some(deployment) => store.journal(&deployment.id).await?,
+            Some(deployment) => self.store.journal(&deployment.id).await?,
             None => Vec::new(),
         };
-        let setup = self.environment_setup(directive, &verdicts).await?;
-        Ok(Seen { latest, journal, artifacts, plans, setup, runbooks, verdicts })
+        Ok((plans, latest, journal))
     }
 
     /// Returns [`Engine::facts`] by what was read of the record.
@@ -66,10 +80,9 @@ impl Engine {
         if asked.iter().any(|fact| !known.contains_key(fact)) {
             known.extend(self.facts_of_place(directive, seen).await?);
         }
-        let signed = self.store.sign_offs(&directive.id).await?;
         for kind in FACTS.iter().filter(|kind| kind.signed.is_some()) {
             let is_over_it = |fact: &str| kind.signed == Some(fact) || kind.denied == Some(fact);
-            let last = signed.iter().rev().find(|sign_off| sign_off.digest == directive.digest && is_over_it(&sign_off.fact));
+            let last = seen.signed.iter().rev().find(|sign_off| sign_off.digest == directive.digest && is_over_it(&sign_off.fact));
             let fact = known.entry(kind.name).or_insert(None);
             match last {
                 Some(sign_off) if kind.signed == Some(sign_off.fact.as_str()) => *fact = Some(true),
@@ -113,6 +126,14 @@ impl Engine {
             }
         }
         Ok(open)
+    }
+}
+
+/// Asks for what was counted, unless there is none.
+async fn unless_none<T>(count: u64, asked: impl Future<Output = store::Result<Vec<T>>>) -> store::Result<Vec<T>> {
+    match count {
+        0 => Ok(Vec::new()),
+        _ => asked.await,
     }
 }
 

@@ -3,7 +3,6 @@
 use super::{
     Engine,
     change::ChangeSeen,
-    checks::JOB,
     close_watch::CloseWatch,
     environment_setup::SetupFact,
     facts::{Fact, Seen},
@@ -16,11 +15,11 @@ use crate::{
     config::Progression,
     error::Result,
     model::{
-        Choice, Deployment, DeploymentState, Directive, DirectiveState, EnvironmentName, GateResult, PlanState, Purpose, ServiceName,
-        Timestamp,
+        Choice, Deployment, DeploymentState, Directive, DirectiveId, DirectiveState, EnvironmentName, GateResult, PlanState, Purpose,
+        ServiceName, Timestamp,
     },
     phases::{Phase, Standing},
-    store::{InForce, Job, PhaseSkip, PlanRecord, RunbookVersion},
+    store::{Frozen, InForce, InPlace, PhaseSkip, Places, PlanRecord, RunbookVersion, Survey},
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, sync::Arc};
@@ -31,8 +30,8 @@ pub struct DirectiveView {
     pub directive: Directive,
     /// The newest verdict of each gate.
     pub gates: Vec<GateResult>,
-    /// Checks that run now.
-    pub checking: Option<Job>,
+    /// Whether checks run now.
+    pub is_checking: bool,
     /// The newest forward plan.
     pub plan: Option<PlanRecord>,
     /// The newest forward deployment.
@@ -146,16 +145,19 @@ pub struct Overview {
     pub places: Vec<Place>,
     /// Whether the file on disk differs from the newest revision, which alone counts.
     pub is_drifted: bool,
+    /// The directives that are open, and the drafts that wait for a release, newest first.
+    pub directives: Vec<InPlace<DirectiveId, DirectiveState>>,
 }
 
 impl Engine {
     /// Returns a directive with everything that hangs on it.
-    pub async fn view(self: &Arc<Self>, directive: Directive) -> Result<DirectiveView> {
-        let config = self.applied(&directive.environment).await?.config;
+    pub async fn view(self: &Arc<Self>, id: &DirectiveId) -> Result<DirectiveView> {
+        // First of all: when its checks have ended by then, their verdicts are there.
+        let survey = self.survey(id).await?;
+        let seen = self.seen(&survey).await?;
+        let Survey { directive, revisions, jobs, freezes, .. } = survey;
+        let config = self.applied_by(&directive.environment, revisions).await?.config;
         let phase = self.phase_begun(&directive, self.phase_in(&config, &directive.environment)?).await?;
-        // The job first: when it has ended, its verdicts are there.
-        let job = self.store.latest_job(&directive.id, JOB).await?;
-        let seen = self.seen(&directive).await?;
         let facts = self.facts_by(&directive, phase.as_ref(), &seen).await?;
         let Seen { verdicts: gates, latest: deployment, plans, setup, runbooks, .. } = seen;
         let newest = plans
@@ -172,16 +174,15 @@ impl Engine {
             necessity = self.necessity(&directive, Some(phase), &facts, deployment.as_ref()).await?;
         }
         let skipped = match directive.state {
-            DirectiveState::Completed => self.store.phase_skip(&directive.id).await?,
+            // What was deployed was not skipped.
+            DirectiveState::Completed if deployment.is_none() => self.store.phase_skip(&directive.id).await?,
             _ => None,
         };
+        let is_manual = progression::is_manual(&config, &directive.environment);
         let course = match rollback.as_ref().or(deployment.as_ref().filter(|deployment| is_open(deployment))) {
-            Some(deployment) => self.course(deployment).await?,
-            None => {
-                let is_manual = progression::is_manual(&config, &directive.environment);
-                let frozen = self.frozen(&directive.environment).await?;
-                Course { frozen, is_manual, ..Course::default() }
-            }
+            Some(deployment) => self.course_where(deployment, is_manual).await?,
+            None if freezes == 0 => Course { is_manual, ..Course::default() },
+            None => Course { frozen: self.frozen(&directive.environment).await?, is_manual, ..Course::default() },
         };
         let close_watch = match &deployment {
             Some(deployment) => self.close_watch(deployment).await?,
@@ -193,7 +194,7 @@ impl Engine {
             unassessed,
             setup,
             gates,
-            checking: job.filter(|job| job.state == crate::store::JobState::Running),
+            is_checking: jobs > 0,
             plan: newest,
             deployment,
             rollback,
@@ -216,6 +217,10 @@ impl Engine {
 
     /// Returns how a deployment stands.
     pub async fn course(self: &Arc<Self>, deployment: &Deployment) -> Result<Course> {
+        self.course_where(deployment, self.is_manual(&deployment.environment).await?).await
+    }
+
+    async fn course_where(self: &Arc<Self>, deployment: &Deployment, is_manual: bool) -> Result<Course> {
         let can_be_frozen = !deployment.state.is_settled() && deployment.state != DeploymentState::RollingBack;
         let frozen = match &deployment.purpose {
             Purpose::Deploy if can_be_frozen => self.frozen(&deployment.environment).await?,
@@ -223,7 +228,6 @@ impl Engine {
         };
         let moved = self.last_move(deployment).await?;
         let (share, watched_until) = moved.map_or((None, None), |(share, until)| (Some(share), until));
-        let is_manual = self.is_manual(&deployment.environment).await?;
         Ok(Course { share, watched_until, frozen, stuck: self.stuck(deployment).await?, is_manual })
     }
 
@@ -232,14 +236,19 @@ impl Engine {
         Ok(longest(self.store.frozen(self.clock.now()).await?.of(environment)).cloned())
     }
 
-    /// Returns every service in every environment; each question about them is asked once for all.
+    /// Returns every service in every environment, and what is ordered; each question about them is asked once for all.
     pub async fn overview(&self) -> Result<Overview> {
-        let store = &self.store;
-        let (newest, occupying, all_serving, freezes) =
-            tokio::try_join!(store.latest_revision(), store.occupying(), store.all_serving(), store.frozen(self.clock.now()))?;
-        let Some(newest) = newest else { return Ok(Overview::default()) };
+        let (store, now) = (&self.store, self.clock.now());
+        let (configuration, places) = tokio::try_join!(store.configuration(now), store.places())?;
+        let Places { directives, under_way, serving } = places;
+        let Some(configuration) = configuration else { return Ok(Overview { directives, ..Overview::default() }) };
+        let freezes = match configuration.freezes {
+            0 => Frozen::default(),
+            _ => store.frozen(now).await?,
+        };
+        let is_drifted = self.is_drifted(&configuration.sha256);
         let mut places = Vec::new();
-        for (environment, in_force) in self.environments_beside(&newest).await? {
+        for (environment, in_force) in self.environments_by(configuration).await? {
             let frozen = longest(freezes.of(&environment.name));
             let mut requires = Vec::new();
             if !in_force {
@@ -257,16 +266,15 @@ impl Engine {
                 requires.push("nothing but the server's own gates".to_owned());
             }
             for (service, spec) in &environment.services {
-                let serving = all_serving.iter().find(|set| set.environment == environment.name && &set.service == service);
-                let under_way =
-                    occupying.iter().find(|deployment| deployment.environment == environment.name && &deployment.service == service);
+                let here = |one: &&InPlace<_, _>| one.environment == environment.name && &one.service == service;
+                let (serving, under_way) = (serving.iter().find(here), under_way.iter().find(here));
                 let stuck = under_way.filter(|deployment| deployment.state == DeploymentState::Stuck);
                 let chooses = stuck.map(|deployment| stuck::command(&deployment.id, Choice::Retry));
                 places.push(Place {
                     environment: environment.name.clone(),
                     service: service.clone(),
-                    serves: serving.map(|set| set.version.clone()),
-                    deployment: serving.map(|set| set.deployment.to_string()),
+                    serves: serving.map(|deployment| deployment.version.clone()),
+                    deployment: serving.map(|deployment| deployment.id.to_string()),
                     under_way: under_way
                         .map(|deployment| format!("{} {} is {}", deployment.id, deployment.version, deployment.state.as_str())),
                     person: chooses.or_else(|| frozen.map(|frozen| freezing::command(&frozen.freeze.id))),
@@ -276,7 +284,7 @@ impl Engine {
                 });
             }
         }
-        Ok(Overview { places, is_drifted: self.is_drifted(&newest) })
+        Ok(Overview { places, is_drifted, directives })
     }
 }
 

@@ -38,6 +38,6 @@ impl Operation for CancelDirective {
     async fn run(ctx: &Context, params: Params) -> Result<Reply<Output>, Error> {
         let directive = ctx.engine.cancel_directive(&ctx.caller, &DirectiveId::from(params.directive), &params.reason).await?;
         let id = directive.id.clone();
-        Ok(guidance::of_directive(&ctx.engine.view(directive).await?).reply(Output { directive: id }))
+        Ok(guidance::of_directive(&ctx.engine.view(&directive.id).await?).reply(Output { directive: id }))
     }
 }

@@ -50,6 +50,6 @@ impl Operation for CompleteDirective {
         let completed = directive.state == crate::model::DirectiveState::Completed;
         let word = |fact: &Fact| if matches!(fact, Fact::False) { "false" } else { "missing" };
         let missing = if completed { Vec::new() } else { missing.iter().map(|(name, fact)| format!("{name}: {}", word(fact))).collect() };
-        Ok(guidance::of_directive(&ctx.engine.view(directive).await?).reply(Output { directive: id, completed, missing }))
+        Ok(guidance::of_directive(&ctx.engine.view(&directive.id).await?).reply(Output { directive: id, completed, missing }))
     }
 }

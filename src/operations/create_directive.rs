@@ -107,7 +107,7 @@ impl Operation for CreateDirective {
         };
         let (directive, existing) = ctx.engine.create_directive(&ctx.caller, order).await?;
         let gates = ctx.engine.bound(&directive).await?.bindings.into_iter().map(|binding| binding.rule.gate.to_string()).collect();
-        let view = ctx.engine.view(directive.clone()).await?;
+        let view = ctx.engine.view(&directive.id).await?;
         Ok(guidance::of_directive(&view).reply(Output { directive, existing, change: view.change, gates }))
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     },
     error::Error,
     model::{DirectiveId, DirectiveState, PlanId, Sha256, Verdict, Who, text},
+    store::InPlace,
 };
 use clap::Args;
 use schemars::JsonSchema;
@@ -117,7 +118,7 @@ impl Operation for GetStatus {
                 let id = DirectiveId::from(directive.as_str());
                 let id = &id;
                 let look = || async move {
-                    let view = ctx.engine.view(ctx.engine.directive(id).await?).await?;
+                    let view = ctx.engine.view(id).await?;
                     let standing = guidance::of_directive(&view);
                     ctx.progress.tell(0, None, &standing.summary);
                     Ok::<_, Error>((standing.token(), standing.next_actions.is_empty(), (view, standing)))
@@ -194,14 +195,15 @@ fn missing(setup: &[SetupFact]) -> Vec<String> {
     setup.iter().flat_map(of).take(ASKED).collect()
 }
 
+/// A directive as the overview lists it.
+type Ordered = InPlace<DirectiveId, DirectiveState>;
+
 async fn overview(ctx: &Context, params: &Params) -> Result<Reply<Output>, Error> {
-    let engine = &ctx.engine;
     let asked = |place: &Place| {
         params.service.as_ref().is_none_or(|service| place.service.as_str() == service)
             && params.environment.as_ref().is_none_or(|environment| place.environment.as_str() == environment)
     };
-    let standing = async { Ok(engine.store.standing_directives().await?) };
-    let (Overview { mut places, is_drifted }, directives) = tokio::try_join!(engine.overview(), standing)?;
+    let Overview { mut places, is_drifted, mut directives } = ctx.engine.overview().await?;
     places.retain(asked);
     if places.is_empty() && (params.service.is_some() || params.environment.is_some()) {
         return Err(Error::not_found(
@@ -211,11 +213,11 @@ async fn overview(ctx: &Context, params: &Params) -> Result<Reply<Output>, Error
     }
     // Worst first: what waits for a person or is under way stands before what merely serves.
     places.sort_by_key(|place| (place.person.is_none(), place.under_way.is_none(), place.serves.is_some()));
-    let for_those = |directive: &crate::model::Directive| {
+    let for_those = |directive: &Ordered| {
         params.service.as_ref().is_none_or(|service| directive.service.as_str() == service)
             && params.environment.as_ref().is_none_or(|environment| directive.environment.as_str() == environment)
     };
-    let mut directives: Vec<_> = directives.into_iter().filter(for_those).collect();
+    directives.retain(for_those);
     // Newest first: it is the one that is being worked on. What waits for a mended release comes last.
     directives.sort_by_key(|directive| directive.state == DirectiveState::Draft);
     let mut next_actions: Vec<NextAction> = Vec::new();
@@ -237,7 +239,7 @@ async fn overview(ctx: &Context, params: &Params) -> Result<Reply<Output>, Error
     let summary = format!("{} of {} places serve; {} open directives", serving, places.len(), directives.len());
     let more = places.len().saturating_sub(SHOWN) + directives.len().saturating_sub(SHOWN);
     places.truncate(SHOWN);
-    let open = |directive: &crate::model::Directive| {
+    let open = |directive: &Ordered| {
         format!("{}: {} {} to {} ({})", directive.id, directive.service, directive.version, directive.environment, directive.state.as_str())
     };
     let body = Output {

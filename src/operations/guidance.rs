@@ -148,7 +148,7 @@ fn directive_standing(view: &DirectiveView) -> Standing {
         }
         return standing;
     }
-    if view.checking.is_some() {
+    if view.is_checking {
         let wait =
             NextAction::tool("get_status", json!({ "directive": id, "wait_seconds": 45 }), "the checks run; wait for their verdicts");
         return Standing::of(

@@ -106,6 +106,6 @@ impl Operation for PlanDeployment {
                 .collect(),
             blockers: planned.blockers,
         };
-        Ok(guidance::of_directive(&ctx.engine.view(directive).await?).reply(output))
+        Ok(guidance::of_directive(&ctx.engine.view(&directive.id).await?).reply(output))
     }
 }

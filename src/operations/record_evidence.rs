@@ -53,13 +53,13 @@ impl Operation for RecordEvidence {
     type Output = Output;
 
     async fn run(ctx: &Context, params: Params) -> Result<Reply<Output>, Error> {
-        let directive = ctx.engine.open_directive(&DirectiveId::from(params.directive)).await?;
+        let survey = ctx.engine.open_survey(&DirectiveId::from(params.directive)).await?;
         let body = match (&params.path, params.content) {
             (Some(path), None) => read(ctx, path)?,
             (None, Some(content)) => content.into_bytes(),
             _ => return Err(Error::invalid("give either `path` or `content`")),
         };
-        let bound = ctx.engine.bound(&directive).await?;
+        let bound = ctx.engine.bound_by(&survey.directive, survey.revisions).await?;
         let bindings = &bound.bindings;
         let Some(binding) = bindings.iter().find(|binding| binding.rule.gate.as_str() == params.kind) else {
             let known = crate::engine::configuration::names(bindings.iter().map(|binding| &binding.rule.gate));
@@ -70,8 +70,8 @@ impl Operation for RecordEvidence {
             None => natural_format(&params.kind, &body)?,
         };
         let report = HandedOver { kind: params.kind, body, format };
-        let gates = ctx.engine.record_evidence(&ctx.caller, &directive, &bound, report).await?;
-        Ok(guidance::of_directive(&ctx.engine.view(directive).await?).reply(Output { gates }))
+        let gates = ctx.engine.record_evidence(&ctx.caller, &survey.directive, &bound, report).await?;
+        Ok(guidance::of_directive(&ctx.engine.view(&survey.directive.id).await?).reply(Output { gates }))
     }
 }
 

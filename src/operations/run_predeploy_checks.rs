@@ -36,7 +36,7 @@ impl Operation for RunPredeployChecks {
         let (gates, job) = ctx.engine.run_checks(&ctx.caller, &directive).await?;
         let id = directive.id.clone();
         let environment_setup = ctx.engine.environment_setup(&directive, &gates).await?;
-        let standing = guidance::of_directive(&ctx.engine.view(directive).await?);
+        let standing = guidance::of_directive(&ctx.engine.view(&directive.id).await?);
         Ok(standing.reply(Output { directive: id, job: job.map(|job| job.id), gates, environment_setup }))
     }
 }

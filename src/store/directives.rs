@@ -176,14 +176,6 @@ impl Store {
         rows.iter().map(directive_of).collect()
     }
 
-    /// Returns the directives that are open, and the drafts that wait for a release, newest first.
-    pub async fn standing_directives(&self) -> Result<Vec<Directive>> {
-        let rows = sql("SELECT * FROM strategic_directives_v2 WHERE status IN ('active', 'in_progress', 'draft') ORDER BY number DESC")
-            .all(self.pool())
-            .await?;
-        rows.iter().map(directive_of).collect()
-    }
-
     /// Returns the directives of a service in an environment, newest first.
     pub async fn directives_of(&self, service: &ServiceName, environment: &EnvironmentName) -> Result<Vec<Directive>> {
         let rows = sql("SELECT * FROM strategic_directives_v2 WHERE service = $1 AND environment = $2 ORDER BY number DESC")
@@ -349,7 +341,7 @@ async fn put(write: &mut Write, directive: &Directive) -> Result<Directive> {
     directive_of(&row.ok_or_else(|| anyhow::anyhow!("`{}` was written and is not there", directive.id))?)
 }
 
-fn directive_of(row: &AnyRow) -> Result<Directive> {
+pub(super) fn directive_of(row: &AnyRow) -> Result<Directive> {
     Ok(Directive {
         id: row.read("id")?,
         state: row.read("status")?,

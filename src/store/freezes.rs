@@ -60,7 +60,7 @@ pub struct InForce {
 }
 
 /// Every freeze that is in force now, each with where it was lifted.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Frozen(Vec<(InForce, Vec<EnvironmentName>)>);
 
 impl Frozen {

@@ -37,6 +37,7 @@ mod runbook_comments;
 mod runbooks;
 mod serving;
 mod stages;
+mod standing;
 mod transitions;
 mod ventures;
 mod verdicts;
@@ -68,6 +69,7 @@ pub use runbook_comments::{MOST_COMMENTS, NewRunbookComment, RunbookComment};
 pub use runbooks::{NewRunbookVersion, Runbook, RunbookReview, RunbookState, RunbookVersion};
 pub use serving::ServingSet;
 pub use stages::{Completion, Stage, StageWork};
+pub use standing::{Configuration, InPlace, Places, Revisions, Survey};
 pub use transitions::{DeploymentChange, Resolution, TrafficMove, UndoRequest};
 pub use ventures::Venture;
 

@@ -60,18 +60,6 @@ impl Store {
         row.as_ref().map(revision_of).transpose()
     }
 
-    /// Returns the revision in force in an environment.
-    pub async fn in_force(&self, environment: &EnvironmentName) -> Result<Option<i64>> {
-        let query = sql("SELECT in_force FROM config_environments WHERE environment = $1").bind(environment);
-        query.value(self.pool(), "in_force").await
-    }
-
-    /// Returns the revision that waits for an environment's approver.
-    pub async fn pending(&self, environment: &EnvironmentName) -> Result<Option<i64>> {
-        let query = sql("SELECT pending FROM config_environments WHERE environment = $1").bind(environment);
-        query.value(self.pool(), "pending").await
-    }
-
     /// Returns every environment a revision is in force or pending in, with the one in force.
     pub async fn configured_environments(&self) -> Result<BTreeMap<EnvironmentName, Option<i64>>> {
         let rows = sql("SELECT environment, in_force FROM config_environments").all(self.pool()).await?;

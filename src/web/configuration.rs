@@ -27,7 +27,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
         environments.push((environment, revision));
     }
     let notifications = notifications::section(&ask).await?;
-    let has_drifted = newest.as_ref().is_some_and(|newest| engine.is_drifted(newest));
+    let has_drifted = newest.as_ref().is_some_and(|newest| engine.is_drifted(&newest.sha256));
     let body = html! {
         h1 { "Configuration" }
         p class="lead" { "What is applied counts, not what stands in the file. A change that reaches an environment with approval takes a signature." }

@@ -75,12 +75,11 @@ fn state(state: DirectiveState) -> Markup {
 /// Makes the page of one.
 pub async fn page(ask: Ask) -> Result<Page> {
     let (engine, now) = (&ask.engine, ask.now);
-    let directive = engine.directive(&DirectiveId::from(ask.id.as_str())).await?;
+    let view = engine.view(&DirectiveId::from(ask.id.as_str())).await?;
+    let directive = &view.directive;
     let plans = engine.store.plans_of(&directive.id).await?;
     let filter = DeploymentFilter { directive: Some(directive.id.clone()), ..Default::default() };
     let (runs, _) = engine.store.deployments(&filter).await?;
-    let view = engine.view(directive).await?;
-    let directive = &view.directive;
     let body = html! {
         p class="crumbs" { a href="/directives" { "Directives" } " / " (directive.id) }
         div class="title" {
@@ -132,7 +131,7 @@ pub async fn page(ask: Ask) -> Result<Page> {
     Ok(Page {
         title: directive.id.to_string(),
         section: "/directives",
-        follows: if view.under_way().is_some() || view.checking.is_some() { Follows::Runs } else { Follows::Not },
+        follows: if view.under_way().is_some() || view.is_checking { Follows::Runs } else { Follows::Not },
         body,
     })
 }
@@ -157,7 +156,7 @@ fn words(directive: &Directive) -> Markup {
 
 fn gates(view: &DirectiveView, now: Timestamp) -> Markup {
     html! {
-        @if view.checking.is_some() { p { (chip(Tone::Busy, "checks run now")) } }
+        @if view.is_checking { p { (chip(Tone::Busy, "checks run now")) } }
         @if view.gates.is_empty() { p class="nothing" { "None has been looked at yet." } } @else {
             table class="list" {
                 (columns(&["Gate", "Says", "Measured", "Asked for", "Why, and what mends it", "When"]))

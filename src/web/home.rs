@@ -44,7 +44,7 @@ struct Cell {
 /// Makes the page.
 pub async fn page(ask: Ask) -> Result<Page> {
     let (engine, now) = (&ask.engine, ask.now);
-    let Overview { places, is_drifted } = engine.overview().await?;
+    let Overview { places, is_drifted, .. } = engine.overview().await?;
     let waiting = inbox::waiting(engine, &places, now).await?;
     let under_way: Vec<Deployment> =
         engine.store.occupying().await?.into_iter().filter(|deployment| deployment.state != DeploymentState::Stuck).collect();

@@ -14,5 +14,6 @@ mod open;
 mod outbox;
 mod phases;
 mod records;
+mod standing;
 mod ventures;
 mod world;

@@ -91,8 +91,9 @@ impl Engine {
         let mut ci = None;
         for environment in &environments {
             // Production may still wait for its first signature; what is in force elsewhere says which branch is the base.
-            if self.store.in_force(&environment.name).await?.is_some() {
-                ci = self.applied(&environment.name).await?.config.ci.clone();
+            let revisions = self.store.revisions_in(&environment.name).await?;
+            if revisions.in_force.is_some() {
+                ci = self.applied_by(&environment.name, revisions).await?.config.ci.clone();
             }
         }
         let pipeline = pipeline(&environments, ci.as_ref(), order)?;
