@@ -8,7 +8,7 @@ use crate::{
     error::Result,
     model::{Deployment, DeploymentState, Directive, GateResult, JournalEntry, PlanState, Purpose, StepState, Verdict},
     phases::{FACTS, Phase},
-    store::{self, Artifact, DeploymentFilter, PlanRecord, RunbookState, RunbookVersion, SignOff, Survey},
+    store::{self, Artifact, DeploymentFilter, PlanRecord, RunbookState, RunbookVersion, Survey},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,8 +26,8 @@ pub(super) struct Seen {
     pub setup: Vec<SetupFact>,
     /// The versions of its runbook, newest first.
     pub runbooks: Vec<RunbookVersion>,
-    /// What people have signed, oldest first.
-    pub signed: Vec<SignOff>,
+    /// How many facts people have decided.
+    pub signed: u64,
 }
 
 impl Seen {
@@ -47,15 +47,14 @@ impl Engine {
     /// Reads what the record has of a directive's work.
     pub(super) async fn seen(&self, survey: &Survey) -> Result<Seen> {
         let (id, store) = (&survey.directive.id, &self.store);
-        let ((plans, latest, journal), verdicts, artifacts, runbooks, signed) = tokio::try_join!(
+        let ((plans, latest, journal), verdicts, artifacts, runbooks) = tokio::try_join!(
             self.planned(survey),
             store.verdicts(id),
             unless_none(survey.artifacts, store.artifacts(id)),
             unless_none(survey.runbooks, store.runbook_versions_for(id)),
-            unless_none(survey.facts, store.sign_offs(id)),
         )?;
         let setup = setup(survey.revisions.into(), &verdicts);
-        Ok(Seen { latest, journal, artifacts, plans, setup, runbooks, verdicts, signed })
+        Ok(Seen { latest, journal, artifacts, plans, setup, runbooks, verdicts, signed: survey.facts })
     }
 
     /// Returns the plans of a directive, and its newest forward deployment with its journal.
@@ -80,9 +79,11 @@ impl Engine {
         if asked.iter().any(|fact| !known.contains_key(fact)) {
             known.extend(self.facts_of_place(directive, seen).await?);
         }
+        // Last of all: what a person denies while the rest is looked at counts.
+        let signed = unless_none(seen.signed, self.store.sign_offs(&directive.id)).await?;
         for kind in FACTS.iter().filter(|kind| kind.signed.is_some()) {
             let is_over_it = |fact: &str| kind.signed == Some(fact) || kind.denied == Some(fact);
-            let last = seen.signed.iter().rev().find(|sign_off| sign_off.digest == directive.digest && is_over_it(&sign_off.fact));
+            let last = signed.iter().rev().find(|sign_off| sign_off.digest == directive.digest && is_over_it(&sign_off.fact));
             let fact = known.entry(kind.name).or_insert(None);
             match last {
                 Some(sign_off) if kind.signed == Some(sign_off.fact.as_str()) => *fact = Some(true),

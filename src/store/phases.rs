@@ -43,13 +43,14 @@ impl Store {
         sql("SELECT body FROM phases WHERE sha256 = $1").bind(sha256).value(self.pool(), "body").await
     }
 
-    /// Completes an open directive because its phase leaves nothing to do; `false` when it was not open any more.
+    /// Completes an open directive because its phase leaves nothing to do; `false` when it was not open any more, or is being deployed.
     pub async fn skip_phase(&self, by: &Caller, id: &DirectiveId, fact: &str, reason: &str) -> Result<bool> {
         let mut write = self.write().await?;
         let at = write.at;
         let moved = sql("UPDATE strategic_directives_v2 SET status = 'completed', status_reason = $1,
                              updated_at = CASE WHEN updated_at < $2 THEN $2 ELSE updated_at + 1 END
-                         WHERE id = $3 AND $4 LIKE '%,' || status || ',%'")
+                         WHERE id = $3 AND $4 LIKE '%,' || status || ',%'
+                             AND NOT EXISTS (SELECT 1 FROM deployments WHERE directive_id = strategic_directives_v2.id)")
         .bind(format!("skipped: {reason}"))
         .bind(at)
         .bind(id)

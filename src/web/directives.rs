@@ -75,11 +75,13 @@ fn state(state: DirectiveState) -> Markup {
 /// Makes the page of one.
 pub async fn page(ask: Ask) -> Result<Page> {
     let (engine, now) = (&ask.engine, ask.now);
-    let view = engine.view(&DirectiveId::from(ask.id.as_str())).await?;
-    let directive = &view.directive;
-    let plans = engine.store.plans_of(&directive.id).await?;
-    let filter = DeploymentFilter { directive: Some(directive.id.clone()), ..Default::default() };
+    let id = DirectiveId::from(ask.id.as_str());
+    let plans = engine.store.plans_of(&id).await?;
+    let filter = DeploymentFilter { directive: Some(id.clone()), ..Default::default() };
     let (runs, _) = engine.store.deployments(&filter).await?;
+    // Last: what is shown to be under way is followed.
+    let view = engine.view(&id).await?;
+    let directive = &view.directive;
     let body = html! {
         p class="crumbs" { a href="/directives" { "Directives" } " / " (directive.id) }
         div class="title" {

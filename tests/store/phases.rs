@@ -34,3 +34,17 @@ async fn an_open_directive_is_skipped_once_and_says_why() {
         assert_eq!(store.phase_skip(&directive.id).await.unwrap(), Some(skip));
     }
 }
+
+#[tokio::test]
+async fn what_is_being_deployed_is_not_skipped() {
+    for database in databases().await {
+        let store = database.open().await;
+        // Whoever looked whether there is anything to do may have looked before the deployment was claimed.
+        let (deployment, _) = deployment(&store, "web", "staging", "1").await;
+        let directive = store.directive(&deployment.directive).await.unwrap().unwrap();
+        assert!(directive.state.is_open());
+        assert!(!store.skip_phase(&agent(), &directive.id, "already_deployed", "dep_0 serves these bytes").await.unwrap());
+        assert_eq!(store.phase_skip(&directive.id).await.unwrap(), None, "{}", database.name);
+        assert_eq!(store.directive(&directive.id).await.unwrap().unwrap(), directive);
+    }
+}
