@@ -167,7 +167,7 @@ pub struct Deployment {
     pub undo_reason: Option<String>,
     /// The code of what failed.
     pub failure_code: Option<String>,
-    /// The rollback deployment that undid it after success.
+    /// The rollback deployment that undid it after success; itself where it was withdrawn.
     pub rolled_back_by: Option<DeploymentId>,
     /// Who asked for it.
     pub created_by: String,
@@ -181,6 +181,21 @@ pub struct Deployment {
     pub settled_at: Option<Timestamp>,
     /// When it last changed; `since` compares with it.
     pub updated_at: Timestamp,
+}
+
+impl Deployment {
+    /// Says what became of a success that did not last: `taken back by dep_3` or `withdrawn`; none of any other.
+    pub fn taken_back(&self) -> Option<String> {
+        self.rolled_back_by.as_ref().map(|by| match self.is_withdrawn() {
+            true => "withdrawn".to_owned(),
+            false => format!("taken back by {by}"),
+        })
+    }
+
+    /// Tells whether it was taken out of service after success with nothing to go back to.
+    pub fn is_withdrawn(&self) -> bool {
+        self.rolled_back_by.as_ref() == Some(&self.id)
+    }
 }
 
 /// Where a step stands in the journal.

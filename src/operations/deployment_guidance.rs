@@ -78,13 +78,10 @@ fn standing(deployment: &Deployment, course: &Course) -> Standing {
                 course.stuck.iter().flat_map(|stuck| choices(id, stuck)).chain([look]).collect(),
             )
         }
-        DeploymentState::Succeeded => match &deployment.rolled_back_by {
-            Some(by) => Standing::of(
-                "rolled_back",
-                format!("{id} succeeded and was taken back by {by}"),
-                "Mend it, and start with a new directive.",
-                vec![look],
-            ),
+        DeploymentState::Succeeded => match deployment.taken_back() {
+            Some(end) => {
+                Standing::of("rolled_back", format!("{id} succeeded and was {end}"), "Mend it, and start with a new directive.", vec![look])
+            }
             None => Standing::of(
                 state,
                 format!("{version} takes all traffic of {environment}; the watch is over"),

@@ -230,7 +230,11 @@ pub fn deployments(deployments: &[Deployment], now: Timestamp) -> Markup {
                             td data-label="Environment" { (name(&deployment.environment)) }
                             td data-label="State" {
                                 (deployment_state(deployment.state))
-                                @if let Some(by) = &deployment.rolled_back_by { " " a href={ "/deployments/" (by) } { "taken back" } }
+                                @match &deployment.rolled_back_by {
+                                    Some(_) if deployment.is_withdrawn() => " withdrawn",
+                                    Some(by) => { " " a href={ "/deployments/" (by) } { "taken back" } }
+                                    None => {}
+                                }
                             }
                             td data-label="Asked by" { (line(&deployment.created_by, 40)) }
                             td data-label="When" { (moment(now, deployment.created_at)) }

@@ -50,8 +50,10 @@ async fn a_release_withdrawn_before_it_was_completed_leaves_its_directive_open()
         let directive = settled["deployment"]["directive"].clone();
         assert_eq!(state_of(&shop, &directive).await, DirectiveState::InProgress, "{}: no runbook yet", database.name);
 
-        let asked = json!({ "deployment": settled["deployment"]["id"], "reason": "the till is empty" });
-        shop.must("rollback_deployment", asked).await;
+        let id = &settled["deployment"]["id"];
+        shop.must("rollback_deployment", json!({ "deployment": id, "reason": "the till is empty" })).await;
+        let told = shop.must("get_deployment", json!({ "deployment": id })).await;
+        assert_eq!(told["summary"], format!("{} succeeded and was withdrawn", id.as_str().unwrap()), "not by itself: {told:#}");
 
         assert_eq!(state_of(&shop, &directive).await, DirectiveState::Active);
         let status = shop.must("get_status", json!({ "directive": directive })).await;

@@ -137,10 +137,10 @@ pub fn handover(case: &Case) -> Result<Page> {
     Ok(page)
 }
 
-/// Says how a deployment ended, with who took it back.
+/// Says how a deployment ended, with what took it back.
 pub fn outcome(deployment: &Deployment) -> String {
-    match (&deployment.rolled_back_by, deployment.state) {
-        (Some(by), DeploymentState::Succeeded) => format!("succeeded, later taken back by {by}"),
+    match (deployment.taken_back(), deployment.state) {
+        (Some(end), DeploymentState::Succeeded) => format!("succeeded, later {end}"),
         (_, state) => state.as_str().to_owned(),
     }
 }

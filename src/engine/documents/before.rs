@@ -67,10 +67,7 @@ pub fn go_live(case: &Case) -> Page {
         false => format!("{service} {version} is not live in {environment}"),
     });
     page.say("");
-    page.fact(
-        "State",
-        deployment.map(|one| one.rolled_back_by.as_ref().map_or(one.state.as_str().into(), |by| format!("taken back by {by}"))),
-    );
+    page.fact("State", deployment.map(|one| one.taken_back().unwrap_or_else(|| one.state.as_str().into())));
     page.fact("Customers since", deployment.and_then(|one| one.shifted_at).map(|at| at.to_string()));
     page.fact("Watched until", deployment.and_then(|one| one.settled_at).map(|at| at.to_string()));
     page.fact("Where", Some(code(&case.spec.front())));

@@ -112,7 +112,7 @@ fn head(deployment: &Deployment, course: &Course, asked_back: Option<&str>, now:
             p class="notice" {
                 (sign(Tone::Back))
                 span {
-                    "Taken back later by " a href={ "/deployments/" (by) } { (by) }
+                    @if deployment.is_withdrawn() { "Withdrawn later" } @else { "Taken back later by " a href={ "/deployments/" (by) } { (by) } }
                     @if let Some(reason) = asked_back { ": " (line(reason, 500)) }
                 }
             }
