@@ -59,11 +59,10 @@ impl Store {
             return Ok(Claim::Existing(Box::new(deployment_of(&row)?)));
         }
         let Some(record) = plans::load(write.on(), plan).await? else { return Ok(Claim::NoPlan) };
-        let busy = sql("SELECT * FROM deployments WHERE environment = $1
-                        AND (state IN ('queued', 'running', 'paused', 'verifying', 'rolling_back') OR (state = 'stuck' AND resolved_at IS NULL))")
-        .bind(&record.plan.environment)
-        .one(write.on())
-        .await?;
+        let busy = sql(concat!("SELECT * FROM deployments WHERE environment = $1 AND ", occupies!()))
+            .bind(&record.plan.environment)
+            .one(write.on())
+            .await?;
         if let Some(row) = busy {
             return Ok(Claim::Busy(Box::new(deployment_of(&row)?)));
         }
@@ -121,10 +120,7 @@ impl Store {
 
     /// Returns the deployments that occupy their environments, oldest first: those that are to go on by themselves, and those that are stuck.
     pub async fn occupying(&self) -> Result<Vec<Deployment>> {
-        let rows = sql("SELECT * FROM deployments WHERE state IN ('queued', 'running', 'paused', 'verifying', 'rolling_back')
-                            OR (state = 'stuck' AND resolved_at IS NULL) ORDER BY number")
-        .all(self.pool())
-        .await?;
+        let rows = sql(concat!("SELECT * FROM deployments WHERE ", occupies!(), " ORDER BY number")).all(self.pool()).await?;
         rows.iter().map(deployment_of).collect()
     }
 

@@ -21,12 +21,10 @@ impl Store {
     /// Takes the lease of an environment that no deployment occupies; `None` when one does.
     pub async fn take_idle_lease(&self, by: &Caller, environment: &EnvironmentName, holder: &str) -> Result<Option<Lease>> {
         let mut write = self.write().await?;
-        let occupied = sql("SELECT id FROM deployments WHERE environment = $1
-                                AND (state IN ('queued', 'running', 'paused', 'verifying', 'rolling_back')
-                                     OR (state = 'stuck' AND resolved_at IS NULL)) LIMIT 1")
-        .bind(environment)
-        .one(write.on())
-        .await?;
+        let occupied = sql(concat!("SELECT id FROM deployments WHERE environment = $1 AND ", occupies!(), " LIMIT 1"))
+            .bind(environment)
+            .one(write.on())
+            .await?;
         if occupied.is_some() {
             return Ok(None);
         }

@@ -4,6 +4,14 @@
 //! [`Store::write`] and [`Write::commit`] (which appends the audit entry in the same transaction; [`Write::commit_moved`] where a
 //! fenced update may move nothing), and test it on both databases in `tests/store/`. To add a table: a new file in `migrations/`; an applied one never changes.
 
+/// Which deployments occupy their environments: those that are to go on by themselves, and those that are stuck. The same for whoever
+/// claims a place and whoever shows it.
+macro_rules! occupies {
+    () => {
+        "(state IN ('queued', 'running', 'paused', 'verifying', 'rolling_back') OR (state = 'stuck' AND resolved_at IS NULL))"
+    };
+}
+
 mod address;
 mod approvals;
 mod approvers;

@@ -143,16 +143,18 @@ impl Store {
 
     /// Returns what stands in any place.
     pub async fn places(&self) -> Result<Places> {
-        let rows = sql("SELECT 'directive' AS what, id, number, service, environment, release_version AS version, status AS state
+        let rows = sql(concat!(
+            "SELECT 'directive' AS what, id, number, service, environment, release_version AS version, status AS state
                         FROM strategic_directives_v2 WHERE status IN ('active', 'in_progress', 'draft')
                         UNION ALL
                         SELECT 'under_way', id, number, service, environment, version, state
-                        FROM deployments WHERE state IN ('queued', 'running', 'paused', 'verifying', 'rolling_back')
-                            OR (state = 'stuck' AND resolved_at IS NULL)
-                        UNION ALL
+                        FROM deployments WHERE ",
+            occupies!(),
+            " UNION ALL
                         SELECT 'serves', id, number, deployments.service, deployments.environment, version, state
                         FROM serving JOIN deployments ON deployments.id = serving.deployment_id
-                        ORDER BY number DESC")
+                        ORDER BY number DESC"
+        ))
         .all(self.pool())
         .await?;
         let mut places = Places::default();
