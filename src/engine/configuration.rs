@@ -19,8 +19,24 @@ use std::{
 pub struct Applied {
     /// Its number, from 1.
     pub revision: i64,
+    /// The hash of its text.
+    pub sha256: Sha256,
     /// What it says.
     pub config: Arc<ProjectConfig>,
+}
+
+/// An environment by what counts there.
+pub(super) struct Counting {
+    config: Arc<ProjectConfig>,
+    name: EnvironmentName,
+    /// Whether it is in force; otherwise it is as the newest revision has it, which waits for its first signature.
+    pub(super) is_in_force: bool,
+}
+
+impl Counting {
+    pub(super) fn environment(&self) -> &EnvironmentConfig {
+        &self.config.environments[&self.name]
+    }
 }
 
 /// What waits for a signature when a configuration reaches an environment with approval.
@@ -79,29 +95,31 @@ impl Engine {
     /// Returns the newest revision, in force or not; `None` before the first.
     pub async fn newest(&self) -> Result<Option<Applied>> {
         match self.store.latest_revision().await? {
-            Some(record) => Ok(Some(Applied { revision: record.revision, config: self.parsed.of(&record)? })),
+            Some(record) => Ok(Some(self.parsed.of(&record)?)),
             None => Ok(None),
         }
     }
 
     /// Returns every environment as it is in force; one that still waits for its first signature, as the newest revision has it.
     pub async fn environments(&self) -> Result<Vec<EnvironmentConfig>> {
-        let Some(configuration) = self.store.configuration(self.clock.now()).await? else { return Ok(Vec::new()) };
-        Ok(self.environments_by(configuration).await?.into_iter().map(|(environment, _)| environment).collect())
+        let Some(configuration) = self.store.configuration().await? else { return Ok(Vec::new()) };
+        Ok(self.environments_by(configuration).await?.iter().map(|counting| counting.environment().clone()).collect())
     }
 
-    /// Returns every environment by what counts anywhere, and whether it is in force as it is returned.
-    pub(super) async fn environments_by(&self, configuration: Configuration) -> Result<Vec<(EnvironmentConfig, bool)>> {
+    /// Returns every environment by what counts anywhere.
+    pub(super) async fn environments_by(&self, configuration: Configuration) -> Result<Vec<Counting>> {
         let newest = self.applied_revision(configuration.newest).await?.config;
         let mut revisions: BTreeMap<EnvironmentName, Option<i64>> = newest.environments.keys().map(|name| (name.clone(), None)).collect();
         revisions.extend(configuration.environments);
         let mut environments = Vec::new();
         for (name, revision) in revisions {
-            let found = match revision {
-                Some(revision) => self.applied_revision(revision).await?.config.environment(&name).cloned(),
-                None => newest.environment(&name).cloned(),
+            let config = match revision {
+                Some(revision) => self.applied_revision(revision).await?.config,
+                None => newest.clone(),
             };
-            environments.extend(found.map(|environment| (environment, revision.is_some())));
+            if config.environment(&name).is_some() {
+                environments.push(Counting { config, name, is_in_force: revision.is_some() });
+            }
         }
         Ok(environments)
     }
@@ -120,12 +138,12 @@ impl Engine {
         Err(Error::new(Code::ApprovalVoid, format!("no stored configuration is the one `{}` was made with", plan.id())))
     }
 
-    async fn applied_revision(&self, revision: i64) -> Result<Applied> {
-        if let Some(config) = self.parsed.known(revision) {
-            return Ok(Applied { revision, config });
+    pub(super) async fn applied_revision(&self, revision: i64) -> Result<Applied> {
+        if let Some(applied) = self.parsed.known(revision) {
+            return Ok(applied);
         }
         let record = self.store.revision(revision).await?.ok_or_else(|| Error::not_found("configuration revision", revision))?;
-        Ok(Applied { revision, config: self.parsed.of(&record)? })
+        self.parsed.of(&record)
     }
 
     /// Stores a text as a revision, with the phase files it names in it. It comes into force at once where nobody has to sign, and waits elsewhere.
@@ -162,7 +180,7 @@ impl Engine {
     /// Returns the proposal that waits for a decision, if any.
     pub async fn pending_proposal(&self) -> Result<Option<ConfigurationProposal>> {
         let Some(record) = self.store.latest_revision().await? else { return Ok(None) };
-        let new = self.parsed.of(&record)?;
+        let new = self.parsed.of(&record)?.config;
         let differences: Vec<_> = self
             .differences(&new)
             .await?
@@ -219,41 +237,33 @@ impl Engine {
         }
         Ok((names, listeners))
     }
-
-    /// Tells whether the file on disk differs from the newest revision: shown, never used.
-    pub fn is_drifted(&self, newest: &Sha256) -> bool {
-        let text = std::fs::read_to_string(self.workspace.config_file()).unwrap_or_default();
-        let differs = |text: &str| Sha256::of(text.as_bytes()) != *newest;
-        // Nearly always it is what was applied, to the byte; only where it is not, it is read for the phases it names.
-        differs(&text) && differs(&config::with_phases(&self.workspace, &text).unwrap_or(text))
-    }
 }
 
-/// Configurations that were read a moment ago, each with its revision, which never changes: almost every call needs one, and the same.
+/// Configurations that were read a moment ago; a revision never changes. Almost every call needs one, and the same.
 #[derive(Default)]
-pub(super) struct Parsed(Mutex<Vec<(i64, Arc<ProjectConfig>)>>);
+pub(super) struct Parsed(Mutex<Vec<Applied>>);
 
 impl Parsed {
     /// How many are kept: what is in force in a few environments, and the newest.
     const MOST: usize = 8;
 
     /// Returns what a revision says, where it was read.
-    fn known(&self, revision: i64) -> Option<Arc<ProjectConfig>> {
+    fn known(&self, revision: i64) -> Option<Applied> {
         let kept = self.0.lock().expect("nothing panics here");
-        kept.iter().find(|(one, _)| *one == revision).map(|(_, config)| config.clone())
+        kept.iter().find(|one| one.revision == revision).cloned()
     }
 
-    fn of(&self, record: &Revision) -> Result<Arc<ProjectConfig>> {
-        if let Some(config) = self.known(record.revision) {
-            return Ok(config);
+    fn of(&self, record: &Revision) -> Result<Applied> {
+        if let Some(applied) = self.known(record.revision) {
+            return Ok(applied);
         }
-        let config = Arc::new(parse(&record.text)?);
+        let applied = Applied { revision: record.revision, sha256: record.sha256.clone(), config: Arc::new(parse(&record.text)?) };
         let mut kept = self.0.lock().expect("nothing panics here");
         if kept.len() == Self::MOST {
             kept.remove(0);
         }
-        kept.push((record.revision, config.clone()));
-        Ok(config)
+        kept.push(applied.clone());
+        Ok(applied)
     }
 }
 

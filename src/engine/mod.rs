@@ -30,6 +30,7 @@ pub mod directives;
 pub mod dispatch;
 pub mod documents;
 pub mod down;
+mod drift;
 mod earlier_logs;
 pub mod environment_setup;
 #[cfg(test)]
@@ -135,6 +136,7 @@ pub struct Engine {
     beginning_backup: tokio::sync::Mutex<()>,
     /// What was read of the configuration.
     parsed: configuration::Parsed,
+    on_disk: drift::OnDisk,
     recalled: phase_rules::Recalled,
     changed: change::Changed,
     noted_hour: quiet_hours::NotedHour,
@@ -164,6 +166,7 @@ impl Engine {
             completing: tokio::sync::Mutex::default(),
             beginning_backup: tokio::sync::Mutex::default(),
             parsed: configuration::Parsed::default(),
+            on_disk: drift::OnDisk::default(),
             recalled: phase_rules::Recalled::default(),
             changed: change::Changed::default(),
             noted_hour: quiet_hours::NotedHour::default(),

@@ -19,7 +19,7 @@ use crate::{
         ServiceName, Timestamp,
     },
     phases::{Phase, Standing},
-    store::{Frozen, InForce, InPlace, PhaseSkip, Places, PlanRecord, RunbookVersion, Survey},
+    store::{self, Frozen, InForce, InPlace, PhaseSkip, PlanRecord, RunbookVersion, Survey},
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, sync::Arc};
@@ -239,19 +239,19 @@ impl Engine {
     /// Returns every service in every environment, and what is ordered; each question about them is asked once for all.
     pub async fn overview(&self) -> Result<Overview> {
         let (store, now) = (&self.store, self.clock.now());
-        let (configuration, places) = tokio::try_join!(store.configuration(now), store.places())?;
-        let Places { directives, under_way, serving } = places;
+        let store::Standing { configuration, freezes, directives, under_way, serving } = store.standing(now).await?;
         let Some(configuration) = configuration else { return Ok(Overview { directives, ..Overview::default() }) };
-        let freezes = match configuration.freezes {
+        let freezes = match freezes {
             0 => Frozen::default(),
             _ => store.frozen(now).await?,
         };
-        let is_drifted = self.is_drifted(&configuration.sha256);
+        let is_drifted = self.is_drifted(&self.applied_revision(configuration.newest).await?.sha256);
         let mut places = Vec::new();
-        for (environment, in_force) in self.environments_by(configuration).await? {
+        for counting in self.environments_by(configuration).await? {
+            let environment = counting.environment();
             let frozen = longest(freezes.of(&environment.name));
             let mut requires = Vec::new();
-            if !in_force {
+            if !counting.is_in_force {
                 requires.push("its configuration signed first".to_owned());
             }
             requires.extend(environment.phase.iter().map(|phase| format!("phase {phase}")));

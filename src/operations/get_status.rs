@@ -166,8 +166,8 @@ impl Operation for GetStatus {
                 let asked = &params;
                 let look = || async move {
                     let overview = overview(ctx, asked).await?;
-                    let token = Sha256::of_canonical(&json!([overview.body.places, overview.body.open_directives])).short().to_owned();
-                    Ok::<_, Error>((token, false, overview))
+                    let seen = serde_json::to_vec(&(&overview.body.places, &overview.body.open_directives)).map_err(Error::internal)?;
+                    Ok::<_, Error>((Sha256::of(&seen).short().to_owned(), false, overview))
                 };
                 let (token, mut overview) = waiting::wait(ctx, wait, look).await?;
                 overview.body.token = token;

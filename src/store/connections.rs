@@ -1,8 +1,13 @@
-//! Connections: whoever asks something gets the one that was asked last. Its thread and its pages are warm, where the pool hands out the
-//! one that has rested longest and looks at each it gets back; the pool is asked for changes, and for what more goes on at the same time.
+//! Connections: whoever asks or changes something gets the one that was used last. Its thread and its pages are warm: after a change SQLite
+//! reads its pages again on every connection but the one that made it. The pool hands out the one that has rested longest and looks at each
+//! it gets back; it is asked for what more goes on at the same time.
 
-use sqlx::{Any, AnyConnection, AnyPool, Transaction, pool::PoolConnection};
-use std::sync::{Mutex, MutexGuard};
+use sqlx::{Any, AnyConnection, AnyPool, SqlSafeStr, pool::PoolConnection};
+use sqlx_core::{any::AnyTransactionManager, transaction::TransactionManager};
+use std::{
+    ops::{Deref, DerefMut},
+    sync::{Arc, Mutex, MutexGuard},
+};
 
 /// How many connections there are at most.
 pub(super) const MOST: u32 = 8;
@@ -38,12 +43,11 @@ impl Connections {
     }
 
     /// Begins a transaction, on a connection of its own.
-    pub(super) async fn begin(&self, statement: &'static str) -> sqlx::Result<Transaction<'static, Any>> {
-        if !self.is_one_left() {
-            // A kept one that nobody uses goes back to the pool.
-            drop(self.kept().pop());
-        }
-        self.pool.begin_with(statement).await
+    pub(super) async fn begin(self: &Arc<Self>, statement: &'static str) -> sqlx::Result<Transaction> {
+        // From here on it is rolled back when it is dropped, also where nobody waits for it to begin.
+        let mut transaction = Transaction { connection: Some(self.free().await?), connections: self.clone() };
+        AnyTransactionManager::begin(&mut transaction, Some(statement.into_sql_str())).await?;
+        Ok(transaction)
     }
 
     /// Tells whether the pool has a connection for whoever asks next.
@@ -88,6 +92,47 @@ impl Drop for Connections {
     }
 }
 
+/// A transaction in progress. Dropped without [`Transaction::commit`], it is rolled back.
+pub(super) struct Transaction {
+    /// None once it is committed.
+    connection: Option<PoolConnection<Any>>,
+    connections: Arc<Connections>,
+}
+
+impl Transaction {
+    /// Commits it; whoever asks next sees what it changed without reading it from the file.
+    pub(super) async fn commit(mut self) -> sqlx::Result<()> {
+        AnyTransactionManager::commit(&mut self).await?;
+        if let Some(connection) = self.connection.take() {
+            self.connections.keep(connection);
+        }
+        Ok(())
+    }
+}
+
+impl Deref for Transaction {
+    type Target = AnyConnection;
+
+    fn deref(&self) -> &AnyConnection {
+        self.connection.as_ref().expect("it is not committed")
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        self.connection.as_mut().expect("it is not committed")
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        // The pool, which gets the connection, asks it something: before that it rolls back.
+        if let Some(connection) = &mut self.connection {
+            AnyTransactionManager::start_rollback(connection);
+        }
+    }
+}
+
 impl<'a> On<'a> {
     pub(super) async fn hold(self) -> sqlx::Result<Held<'a>> {
         Ok(match self {
@@ -113,8 +158,8 @@ impl Held<'_> {
     }
 }
 
-impl<'a> From<&'a Connections> for On<'a> {
-    fn from(connections: &'a Connections) -> Self {
+impl<'a> From<&'a Arc<Connections>> for On<'a> {
+    fn from(connections: &'a Arc<Connections>) -> Self {
         On::Free(connections)
     }
 }
@@ -134,13 +179,13 @@ mod tests {
     /// Ends where one waits that should not.
     const SOON: Duration = Duration::from_secs(2);
 
-    async fn connections(folder: &tempfile::TempDir) -> Connections {
+    async fn connections(folder: &tempfile::TempDir) -> Arc<Connections> {
         sqlx::any::install_default_drivers();
         let url = format!("sqlite:{}?mode=rwc", folder.path().join("test.db").display());
-        Connections::of(AnyPoolOptions::new().max_connections(MOST).acquire_timeout(SOON).connect(&url).await.unwrap(), true)
+        Arc::new(Connections::of(AnyPoolOptions::new().max_connections(MOST).acquire_timeout(SOON).connect(&url).await.unwrap(), true))
     }
 
-    async fn held(connections: &Connections, count: u32) -> Vec<Held<'_>> {
+    async fn held(connections: &Arc<Connections>, count: u32) -> Vec<Held<'_>> {
         let mut held = Vec::new();
         for _ in 0..count {
             held.push(On::from(connections).hold().await.unwrap());
@@ -159,13 +204,42 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_change_is_made_and_looked_at_on_the_same_connection() {
+        let folder = tempfile::tempdir().unwrap();
+        let connections = connections(&folder).await;
+        for _ in 0..3 {
+            held(&connections, 1).await.into_iter().for_each(Held::answered);
+            connections.begin("BEGIN IMMEDIATE").await.unwrap().commit().await.unwrap();
+            assert_eq!((connections.kept().len(), connections.pool.size()), (1, 1), "no further one was opened");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_committed_is_rolled_back_and_its_connection_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let connections = connections(&folder).await;
+        let mut change = connections.begin("BEGIN IMMEDIATE").await.unwrap();
+        sqlx::query("CREATE TABLE t (n BIGINT)").execute(&mut *change).await.unwrap();
+        change.commit().await.unwrap();
+        let mut change = connections.begin("BEGIN IMMEDIATE").await.unwrap();
+        sqlx::query("INSERT INTO t VALUES (1)").execute(&mut *change).await.unwrap();
+        drop(change);
+        assert_eq!(connections.kept().len(), 0);
+        let mut next = connections.begin("BEGIN IMMEDIATE").await.unwrap();
+        assert!(sqlx::query("SELECT n FROM t").fetch_optional(&mut *next).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
     async fn nobody_waits_beside_a_connection_that_is_kept_for_others() {
         let folder = tempfile::tempdir().unwrap();
         let connections = connections(&folder).await;
         // All are in use, and half of them come back: what is begun then has them.
         let mut all = held(&connections, MOST).await;
         all.drain(..KEPT).for_each(Held::answered);
-        let begun = [connections.begin("BEGIN").await.unwrap(), connections.begin("BEGIN").await.unwrap()];
+        let mut begun = Vec::new();
+        for _ in 0..KEPT {
+            begun.push(connections.begin("BEGIN").await.unwrap());
+        }
         drop((all, begun));
         // As many as may be are kept, and all others have a transaction each.
         while connections.pool.num_idle() < MOST as usize - connections.kept().len() {

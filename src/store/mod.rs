@@ -77,14 +77,14 @@ pub use runbook_comments::{MOST_COMMENTS, NewRunbookComment, RunbookComment};
 pub use runbooks::{NewRunbookVersion, Runbook, RunbookReview, RunbookState, RunbookVersion};
 pub use serving::ServingSet;
 pub use stages::{Completion, Stage, StageWork};
-pub use standing::{Configuration, InPlace, Places, Revisions, Survey};
+pub use standing::{Configuration, InPlace, Revisions, Standing, Survey};
 pub use transitions::{DeploymentChange, Resolution, TrafficMove, UndoRequest};
 pub use ventures::Venture;
 
 use crate::model::{Caller, Clock, Sha256, Timestamp, notice};
-use connections::Connections;
+use connections::{Connections, Transaction};
 use query::{Read, sql};
-use sqlx::{Any, AnyConnection, Transaction};
+use sqlx::AnyConnection;
 use std::{fmt::Display, sync::Arc, time::Duration};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
@@ -98,7 +98,7 @@ pub struct Store {
 }
 
 struct Shared {
-    connections: Connections,
+    connections: Arc<Connections>,
     kind: Kind,
     clock: Arc<dyn Clock>,
     /// Changes of this process queue here, fairly, instead of fighting over the database's lock.
@@ -145,7 +145,7 @@ impl Store {
     }
 
     /// Returns what asks on whichever connection is free.
-    fn pool(&self) -> &Connections {
+    fn pool(&self) -> &Arc<Connections> {
         &self.shared.connections
     }
 
@@ -187,7 +187,7 @@ impl Store {
 
 /// A change in progress. Dropped without [`Write::commit`], nothing of it remains.
 struct Write {
-    tx: Transaction<'static, Any>,
+    tx: Transaction,
     at: Timestamp,
     seq: i64,
     previous: Sha256,

@@ -62,7 +62,7 @@ impl Store {
             })
             .connect(&url)
             .await?;
-        let connections = Connections::of(pool, kind == Kind::Sqlite);
+        let connections = Arc::new(Connections::of(pool, kind == Kind::Sqlite));
         let (newest, recorded_until) = audit::newest(&connections).await?;
         let (sequence, _) = watch::channel(newest);
         Ok(Store { shared: Arc::new(Shared { connections, kind, clock, turn: Arc::new(Mutex::new(())), sequence, recorded_until }) })

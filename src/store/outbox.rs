@@ -5,11 +5,12 @@
 use super::{
     AuditEntry, Result, Store, Write,
     audit::entry_of,
+    connections::Transaction,
     query::{Read, json as text, sql},
 };
 use crate::model::*;
 use serde_json::json;
-use sqlx::{Any, Transaction, any::AnyRow};
+use sqlx::any::AnyRow;
 
 /// An entry of the audit log that nobody was told of yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -265,7 +266,7 @@ impl Store {
     }
 
     /// Begins a change of how messages fare, in its turn among the changes of this process.
-    async fn begin(&self) -> Result<(Transaction<'static, Any>, Timestamp, tokio::sync::OwnedMutexGuard<()>)> {
+    async fn begin(&self) -> Result<(Transaction, Timestamp, tokio::sync::OwnedMutexGuard<()>)> {
         let turn = self.turn().await?;
         Ok((self.pool().begin(self.shared.kind.begin_write()).await?, self.now(), turn))
     }

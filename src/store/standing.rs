@@ -44,17 +44,17 @@ pub struct Revisions {
 pub struct Configuration {
     /// The newest revision, in force or not.
     pub newest: i64,
-    /// The hash of its text.
-    pub sha256: Sha256,
     /// Every environment a revision is in force or pending in, with the one in force.
     pub environments: BTreeMap<EnvironmentName, Option<i64>>,
-    /// How many freezes stand, of any environment.
-    pub freezes: u64,
 }
 
-/// What stands in places, each kind the newest first.
+/// What stands anywhere, each kind the newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Places {
+pub struct Standing {
+    /// Which configuration counts; none before the first.
+    pub configuration: Option<Configuration>,
+    /// How many freezes stand, of any environment.
+    pub freezes: u64,
     /// Directives that are open, and drafts that wait for a release.
     pub directives: Vec<InPlace<DirectiveId, DirectiveState>>,
     /// Deployments that occupy their environments: those that are to go on by themselves, and those that are stuck.
@@ -78,10 +78,20 @@ pub struct InPlace<Id, State> {
     pub state: State,
 }
 
-/// How many freezes were not lifted and have not ended by the calendar at `$1`.
+/// The freezes that were not lifted and have not ended by the calendar at `$1`.
 macro_rules! freezes {
     () => {
-        "(SELECT COUNT(*) FROM freezes WHERE lifted_at IS NULL AND (ends_at IS NULL OR ends_at > $1)) AS freezes"
+        "FROM freezes WHERE lifted_at IS NULL AND (ends_at IS NULL OR ends_at > $1)"
+    };
+}
+
+/// The newest revision, and where which is in force, in the columns of what stands; revisions are counted from 1.
+macro_rules! configuration {
+    () => {
+        "SELECT 'revision' AS what, '' AS id, COALESCE(MAX(revision), 0) AS number, '' AS service, '' AS environment, '' AS version, '' AS state
+         FROM config_revisions
+         UNION ALL
+         SELECT 'environment', '', COALESCE(in_force, 0), '', environment, '', '' FROM config_environments"
     };
 }
 
@@ -89,9 +99,9 @@ impl Store {
     /// Returns a directive beside what counts for it; its jobs are counted of this kind.
     pub async fn survey(&self, directive: &DirectiveId, jobs: &str, now: Timestamp) -> Result<Option<Survey>> {
         let row = sql(concat!(
-            "SELECT directive.*, in_force, pending, ",
+            "SELECT directive.*, in_force, pending, (SELECT COUNT(*) ",
             freezes!(),
-            ", (SELECT COUNT(*) FROM jobs WHERE directive_id = directive.id AND kind = $3 AND state = 'running') AS jobs,
+            ") AS freezes, (SELECT COUNT(*) FROM jobs WHERE directive_id = directive.id AND kind = $3 AND state = 'running') AS jobs,
                (SELECT COUNT(*) FROM plans WHERE directive_id = directive.id) AS plans,
                (SELECT COUNT(*) FROM artifacts WHERE directive_id = directive.id) AS artifacts,
                (SELECT COUNT(*) FROM runbook_versions WHERE directive_id = directive.id) AS runbooks,
@@ -116,57 +126,53 @@ impl Store {
     }
 
     /// Returns which configuration counts anywhere; none before the first.
-    pub async fn configuration(&self, now: Timestamp) -> Result<Option<Configuration>> {
+    pub async fn configuration(&self) -> Result<Option<Configuration>> {
+        Ok(standing_of(&sql(configuration!()).all(self.pool()).await?)?.configuration)
+    }
+
+    /// Returns what stands anywhere.
+    pub async fn standing(&self, now: Timestamp) -> Result<Standing> {
         let rows = sql(concat!(
-            "SELECT revision, sha256, environment, in_force, ",
+            configuration!(),
+            " UNION ALL
+             SELECT 'freezes', '', COUNT(*), '', '', '', '' ",
             freezes!(),
-            " FROM config_revisions LEFT JOIN config_environments ON 1 = 1
-             WHERE revision = (SELECT MAX(revision) FROM config_revisions)"
+            " UNION ALL
+             SELECT 'directive', id, number, service, environment, release_version, status
+             FROM strategic_directives_v2 WHERE status IN ('active', 'in_progress', 'draft')
+             UNION ALL
+             SELECT 'under_way', id, number, service, environment, version, state
+             FROM deployments WHERE ",
+            occupies!(),
+            " UNION ALL
+             SELECT 'serves', id, number, deployments.service, deployments.environment, version, state
+             FROM serving JOIN deployments ON deployments.id = serving.deployment_id
+             ORDER BY number DESC"
         ))
         .bind(now)
         .all(self.pool())
         .await?;
-        let Some(first) = rows.first() else { return Ok(None) };
-        let mut environments = BTreeMap::new();
-        for row in &rows {
-            if let Some(environment) = row.read("environment")? {
-                environments.insert(environment, row.read("in_force")?);
-            }
-        }
-        Ok(Some(Configuration {
-            newest: first.read("revision")?,
-            sha256: first.read("sha256")?,
-            environments,
-            freezes: first.read("freezes")?,
-        }))
+        standing_of(&rows)
     }
+}
 
-    /// Returns what stands in any place.
-    pub async fn places(&self) -> Result<Places> {
-        let rows = sql(concat!(
-            "SELECT 'directive' AS what, id, number, service, environment, release_version AS version, status AS state
-                        FROM strategic_directives_v2 WHERE status IN ('active', 'in_progress', 'draft')
-                        UNION ALL
-                        SELECT 'under_way', id, number, service, environment, version, state
-                        FROM deployments WHERE ",
-            occupies!(),
-            " UNION ALL
-                        SELECT 'serves', id, number, deployments.service, deployments.environment, version, state
-                        FROM serving JOIN deployments ON deployments.id = serving.deployment_id
-                        ORDER BY number DESC"
-        ))
-        .all(self.pool())
-        .await?;
-        let mut places = Places::default();
-        for row in &rows {
-            match row.read::<String>("what")?.as_str() {
-                "directive" => places.directives.push(in_place_of(row)?),
-                "under_way" => places.under_way.push(in_place_of(row)?),
-                _ => places.serving.push(in_place_of(row)?),
+fn standing_of(rows: &[AnyRow]) -> Result<Standing> {
+    let (mut standing, mut newest, mut environments) = (Standing::default(), 0, BTreeMap::new());
+    for row in rows {
+        match row.read::<String>("what")?.as_str() {
+            "revision" => newest = row.read("number")?,
+            "environment" => {
+                let in_force = row.read("number")?;
+                environments.insert(row.read("environment")?, (in_force > 0).then_some(in_force));
             }
+            "freezes" => standing.freezes = row.read("number")?,
+            "directive" => standing.directives.push(in_place_of(row)?),
+            "under_way" => standing.under_way.push(in_place_of(row)?),
+            _ => standing.serving.push(in_place_of(row)?),
         }
-        Ok(places)
     }
+    standing.configuration = (newest > 0).then_some(Configuration { newest, environments });
+    Ok(standing)
 }
 
 fn survey_of(row: &AnyRow) -> Result<Survey> {

@@ -87,7 +87,8 @@ async fn a_freeze_that_begins_mid_deployment_pauses_it_and_it_goes_on_by_itself(
         let before = shop.staging.log();
         assert!(paused["summary"].as_str().unwrap().contains(&format!("frozen: {id}")), "{paused:#}");
         assert_eq!(paused["next_actions"][0]["command"], format!("interlock unfreeze {id}"), "{paused:#}");
-        let status = shop.must("get_status", directive).await;
+        // It may have been seen between the end of the hold and the look that finds the freeze.
+        let status = shop.until("get_status", directive, "paused").await;
         assert_eq!((&status["state"], &status["waiting_on"], &status["safe_to_stop"]), (&json!("paused"), &json!("person"), &json!(true)));
         tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
         assert_eq!(shop.staging.log(), before, "nothing is changed while it is frozen");

@@ -37,7 +37,7 @@ async fn a_call_asks_each_question_once_and_records_in_one_commit() {
         let about = json!({ "directive": open });
         let evidence = json!({ "directive": open, "kind": "tests", "content": JUNIT });
         for (operation, arguments, most, commits) in [
-            ("get_status", json!({}), 2, 0),
+            ("get_status", json!({}), 1, 0),
             ("list_deployments", json!({}), 1, 0),
             ("get_status", about, 2, 0),
             ("get_status", json!({ "directive": deployed }), 8, 0),

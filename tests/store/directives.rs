@@ -64,7 +64,7 @@ async fn a_failure_is_carried_by_a_draft_until_a_release_mends_it() {
         let deeper = store.open_follow_up(&agent(), &failed, &"dep_2".into(), "mend web", "dep_2: smoke again").await.unwrap();
         assert_eq!((&deeper.id, deeper.depth, deeper.description.as_str()), (&draft.id, 2, "dep_2: smoke again"));
         assert_eq!(store.follow_ups().await.unwrap().len(), 1, "one draft a place carries all of it");
-        let standing: Vec<_> = store.places().await.unwrap().directives.into_iter().map(|one| (one.id, one.state)).collect();
+        let standing: Vec<_> = store.standing(Timestamp(0)).await.unwrap().directives.into_iter().map(|one| (one.id, one.state)).collect();
         let active = |directive: &Directive| (directive.id.clone(), DirectiveState::Active);
         assert_eq!(standing, [(draft.id.clone(), DirectiveState::Draft), active(&elsewhere), active(&failed)], "{}", database.name);
 

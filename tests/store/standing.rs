@@ -73,17 +73,19 @@ async fn what_hangs_on_a_directive_is_counted_beside_what_counts_for_it() {
 async fn the_newest_revision_stands_beside_what_is_in_force_anywhere() {
     for database in databases().await {
         let store = database.open().await;
-        assert_eq!(store.configuration(NOW).await.unwrap(), None);
+        assert_eq!(store.configuration().await.unwrap(), None);
         for text in ["one", "two"] {
             store.add_revision(&agent(), text, &Sha256::of(text.as_bytes())).await.unwrap();
         }
-        let newest = Configuration { newest: 2, sha256: Sha256::of(b"two"), environments: Default::default(), freezes: 0 };
-        assert_eq!(store.configuration(NOW).await.unwrap(), Some(newest.clone()), "{}: in force nowhere", database.name);
+        let nowhere = Configuration { newest: 2, environments: Default::default() };
+        assert_eq!(store.configuration().await.unwrap(), Some(nowhere), "{}", database.name);
         store.set_in_force(&server(), 1, &["staging".into()]).await.unwrap();
         store.set_pending(&server(), 2, &["production".into()]).await.unwrap();
         store.add_freeze(&server(), NewFreeze { reason: "audit".into(), ..Default::default() }).await.unwrap();
         let environments = [("production".into(), None), ("staging".into(), Some(1))].into();
-        assert_eq!(store.configuration(NOW).await.unwrap(), Some(Configuration { environments, freezes: 1, ..newest }));
+        let configuration = Some(Configuration { newest: 2, environments });
+        assert_eq!(store.configuration().await.unwrap(), configuration);
+        assert_eq!(store.standing(NOW).await.unwrap(), Standing { configuration, freezes: 1, ..Standing::default() });
     }
 }
 
@@ -91,7 +93,7 @@ async fn the_newest_revision_stands_beside_what_is_in_force_anywhere() {
 async fn what_is_ordered_under_way_and_serves_is_told_apart() {
     for database in databases().await {
         let store = database.open().await;
-        assert_eq!(store.places().await.unwrap(), Places::default());
+        assert_eq!(store.standing(NOW).await.unwrap(), Standing::default());
         let (first, lease) = deployment(&store, "web", "staging", "1").await;
         let first = walk(&store, &first, SUCCESS).await;
         let set = ServingSet {
@@ -115,7 +117,7 @@ async fn what_is_ordered_under_way_and_serves_is_told_apart() {
         let draft = store.open_follow_up(&agent(), &open, &"dep_9".into(), "mend api", "dep_9: smoke").await.unwrap();
         store.set_directive_state(&agent(), &failed.id, &[failed.state], DirectiveState::Cancelled, None).await.unwrap();
 
-        let Places { directives, under_way, serving } = store.places().await.unwrap();
+        let Standing { directives, under_way, serving, .. } = store.standing(NOW).await.unwrap();
         let of = |deployment: &Deployment| {
             (deployment.id.clone(), deployment.environment.0.clone(), deployment.version.clone(), deployment.state)
         };
