@@ -30,8 +30,11 @@ impl Engine {
                     .chain(spec.metrics.iter().flat_map(|metric| metric.secrets()))
                     .collect();
                 let look = |(name, reference)| secrets::Looked { name, resolved: shim::secrets::check(&reference), reference };
-                let check = move || references.into_iter().map(look).collect::<Vec<_>>();
-                secrets::evaluate(ask, &self.blocking(check).await?)
+                let looked = match references.is_empty() {
+                    true => Vec::new(),
+                    false => self.blocking(move || references.into_iter().map(look).collect()).await?,
+                };
+                secrets::evaluate(ask, &looked)
             }
             dependencies::NAME => dependencies::evaluate(ask, &dependencies::check(&spec.dependencies).await),
             backup::NAME => {
@@ -40,7 +43,10 @@ impl Engine {
                 backup::evaluate(ask, &limits, backup::LastBackup::of(spec, last.as_ref().map(|(_, seen)| seen)))
             }
             freeze::NAME => {
-                let freezes = self.store.active_freezes(&directive.environment, self.clock.now()).await?;
+                let freezes = match bound.none_frozen {
+                    true => Vec::new(),
+                    false => self.store.active_freezes(&directive.environment, self.clock.now()).await?,
+                };
                 let freezes: Vec<_> = freezes
                     .iter()
                     .map(|frozen| freeze::Freeze {

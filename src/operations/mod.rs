@@ -40,7 +40,7 @@ mod write_runbook;
 
 pub use arguments::REQUEST_BYTES;
 pub use entry::Entry;
-pub use refusal::{Attempts, RecentAttempts, refusal};
+pub use refusal::refusal;
 pub use registry::{Refused, Registry};
 pub use toolset::{Toolset, asked_in, asking_for};
 

@@ -5,33 +5,23 @@ use crate::{
     error::{Code, Error},
     model::{Sha256, Who},
 };
-use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use std::{
     collections::VecDeque,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 const REMEMBERED: usize = 1024;
 const ENOUGH: u32 = 3;
 
-/// Counts refusals of the same call with the same code.
-#[async_trait]
-pub trait Attempts: Send + Sync {
-    /// Adds one and returns how many there were.
-    async fn add(&self, call: &Sha256, code: Code) -> u32;
-    /// Forgets a call that has worked.
-    async fn forget(&self, call: &Sha256);
-}
-
-/// The last thousand refused calls, in memory.
+/// The last thousand refused calls, in memory, each with how often it was refused in a row.
 #[derive(Default)]
-pub struct RecentAttempts(Mutex<VecDeque<(Sha256, Code, u32)>>);
+pub(super) struct RecentAttempts(Mutex<VecDeque<(Sha256, Code, u32)>>);
 
-#[async_trait]
-impl Attempts for RecentAttempts {
-    async fn add(&self, call: &Sha256, code: Code) -> u32 {
-        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+impl RecentAttempts {
+    /// Adds one and returns how many there were.
+    pub(super) fn add(&self, call: &Sha256, code: Code) -> u32 {
+        let mut recent = self.known();
         let known = recent.iter().position(|(other, why, _)| other == call && *why == code).and_then(|at| recent.remove(at));
         let count = known.map_or(1, |(_, _, count)| count + 1);
         recent.push_back((call.clone(), code, count));
@@ -41,8 +31,17 @@ impl Attempts for RecentAttempts {
         count
     }
 
-    async fn forget(&self, call: &Sha256) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(other, _, _)| other != call);
+    /// Forgets a call that has worked; where none was refused, it is not even named.
+    pub(super) fn forget(&self, call: impl FnOnce() -> Sha256) {
+        let mut recent = self.known();
+        if !recent.is_empty() {
+            let call = call();
+            recent.retain(|(other, _, _)| *other != call);
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, VecDeque<(Sha256, Code, u32)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -168,17 +167,17 @@ mod tests {
         assert_eq!(thrice["next_actions"][0]["recommended"], true);
     }
 
-    #[tokio::test]
-    async fn identical_refusals_are_counted_and_forgotten() {
+    #[test]
+    fn identical_refusals_are_counted_and_forgotten() {
         let (attempts, call, other) = (RecentAttempts::default(), Sha256::of(b"a"), Sha256::of(b"b"));
-        assert_eq!(attempts.add(&call, Code::Frozen).await, 1);
-        assert_eq!(attempts.add(&call, Code::Frozen).await, 2);
-        assert_eq!(attempts.add(&call, Code::GateFailed).await, 1);
-        assert_eq!(attempts.add(&other, Code::Frozen).await, 1);
-        attempts.forget(&call).await;
-        assert_eq!(attempts.add(&call, Code::Frozen).await, 1);
+        assert_eq!(attempts.add(&call, Code::Frozen), 1);
+        assert_eq!(attempts.add(&call, Code::Frozen), 2);
+        assert_eq!(attempts.add(&call, Code::GateFailed), 1);
+        assert_eq!(attempts.add(&other, Code::Frozen), 1);
+        attempts.forget(|| call.clone());
+        assert_eq!(attempts.add(&call, Code::Frozen), 1);
         for index in 0..REMEMBERED {
-            attempts.add(&Sha256::of(&index.to_be_bytes()), Code::Frozen).await;
+            attempts.add(&Sha256::of(&index.to_be_bytes()), Code::Frozen);
         }
         assert_eq!(attempts.0.lock().unwrap().len(), REMEMBERED);
     }

@@ -1,6 +1,9 @@
 //! The operations one server offers, and the one way every edge calls them.
 
-use super::{Attempts, Context, Effect, Entry, Progress, RecentAttempts, Toolset, arguments, may_call, refusal};
+use super::{
+    Context, Effect, Entry, Progress, Toolset, arguments, may_call,
+    refusal::{self, RecentAttempts},
+};
 use crate::{
     engine::{Engine, asked::Asked},
     error::{Code, Error},
@@ -17,7 +20,7 @@ pub struct Registry {
     toolsets: Vec<Toolset>,
     /// What an agent may ask for.
     allowed: Vec<Toolset>,
-    attempts: Arc<dyn Attempts>,
+    attempts: Arc<RecentAttempts>,
     engine: Result<Arc<Engine>, Error>,
     /// Where the server's pages are: `http://localhost:4317`; none without a server.
     pages: Option<Arc<str>>,
@@ -47,7 +50,7 @@ impl Registry {
     #[doc(hidden)]
     pub fn with_entries(entries: Vec<Entry>, engine: Result<Arc<Engine>, Error>) -> Self {
         let (toolsets, allowed) = (vec![Toolset::Core], Toolset::ALL.to_vec());
-        Registry { entries: entries.into(), toolsets, allowed, attempts: Arc::new(RecentAttempts::default()), engine, pages: None }
+        Registry { entries: entries.into(), toolsets, allowed, attempts: Arc::default(), engine, pages: None }
     }
 
     /// Offers agents these toolsets, and no others to those who ask.
@@ -66,12 +69,6 @@ impl Registry {
     /// decided.
     pub fn with_pages_at(&self, origin: &str) -> Self {
         Registry { pages: Some(origin.into()), ..self.clone() }
-    }
-
-    /// Counts refusals elsewhere than in memory.
-    pub fn counting_in(mut self, attempts: Arc<dyn Attempts>) -> Self {
-        self.attempts = attempts;
-        self
     }
 
     /// Returns the engine behind; none where there is only a reason why not.
@@ -113,7 +110,12 @@ impl Registry {
         };
         let (call, effect) = (entry.call, entry.effect);
         self.run(caller, progress, name, arguments, |ctx, arguments| {
-            tracing::info!(operation = name, principal = %ctx.caller.principal, via = ?ctx.caller.via, reads = effect == Effect::Reads, "calling `{name}`");
+            let Caller { principal, via, .. } = &ctx.caller;
+            match effect {
+                // It changes nothing, and who waits looks again and again.
+                Effect::Reads => tracing::debug!(operation = name, %principal, ?via, "calling `{name}`"),
+                _ => tracing::info!(operation = name, %principal, ?via, "calling `{name}`"),
+            }
             call(ctx, arguments)
         })
         .await
@@ -138,7 +140,7 @@ impl Registry {
         };
         match outcome {
             Ok(reply) => {
-                self.attempts.forget(&refusal::name_of_call(&caller.principal, name, &arguments)).await;
+                self.attempts.forget(|| refusal::name_of_call(&caller.principal, name, &arguments));
                 Ok(self.addressed(reply))
             }
             Err(error) => Err(self.refuse(&caller, name, &arguments, error).await),
@@ -147,9 +149,9 @@ impl Registry {
 
     /// Counts a refusal and words it.
     pub async fn refuse(&self, caller: &Caller, name: &str, arguments: &Value, error: Error) -> Refused {
-        let attempts = self.attempts.add(&refusal::name_of_call(&caller.principal, name, arguments), error.code).await;
+        let attempts = self.attempts.add(&refusal::name_of_call(&caller.principal, name, arguments), error.code);
         tracing::info!(operation = %text::visible_line(name, 60), principal = %caller.principal, code = %error.code, attempts, "refused: {}", error.message);
-        let body = refusal(&error, name, arguments, attempts, |named| self.find(caller, named).is_some());
+        let body = refusal::refusal(&error, name, arguments, attempts, |named| self.find(caller, named).is_some());
         Refused { error, body: self.addressed(body) }
     }
 
