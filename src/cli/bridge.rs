@@ -17,6 +17,7 @@ use crate::{
     rpc,
 };
 use clap::{ArgMatches, Command};
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -26,8 +27,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
-    sync::mpsc,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::Instant,
 };
 
@@ -35,6 +35,8 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(50);
 const REPLAY: &str = "interlock-bridge-replay";
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
+/// How much is read at once, at least.
+const ROOM_BYTES: usize = 8 * 1024;
 
 pub(super) fn command(command: Command) -> Command {
     let command = command.about("Speak MCP over standard input and output; what an agent's configuration names");
@@ -112,7 +114,7 @@ struct Bridge<C, W> {
 }
 
 struct Server {
-    lines: Lines,
+    lines: Lines<Box<dyn AsyncRead + Send + Unpin>>,
     write: Box<dyn AsyncWrite + Send + Unpin>,
     /// It only says why there is no real one.
     is_makeshift: bool,
@@ -122,6 +124,15 @@ struct Request {
     id: Value,
     method: String,
     params: Value,
+}
+
+/// What tells an answer; what it says is passed on unread.
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    id: Value,
+    method: Option<IgnoredAny>,
+    result: Option<IgnoredAny>,
 }
 
 /// What a legacy client began with.
@@ -188,16 +199,16 @@ impl<C: AsyncFnMut() -> Result<Connection, Registry>, W: AsyncWrite + Unpin> Bri
         if is_sent { Ok(()) } else { self.lost().await }
     }
 
-    /// Passes a line of the server on.
+    /// Passes a line of the server on, and notes which request it answers.
     async fn answered(&mut self, line: &[u8]) -> io::Result<()> {
-        if let Ok(message) = serde_json::from_slice::<Value>(line)
-            && let (Some(id), None) = (message.get("id"), message.get("method"))
+        send(&mut self.output, line).await?;
+        if let Ok(Answer { id, method: None, result }) = serde_json::from_slice(line)
             && let Some(request) = self.pending.remove(&id.to_string())
             && let ("initialize", Some(handshake)) = (request.method.as_str(), &mut self.handshake)
         {
-            handshake.is_answered = message.get("result").is_some();
+            handshake.is_answered = result.is_some();
         }
-        send(&mut self.output, line).await
+        Ok(())
     }
 
     /// Answers what is in flight: the server has gone, and the next request reaches another.
@@ -287,40 +298,59 @@ async fn send(write: &mut (impl AsyncWrite + Unpin), line: &[u8]) -> io::Result<
 /// A line was longer than the limit, and was skipped.
 struct TooLong;
 
-/// Lines of a stream, read by a task of their own so that waiting for one can be given up.
-struct Lines(mpsc::Receiver<Result<Vec<u8>, TooLong>>);
+/// Lines of a stream. Waiting for one can be given up: what was read of it by then is kept.
+struct Lines<R> {
+    read: R,
+    limit_bytes: usize,
+    /// What was read and not yet returned.
+    buffer: Vec<u8>,
+    /// How much of that is known to have no line feed.
+    seen: usize,
+    is_too_long: bool,
+    has_ended: bool,
+}
 
-impl Lines {
-    fn of(read: impl AsyncRead + Send + Unpin + 'static, limit_bytes: usize) -> Self {
-        let (sender, lines) = mpsc::channel(8);
-        tokio::spawn(async move {
-            let mut read = BufReader::new(read);
-            loop {
-                let (mut line, mut is_too_long) = (Vec::new(), false);
-                while !line.ends_with(b"\n") {
-                    is_too_long |= line.len() == limit_bytes;
-                    if is_too_long {
-                        line.clear();
-                    }
-                    let room = (limit_bytes - line.len()) as u64;
-                    match (&mut read).take(room).read_until(b'\n', &mut line).await {
-                        Ok(0) if line.is_empty() => return,
-                        // The end without a line feed ends the last line.
-                        Ok(0) => break,
-                        Ok(_) => {}
-                        Err(_) => return,
-                    }
-                }
-                if sender.send(if is_too_long { Err(TooLong) } else { Ok(line) }).await.is_err() {
-                    return;
-                }
-            }
-        });
-        Lines(lines)
+impl<R: AsyncRead + Unpin> Lines<R> {
+    fn of(read: R, limit_bytes: usize) -> Self {
+        Lines { read, limit_bytes, buffer: Vec::new(), seen: 0, is_too_long: false, has_ended: false }
     }
 
+    /// Returns the next line with its line feed; the end without one ends the last line.
     async fn next(&mut self) -> Option<Result<Vec<u8>, TooLong>> {
-        self.0.recv().await
+        loop {
+            if let Some(at) = memchr::memchr(b'\n', &self.buffer[self.seen..]) {
+                let rest = self.buffer.split_off(self.seen + at + 1);
+                return Some(self.taken(rest));
+            }
+            if self.has_ended {
+                return (self.is_too_long || !self.buffer.is_empty()).then(|| self.taken(Vec::new()));
+            }
+            if self.buffer.len() > self.limit_bytes {
+                self.is_too_long = true;
+                self.buffer.clear();
+            }
+            self.seen = self.buffer.len();
+            self.buffer.reserve(ROOM_BYTES);
+            match self.read.read_buf(&mut self.buffer).await {
+                Ok(0) => self.has_ended = true,
+                Ok(_) => {}
+                // What is left of a line says nothing any more.
+                Err(_) => {
+                    (self.has_ended, self.is_too_long, self.seen) = (true, false, 0);
+                    self.buffer.clear();
+                }
+            }
+        }
+    }
+
+    /// Takes what is in the buffer as a line, and leaves the rest there.
+    fn taken(&mut self, rest: Vec<u8>) -> Result<Vec<u8>, TooLong> {
+        self.seen = 0;
+        let line = std::mem::replace(&mut self.buffer, rest);
+        match std::mem::take(&mut self.is_too_long) || line.len() > self.limit_bytes {
+            true => Err(TooLong),
+            false => Ok(line),
+        }
     }
 }
 
@@ -336,5 +366,22 @@ mod tests {
             seen.push(line.map_or("too long".into(), |line| String::from_utf8(line).unwrap()));
         }
         assert_eq!(seen, ["ab\n", "too long", "cd\n", "last"]);
+    }
+    #[tokio::test]
+    async fn what_was_read_of_a_line_that_was_not_waited_for_is_kept() {
+        let (read, mut write) = tokio::io::duplex(64);
+        let mut lines = Lines::of(read, 8);
+        write.write_all(b"one\ntw").await.unwrap();
+        assert_eq!(lines.next().await.unwrap().ok().unwrap(), b"one\n");
+        assert!(futures_util::FutureExt::now_or_never(lines.next()).is_none());
+        write.write_all(b"o\nthree\n12345").await.unwrap();
+        assert_eq!(lines.next().await.unwrap().ok().unwrap(), b"two\n");
+        assert_eq!(lines.next().await.unwrap().ok().unwrap(), b"three\n");
+        assert!(futures_util::FutureExt::now_or_never(lines.next()).is_none());
+        write.write_all(b"6789\n0").await.unwrap();
+        assert!(lines.next().await.unwrap().is_err(), "nine bytes and a line feed");
+        drop(write);
+        assert_eq!(lines.next().await.unwrap().ok().unwrap(), b"0");
+        assert!(lines.next().await.is_none());
     }
 }
