@@ -5,6 +5,7 @@
 
 use super::{
     block_on, launch,
+    lines::{Lines, TooLong},
     serve::{asked_toolsets, toolsets},
     standard,
 };
@@ -27,7 +28,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     time::Instant,
 };
 
@@ -35,8 +36,6 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(50);
 const REPLAY: &str = "interlock-bridge-replay";
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
-/// How much is read at once, at least.
-const ROOM_BYTES: usize = 8 * 1024;
 
 pub(super) fn command(command: Command) -> Command {
     let command = command.about("Speak MCP over standard input and output; what an agent's configuration names");
@@ -146,7 +145,8 @@ impl<C, W> Bridge<C, W> {
     /// Returns the server's next line; `None` is its end. Waits for ever when there is no server.
     async fn heard(server: &mut Option<Server>) -> Option<Vec<u8>> {
         match server {
-            Some(server) => server.lines.next().await.map(|line| line.unwrap_or_default()),
+            // One that was killed as it wrote leaves a part of a line, which is no answer.
+            Some(server) => server.lines.next().await?.ok().filter(|line| line.ends_with(b"\n")),
             None => std::future::pending().await,
         }
     }
@@ -295,93 +295,30 @@ async fn send(write: &mut (impl AsyncWrite + Unpin), line: &[u8]) -> io::Result<
     write.flush().await
 }
 
-/// A line was longer than the limit, and was skipped.
-struct TooLong;
-
-/// Lines of a stream. Waiting for one can be given up: what was read of it by then is kept.
-struct Lines<R> {
-    read: R,
-    limit_bytes: usize,
-    /// What was read and not yet returned.
-    buffer: Vec<u8>,
-    /// How much of that is known to have no line feed.
-    seen: usize,
-    is_too_long: bool,
-    has_ended: bool,
-}
-
-impl<R: AsyncRead + Unpin> Lines<R> {
-    fn of(read: R, limit_bytes: usize) -> Self {
-        Lines { read, limit_bytes, buffer: Vec::new(), seen: 0, is_too_long: false, has_ended: false }
-    }
-
-    /// Returns the next line with its line feed; the end without one ends the last line.
-    async fn next(&mut self) -> Option<Result<Vec<u8>, TooLong>> {
-        loop {
-            if let Some(at) = memchr::memchr(b'\n', &self.buffer[self.seen..]) {
-                let rest = self.buffer.split_off(self.seen + at + 1);
-                return Some(self.taken(rest));
-            }
-            if self.has_ended {
-                return (self.is_too_long || !self.buffer.is_empty()).then(|| self.taken(Vec::new()));
-            }
-            if self.buffer.len() > self.limit_bytes {
-                self.is_too_long = true;
-                self.buffer.clear();
-            }
-            self.seen = self.buffer.len();
-            self.buffer.reserve(ROOM_BYTES);
-            match self.read.read_buf(&mut self.buffer).await {
-                Ok(0) => self.has_ended = true,
-                Ok(_) => {}
-                // What is left of a line says nothing any more.
-                Err(_) => {
-                    (self.has_ended, self.is_too_long, self.seen) = (true, false, 0);
-                    self.buffer.clear();
-                }
-            }
-        }
-    }
-
-    /// Takes what is in the buffer as a line, and leaves the rest there.
-    fn taken(&mut self, rest: Vec<u8>) -> Result<Vec<u8>, TooLong> {
-        self.seen = 0;
-        let line = std::mem::replace(&mut self.buffer, rest);
-        match std::mem::take(&mut self.is_too_long) || line.len() > self.limit_bytes {
-            true => Err(TooLong),
-            false => Ok(line),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::AsyncReadExt;
 
     #[tokio::test]
-    async fn long_lines_are_skipped_whole() {
-        let mut lines = Lines::of(&b"ab\n12345678901\ncd\nlast"[..], 8);
-        let mut seen = Vec::new();
-        while let Some(line) = lines.next().await {
-            seen.push(line.map_or("too long".into(), |line| String::from_utf8(line).unwrap()));
-        }
-        assert_eq!(seen, ["ab\n", "too long", "cd\n", "last"]);
-    }
-    #[tokio::test]
-    async fn what_was_read_of_a_line_that_was_not_waited_for_is_kept() {
-        let (read, mut write) = tokio::io::duplex(64);
-        let mut lines = Lines::of(read, 8);
-        write.write_all(b"one\ntw").await.unwrap();
-        assert_eq!(lines.next().await.unwrap().ok().unwrap(), b"one\n");
-        assert!(futures_util::FutureExt::now_or_never(lines.next()).is_none());
-        write.write_all(b"o\nthree\n12345").await.unwrap();
-        assert_eq!(lines.next().await.unwrap().ok().unwrap(), b"two\n");
-        assert_eq!(lines.next().await.unwrap().ok().unwrap(), b"three\n");
-        assert!(futures_util::FutureExt::now_or_never(lines.next()).is_none());
-        write.write_all(b"6789\n0").await.unwrap();
-        assert!(lines.next().await.unwrap().is_err(), "nine bytes and a line feed");
-        drop(write);
-        assert_eq!(lines.next().await.unwrap().ok().unwrap(), b"0");
-        assert!(lines.next().await.is_none());
+    async fn a_server_that_is_killed_as_it_answers_has_not_answered() {
+        let (mut client, input) = tokio::io::duplex(4096);
+        let (output, mut heard) = tokio::io::duplex(4096);
+        let connect = async || {
+            let (ours, mut theirs) = tokio::io::duplex(4096);
+            tokio::spawn(async move {
+                let _ = theirs.read(&mut [0; 4096]).await;
+                let _ = theirs.write_all(br#"{"jsonrpc":"2.0","id":1,"result":{"con"#).await;
+            });
+            let (read, write) = tokio::io::split(ours);
+            Ok::<_, Registry>(Connection { read: Box::new(read), write: Box::new(write) })
+        };
+        client.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\"}\n").await.unwrap();
+        drop(client);
+        bridge(input, output, connect).await.unwrap();
+        let mut said = String::new();
+        heard.read_to_string(&mut said).await.unwrap();
+        let answer: Value = serde_json::from_str(&said).expect("one whole answer");
+        assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(1), &json!(rpc::number(Code::ServerUnavailable))));
     }
 }

@@ -10,6 +10,7 @@ pub mod demo;
 mod doctor;
 mod down;
 mod launch;
+mod lines;
 mod open;
 mod output;
 mod people;

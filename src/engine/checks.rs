@@ -16,7 +16,7 @@ use crate::{
     model::{
         Caller, CallerKind, Directive, GateName, GateResult, Origin, ServiceSpec, Timestamp, Verdict, catalog::GateSource, service::fill,
     },
-    store::{EvidenceRecord, Job, JobState, NewEvidence, Revisions, Survey},
+    store::{EvidenceRecord, Job, JobState, NewEvidence, Revisions},
 };
 use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -33,8 +33,6 @@ pub struct Bound {
     pub(super) spec: ServiceSpec,
     /// The gates.
     pub bindings: Vec<Binding>,
-    /// Whether it was read with it that no freeze stands anywhere.
-    pub(super) none_frozen: bool,
 }
 
 impl Bound {
@@ -107,20 +105,16 @@ impl Engine {
 
     /// Returns what binds a directive.
     pub async fn bound(&self, directive: &Directive) -> Result<Bound> {
-        self.bound_by(directive, self.store.revisions_in(&directive.environment).await?, false).await
+        self.bound_by(directive, self.store.revisions_in(&directive.environment).await?).await
     }
 
-    /// Returns what binds a directive that was surveyed.
-    pub async fn bound_surveyed(&self, survey: &Survey) -> Result<Bound> {
-        self.bound_by(&survey.directive, survey.revisions, survey.freezes == 0).await
-    }
-
-    async fn bound_by(&self, directive: &Directive, revisions: Revisions, none_frozen: bool) -> Result<Bound> {
+    /// Returns [`Engine::bound`] by the revisions that count in the directive's environment.
+    pub async fn bound_by(&self, directive: &Directive, revisions: Revisions) -> Result<Bound> {
         let applied = self.applied_by(&directive.environment, revisions).await?;
         let (environment, spec) = service_of(&applied.config, &directive.environment, &directive.service)?;
         let phase = self.phase_in(&applied.config, &directive.environment)?;
         let bindings = bindings(&applied.config, &environment, phase.as_ref(), &directive.id)?;
-        Ok(Bound { applied, environment, spec, bindings, none_frozen })
+        Ok(Bound { applied, environment, spec, bindings })
     }
 
     async fn observe_all(&self, by: &Caller, directive: &Directive, wanting: Vec<Binding>) -> Result<()> {

@@ -43,10 +43,7 @@ impl Engine {
                 backup::evaluate(ask, &limits, backup::LastBackup::of(spec, last.as_ref().map(|(_, seen)| seen)))
             }
             freeze::NAME => {
-                let freezes = match bound.none_frozen {
-                    true => Vec::new(),
-                    false => self.store.active_freezes(&directive.environment, self.clock.now()).await?,
-                };
+                let freezes = self.store.active_freezes(&directive.environment, self.clock.now()).await?;
                 let freezes: Vec<_> = freezes
                     .iter()
                     .map(|frozen| freeze::Freeze {

@@ -73,12 +73,12 @@ impl Run {
 
     /// Stands where it is although a trigger has fired while somebody holds it.
     pub(super) async fn stand_held(&self, trigger: &Trigger) -> Result<()> {
-        // A person may have answered while this look was under way.
+        // Counters that only grow cross again at every look: while a person is asked already, the same is said once.
+        let is_asked = self.deployment().await?.held_by == Some(Caller::server().principal);
+        // A person may have answered while this look was under way. Looked at last: who is asked no longer by then has answered.
         if self.is_a_persons().await {
             return Ok(());
         }
-        // Counters that only grow cross again at every look: while a person is asked already, the same is said once.
-        let is_asked = self.deployment().await?.held_by == Some(Caller::server().principal);
         let is_known = self.engine.store.incidents(&self.id).await?.iter().any(|incident| incident.rule == trigger.id);
         if is_asked && is_known {
             return Ok(());

@@ -129,7 +129,7 @@ impl Address {
                 Some(phase) => {
                     Ok((phases::fill(&phase.body, &phase.arguments, &BTreeMap::new()).unwrap_or_else(|_| phase.body.clone()), MARKDOWN))
                 }
-                None => Err(registry.refuse(&caller, "phases", &json!({ "phase": name }), Error::not_found("phase", name)).await),
+                None => Err(registry.refuse(&caller, "phases", &json!({ "phase": name }), Error::not_found("phase", name))),
             },
             Address::Plan(id) => {
                 let read = async |ctx: Arc<Context>, _| {

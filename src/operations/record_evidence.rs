@@ -59,7 +59,7 @@ impl Operation for RecordEvidence {
             (None, Some(content)) => content.into_bytes(),
             _ => return Err(Error::invalid("give either `path` or `content`")),
         };
-        let bound = ctx.engine.bound_surveyed(&survey).await?;
+        let bound = ctx.engine.bound_by(&survey.directive, survey.revisions).await?;
         let bindings = &bound.bindings;
         let Some(binding) = bindings.iter().find(|binding| binding.rule.gate.as_str() == params.kind) else {
             let known = crate::engine::configuration::names(bindings.iter().map(|binding| &binding.rule.gate));

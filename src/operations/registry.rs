@@ -106,7 +106,7 @@ impl Registry {
     /// Calls an operation.
     pub async fn call(&self, caller: Caller, progress: Progress, name: &str, arguments: Value) -> Result<Value, Refused> {
         let Some(entry) = self.find(&caller, name) else {
-            return Err(self.refuse(&caller, name, &arguments, self.why_not(name)).await);
+            return Err(self.refuse(&caller, name, &arguments, self.why_not(name)));
         };
         let (call, effect) = (entry.call, entry.effect);
         self.run(caller, progress, name, arguments, |ctx, arguments| {
@@ -143,12 +143,12 @@ impl Registry {
                 self.attempts.forget(|| refusal::name_of_call(&caller.principal, name, &arguments));
                 Ok(self.addressed(reply))
             }
-            Err(error) => Err(self.refuse(&caller, name, &arguments, error).await),
+            Err(error) => Err(self.refuse(&caller, name, &arguments, error)),
         }
     }
 
     /// Counts a refusal and words it.
-    pub async fn refuse(&self, caller: &Caller, name: &str, arguments: &Value, error: Error) -> Refused {
+    pub fn refuse(&self, caller: &Caller, name: &str, arguments: &Value, error: Error) -> Refused {
         let attempts = self.attempts.add(&refusal::name_of_call(&caller.principal, name, arguments), error.code);
         tracing::info!(operation = %text::visible_line(name, 60), principal = %caller.principal, code = %error.code, attempts, "refused: {}", error.message);
         let body = refusal::refusal(&error, name, arguments, attempts, |named| self.find(caller, named).is_some());

@@ -41,7 +41,7 @@ pub(super) fn register(module: &mut RpcModule<(Arc<Registry>, Caller)>) -> Resul
             Ok((store, after)) => tell(&store, after, pending.accept().await?).await,
             Err(error) => {
                 let arguments = super::arguments(&params);
-                pending.reject(refused(registry.refuse(caller, "subscribe_events", &arguments, error).await)).await;
+                pending.reject(refused(registry.refuse(caller, "subscribe_events", &arguments, error))).await;
                 Ok(())
             }
         }

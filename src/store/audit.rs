@@ -9,7 +9,7 @@ use crate::model::{Caller, Sha256, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::{AnyConnection, any::AnyRow};
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 /// The hash before the first entry.
 const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -109,7 +109,7 @@ pub(super) async fn finish(on: &mut AnyConnection, (seq, hash): (i64, &Sha256), 
 }
 
 /// Returns the number of the newest entry, and when it was made.
-pub(super) async fn newest(on: &Arc<Connections>) -> Result<(i64, Timestamp)> {
+pub(super) async fn newest(on: &Connections) -> Result<(i64, Timestamp)> {
     let newest = sql("SELECT seq, CAST(COALESCE((SELECT at FROM audit_log ORDER BY seq DESC LIMIT 1), 0) AS BIGINT) AS at
                       FROM audit_head WHERE id = 1");
     let row = newest.one(on).await?.ok_or_else(|| StoreError::Altered("the audit log's head".into()))?;
@@ -152,7 +152,7 @@ impl Store {
 
     /// Walks the whole chain: each entry's hash, no gaps, the head, and every head that a decision has signed.
     pub async fn audit_verify(&self) -> Result<AuditReport> {
-        let mut tx = self.pool().begin(self.shared.kind.begin_snapshot()).await?;
+        let mut tx = self.shared.connections.begin(self.shared.kind.begin_snapshot()).await?;
         let mut signed = BTreeSet::new();
         for row in sql("SELECT DISTINCT audit_head FROM decisions").all(&mut *tx).await? {
             signed.insert(row.read::<String>("audit_head")?);

@@ -44,10 +44,10 @@ impl Connections {
 
     /// Begins a transaction, on a connection of its own.
     pub(super) async fn begin(self: &Arc<Self>, statement: &'static str) -> sqlx::Result<Transaction> {
-        // From here on it is rolled back when it is dropped, also where nobody waits for it to begin.
-        let mut transaction = Transaction { connection: Some(self.free().await?), connections: self.clone() };
-        AnyTransactionManager::begin(&mut transaction, Some(statement.into_sql_str())).await?;
-        Ok(transaction)
+        let mut transaction = Transaction { connection: Some(self.free().await?), is_answered: false, connections: self.clone() };
+        let begun = AnyTransactionManager::begin(&mut transaction, Some(statement.into_sql_str())).await;
+        transaction.is_answered = true;
+        begun.map(|()| transaction)
     }
 
     /// Tells whether the pool has a connection for whoever asks next.
@@ -96,6 +96,8 @@ impl Drop for Connections {
 pub(super) struct Transaction {
     /// None once it is committed.
     connection: Option<PoolConnection<Any>>,
+    /// Whether the database has said that it began, or why not.
+    is_answered: bool,
     connections: Arc<Connections>,
 }
 
@@ -126,9 +128,12 @@ impl DerefMut for Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        // The pool, which gets the connection, asks it something: before that it rolls back.
-        if let Some(connection) = &mut self.connection {
-            AnyTransactionManager::start_rollback(connection);
+        match &mut self.connection {
+            // Before the pool, which gets the connection, hands it out again.
+            Some(connection) if self.is_answered => AnyTransactionManager::start_rollback(connection),
+            // Nobody waits for its beginning any more: the driver does not know yet that there is something to roll back.
+            Some(connection) => connection.close_on_drop(),
+            None => {}
         }
     }
 }
@@ -158,8 +163,8 @@ impl Held<'_> {
     }
 }
 
-impl<'a> From<&'a Arc<Connections>> for On<'a> {
-    fn from(connections: &'a Arc<Connections>) -> Self {
+impl<'a> From<&'a Connections> for On<'a> {
+    fn from(connections: &'a Connections) -> Self {
         On::Free(connections)
     }
 }
@@ -173,6 +178,7 @@ impl<'a> From<&'a mut AnyConnection> for On<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
     use sqlx::any::AnyPoolOptions;
     use std::time::Duration;
 
@@ -185,7 +191,7 @@ mod tests {
         Arc::new(Connections::of(AnyPoolOptions::new().max_connections(MOST).acquire_timeout(SOON).connect(&url).await.unwrap(), true))
     }
 
-    async fn held(connections: &Arc<Connections>, count: u32) -> Vec<Held<'_>> {
+    async fn held(connections: &Connections, count: u32) -> Vec<Held<'_>> {
         let mut held = Vec::new();
         for _ in 0..count {
             held.push(On::from(connections).hold().await.unwrap());
@@ -227,6 +233,21 @@ mod tests {
         assert_eq!(connections.kept().len(), 0);
         let mut next = connections.begin("BEGIN IMMEDIATE").await.unwrap();
         assert!(sqlx::query("SELECT n FROM t").fetch_optional(&mut *next).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_beginning_that_nobody_waits_for_ends_its_connection() {
+        let folder = tempfile::tempdir().unwrap();
+        let connections = connections(&folder).await;
+        held(&connections, 1).await.into_iter().for_each(Held::answered);
+        assert!(connections.begin("BEGIN IMMEDIATE").now_or_never().is_none(), "it waits for its answer");
+        let closed = async {
+            while connections.pool.size() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(SOON, closed).await.unwrap();
+        connections.begin("BEGIN IMMEDIATE").await.unwrap().commit().await.unwrap();
     }
 
     #[tokio::test]

@@ -145,7 +145,7 @@ impl Store {
     }
 
     /// Returns what asks on whichever connection is free.
-    fn pool(&self) -> &Arc<Connections> {
+    fn pool(&self) -> &Connections {
         &self.shared.connections
     }
 
@@ -161,7 +161,7 @@ impl Store {
     /// Begins a change. The audit head is updated first: from here on this is the only change in progress.
     async fn write(&self) -> Result<Write> {
         let turn = self.turn().await?;
-        let mut tx = self.pool().begin(self.shared.kind.begin_write()).await?;
+        let mut tx = self.shared.connections.begin(self.shared.kind.begin_write()).await?;
         let head = sql("UPDATE audit_head SET seq = seq + 1 WHERE id = 1 RETURNING seq, hash")
             .one(&mut *tx)
             .await?

@@ -268,7 +268,7 @@ impl Store {
     /// Begins a change of how messages fare, in its turn among the changes of this process.
     async fn begin(&self) -> Result<(Transaction, Timestamp, tokio::sync::OwnedMutexGuard<()>)> {
         let turn = self.turn().await?;
-        Ok((self.pool().begin(self.shared.kind.begin_write()).await?, self.now(), turn))
+        Ok((self.shared.connections.begin(self.shared.kind.begin_write()).await?, self.now(), turn))
     }
 }
 

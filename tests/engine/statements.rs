@@ -41,7 +41,7 @@ async fn a_call_asks_each_question_once_and_records_in_one_commit() {
             ("list_deployments", json!({}), 1, 0),
             ("get_status", about, 2, 0),
             ("get_status", json!({ "directive": deployed }), 8, 0),
-            ("record_evidence", evidence, 11, 1),
+            ("record_evidence", evidence, 12, 1),
         ] {
             let asked = statements(&shop, operation, arguments.clone()).await;
             let told = format!("{}: `{operation}` {arguments} asked {}: {asked:#?}", database.name, asked.len());
