@@ -239,10 +239,12 @@ mod tests {
     async fn a_beginning_that_nobody_waits_for_ends_its_connection() {
         let folder = tempfile::tempdir().unwrap();
         let connections = connections(&folder).await;
-        held(&connections, 1).await.into_iter().for_each(Held::answered);
-        assert!(connections.begin("BEGIN IMMEDIATE").now_or_never().is_none(), "it waits for its answer");
+        held(&connections, 2).await.into_iter().for_each(Held::answered);
+        let other = connections.begin("BEGIN IMMEDIATE").await.unwrap();
+        assert!(connections.begin("BEGIN IMMEDIATE").now_or_never().is_none(), "it cannot begin beside the other");
+        drop(other);
         let closed = async {
-            while connections.pool.size() > 0 {
+            while connections.pool.size() > 1 {
                 tokio::task::yield_now().await;
             }
         };
